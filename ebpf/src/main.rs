@@ -1,0 +1,2 @@
+//! The BPF binary; a stub on the host.
+fn main() {}

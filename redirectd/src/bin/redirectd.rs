@@ -1,0 +1,2 @@
+//! Grows with the daemon and its command line.
+fn main() {}

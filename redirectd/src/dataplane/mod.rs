@@ -1,0 +1,264 @@
+//! What the daemon asks of the packet path, whoever provides it.
+//!
+//! [`Dataplane`] is the seam: `bpf` is the kernel's side and the only user of
+//! aya, `fake` is for tests of logic. One owner holds it; no method is called
+//! concurrently.
+
+use std::{net::IpAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::Error,
+    rule::{Protocol, Redirect},
+};
+
+/// The place of a redirect in the kernel's tables. It stays the redirect's own
+/// as long as the redirect or any of its flows exists.
+pub type Slot = u32;
+
+/// What a redirect does with packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// New flows are taken, open ones go on.
+    Active,
+    /// Packets are held.
+    Parked,
+    /// The redirect was removed; open flows go on, new ones are not taken.
+    Draining,
+}
+
+/// A redirect as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// Where it is.
+    pub slot: Slot,
+    /// What it is.
+    pub redirect: Redirect,
+    /// What it does now.
+    pub state: State,
+}
+
+/// What becomes of the open flows of a redirect that is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Removal {
+    /// They go on to their end; the slot drains.
+    #[default]
+    Drain,
+    /// They are cut: from now on their packets are home's own again.
+    Cut,
+}
+
+/// One step of a change of rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A new redirect.
+    Add(Redirect),
+    /// The redirect of that name becomes this one. Its slot is kept, and with it
+    /// its counters; `flows` of the new redirect says whether open flows follow.
+    Update {
+        /// As it is.
+        from: Redirect,
+        /// As it will be; the same name.
+        to: Redirect,
+    },
+    /// The redirect goes.
+    Remove {
+        /// As it is.
+        redirect: Redirect,
+        /// What becomes of its open flows.
+        removal: Removal,
+    },
+}
+
+/// One flow, both directions together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowInfo {
+    /// The redirect that made it.
+    pub slot: Slot,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The peer's endpoint.
+    pub peer: (IpAddr, u16),
+    /// The home endpoint the peer sends to.
+    pub home: (IpAddr, u16),
+    /// The endpoint on the host.
+    pub host: (IpAddr, u16),
+    /// Home's port towards the host (the SNAT side).
+    pub snat_port: u16,
+    /// Its state.
+    pub state: FlowState,
+    /// Time since the last packet in either direction.
+    pub idle: Duration,
+    /// Packets and bytes (IP length) from the peer to the host.
+    pub to_host: Traffic,
+    /// Packets and bytes (IP length) from the host to the peer.
+    pub to_peer: Traffic,
+}
+
+/// The state of a flow, as far as its timers care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowState {
+    /// The handshake is not complete, or nothing has come back yet (UDP).
+    HalfOpen,
+    /// Both sides have spoken.
+    Established,
+    /// A FIN was seen from one side.
+    HalfClosed,
+    /// FINs from both sides, or a RST.
+    Closed,
+}
+
+/// Packets and bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, counted as IP total length.
+    pub bytes: u64,
+}
+
+/// Counters of one redirect since it was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RedirectCounters {
+    /// From peers to the host.
+    pub to_host: Traffic,
+    /// From the host to peers.
+    pub to_peer: Traffic,
+    /// Flows taken.
+    pub flows_opened: u64,
+    /// New flows refused: table full, ports exhausted.
+    pub flows_refused: u64,
+}
+
+/// One counted reason: what was done with packets, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonCount {
+    /// A stable identifier, such as `no_redirect`.
+    pub reason: String,
+    /// `translated`, `passed` (to the kernel, untouched) or `dropped`.
+    pub verdict: String,
+    /// One sentence for people.
+    pub meaning: String,
+    /// Packets and bytes.
+    pub traffic: Traffic,
+}
+
+/// How full a table is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableUse {
+    /// `flows`, `half_open`, `redirects`, …
+    pub table: String,
+    /// Entries in it.
+    pub used: u64,
+    /// Entries it can hold.
+    pub size: u64,
+}
+
+/// Idle timers (RFC 4787 REQ-5, RFC 5382 REQ-5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Timers {
+    /// TCP, both sides have spoken and neither has closed.
+    pub tcp_established: Duration,
+    /// TCP, not yet open or already closing.
+    pub tcp_transitory: Duration,
+    /// UDP, both sides have spoken.
+    pub udp: Duration,
+    /// UDP, nothing has come back yet.
+    pub udp_unreplied: Duration,
+}
+
+/// Where the programs are to run on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attach {
+    /// Native XDP where the driver really has it, else tc.
+    #[default]
+    Auto,
+    /// Native XDP, with tc behind it for what XDP hands on.
+    Xdp,
+    /// tc only.
+    Tc,
+}
+
+/// An interface with the programs on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The interface.
+    pub interface: String,
+    /// What was asked for.
+    pub asked: Attach,
+    /// What runs: `xdp+tcx`, `tcx`, `xdp+clsact`, `clsact`.
+    pub running: String,
+    /// Other programs on the same hooks, by id and name.
+    pub neighbours: Vec<String>,
+}
+
+/// The packet path, as the daemon sees it.
+pub trait Dataplane: Send {
+    /// All redirects the kernel has, draining ones included. After a restart
+    /// this is what the daemon adopts.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    fn installed(&self) -> Result<Vec<Installed>, Error>;
+
+    /// Carries out `changes` in order; all of them, or, when an error is
+    /// returned, none.
+    ///
+    /// # Errors
+    /// A table is full or cannot be written.
+    fn apply(&mut self, changes: &[Change]) -> Result<(), Error>;
+
+    /// Calls `visit` for each flow. Flows that come or go meanwhile may be
+    /// missed.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    fn flows(&self, visit: &mut dyn FnMut(FlowInfo)) -> Result<(), Error>;
+
+    /// Removes the flows whose timers have run out and frees the slots that
+    /// have drained; returns how many flows were removed.
+    ///
+    /// # Errors
+    /// When a table cannot be read or written.
+    fn expire(&mut self, timers: &Timers) -> Result<u64, Error>;
+
+    /// Counters of each slot.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    fn counters(&self, slot: Slot) -> Result<RedirectCounters, Error>;
+
+    /// Every reason with its count, those at zero included.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    fn reasons(&self) -> Result<Vec<ReasonCount>, Error>;
+
+    /// How full the tables are.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    fn tables(&self) -> Result<Vec<TableUse>, Error>;
+
+    /// Puts the programs on `interface`, or leaves them if they already are.
+    /// With `replace`, pushes out an XDP program that is in the way.
+    ///
+    /// # Errors
+    /// No such interface, another program is in the way, the kernel refuses.
+    fn attach(&mut self, interface: &str, attach: Attach, replace: bool)
+    -> Result<Attached, Error>;
+
+    /// Takes the programs off `interface`.
+    ///
+    /// # Errors
+    /// When the kernel refuses; not when they are already off.
+    fn detach(&mut self, interface: &str) -> Result<(), Error>;
+
+    /// Where the programs run.
+    fn attached(&self) -> Vec<Attached>;
+}

@@ -1,0 +1,2 @@
+//! Placeholder main, replaced as the tasks arrive.
+fn main() {}
