@@ -114,16 +114,34 @@ proptest! {
         let set = RedirectSet::new(redirects.clone());
         prop_assert_eq!(set.is_err(), wrong, "{:?}", set);
 
+    }
+
+    #[test]
+    fn conflicts_are_so_and_leave_nobody_out(
+        redirects in prop::collection::vec(crowded_redirect(), 0..7)
+    ) {
         let views: Vec<&Redirect> = redirects.iter().collect();
-        for conflict in conflicts(&views) {
+        let found = conflicts(&views);
+        for conflict in &found {
             let (a, b) = (views[conflict.first], views[conflict.second]);
-            prop_assert_ne!(conflict.first, conflict.second);
             let so = match conflict.why {
                 Contradiction::Name => a.name == b.name,
                 Contradiction::Overlap { .. } => overlap(a, b),
                 Contradiction::Chain { .. } => chained(a, b),
             };
-            prop_assert!(so, "{:?} is not so", conflict);
+            prop_assert!(so && conflict.first != conflict.second, "{:?} is not so", conflict);
+        }
+        for (n, a) in views.iter().enumerate() {
+            let others = || views.iter().enumerate().filter(|(m, _)| *m != n).map(|(_, b)| b);
+            let has_overlap = found.iter().any(|conflict| {
+                matches!(conflict.why, Contradiction::Overlap { .. })
+                    && (conflict.first == n || conflict.second == n)
+            });
+            prop_assert_eq!(others().any(|b| overlap(a, b)), has_overlap);
+            let has_chain = found.iter().any(|conflict| {
+                matches!(conflict.why, Contradiction::Chain { .. }) && conflict.first == n
+            });
+            prop_assert_eq!(others().any(|b| chained(a, b)), has_chain);
         }
     }
 

@@ -185,70 +185,67 @@ fn written(redirect: &Redirect) -> Value {
     })
 }
 
-/// A file with mostly known keys and mostly fitting values.
+/// A file with known sections and keys, mostly where they belong and with
+/// values of a fitting form.
 fn document() -> impl Strategy<Value = Value> {
-    let scalar = || {
-        prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i32>().prop_map(Value::from),
-            Just(Value::from(1.5)),
-            prop::sample::select(vec!["c", "80", "~", "", "null", "192.0.2.1"])
-                .prop_map(Value::from),
-        ]
-    };
-    let keys = || {
-        prop::sample::select(vec![
-            "version",
-            "home",
-            "hosts",
-            "interfaces",
-            "snat_ports",
-            "timers",
-            "tables",
-            "api",
-            "metrics",
-            "redirects",
-            "protocol",
-            "to",
-            "peers",
-            "mode",
-            "flows",
-            "attach",
-            "udp",
-            "socket",
-            "half_open",
-            "web",
-        ])
-    };
-    let node = scalar().prop_recursive(4, 24, 4, move |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-            prop::collection::btree_map(keys().prop_map(String::from), inner, 0..4)
-                .prop_map(|entries| Value::from(Map::from_iter(entries))),
-        ]
-    });
-    let named = |form: BoxedStrategy<Value>| {
-        prop::collection::btree_map("[a-z]", form, 0..3)
-            .prop_map(|entries| Value::from(Map::from_iter(entries)))
-            .boxed()
-    };
-    let redirect = (scalar(), scalar(), node.clone()).prop_map(
-        |(home, to, peers)| serde_json::json!({ "home": home, "to": to, "peers": peers }),
+    let sections = (
+        prop::option::of(named(record(&["protocol", "home", "to", "peers", "mode", "flows"]))),
+        prop::option::of(named(record(&["attach"]))),
+        prop::option::of(named(form())),
+        prop::option::of(record(&["tcp_established", "tcp_transitory", "udp", "udp_unreplied"])),
+        prop::option::of(record(&["redirects", "flows", "half_open"])),
+        prop::option::of(record(&["socket", "group"])),
+        prop::option::weighted(0.05, form()),
     );
-    let fitting = (
-        scalar(),
-        named(prop_oneof![3 => scalar(), 1 => node.clone()].boxed()),
-        named(prop_oneof![5 => redirect, 1 => node.clone()].boxed()),
-        prop::option::weighted(0.2, (keys(), node.clone())),
-    )
-        .prop_map(|(version, hosts, redirects, more)| {
-            let mut file =
-                serde_json::json!({ "version": version, "hosts": hosts, "redirects": redirects });
-            if let Some((key, value)) = more {
-                file[key] = value;
-            }
-            file
-        });
-    prop_oneof![3 => fitting, 1 => node]
+    let single = record(&["version", "home", "snat_ports", "metrics"]);
+    (sections, single).prop_map(|(sections, single)| {
+        let (redirects, interfaces, hosts, timers, tables, api, unknown) = sections;
+        let Value::Object(mut file) = single else { return single };
+        let sections = [
+            ("redirects", redirects),
+            ("interfaces", interfaces),
+            ("hosts", hosts),
+            ("timers", timers),
+            ("tables", tables),
+            ("api", api),
+            ("unknown", unknown),
+        ];
+        for (key, section) in sections {
+            file.extend(section.map(|section| (key.to_owned(), section)));
+        }
+        Value::Object(file)
+    })
+}
+
+fn scalar() -> impl Strategy<Value = Value> + Clone {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        Just(Value::from(1.5)),
+        prop::sample::select(vec!["c", "80", "~", "", "null", "192.0.2.1"]).prop_map(Value::from),
+    ]
+}
+
+/// Mostly one value; now and then a list or a mapping.
+fn form() -> impl Strategy<Value = Value> {
+    let list = prop::collection::vec(scalar(), 0..3).prop_map(Value::from);
+    let nested = prop::collection::vec(list.clone(), 1..2).prop_map(Value::from);
+    let mapping = scalar().prop_map(|value| serde_json::json!({ "home": value }));
+    prop_oneof![60 => scalar(), 2 => list, 1 => nested, 1 => mapping]
+}
+
+/// Some of `keys`, or something else altogether.
+fn record(keys: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    let some = prop::sample::subsequence(keys, 0..=keys.len());
+    let entries = (some, prop::collection::vec(form(), keys.len()));
+    let record = entries.prop_map(|(keys, forms)| {
+        keys.into_iter().zip(forms).map(|(key, form)| ((*key).to_owned(), form)).collect()
+    });
+    prop_oneof![60 => record.prop_map(Value::Object), 1 => form()]
+}
+
+fn named(form: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
+    let entries = prop::collection::btree_map("[a-z]", form, 0..3);
+    entries.prop_map(|entries| Value::Object(entries.into_iter().collect()))
 }
