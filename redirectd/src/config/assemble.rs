@@ -160,7 +160,8 @@ fn all_hosts<'a>(
             let cure = "give one of them another name, or remove it";
             match (first, before) {
                 (Some(first), _) => {
-                    issues.add(Issue::new(spot.key(), what, cure).also(first, "it is here already"))
+                    let issue = Issue::new(spot.key(), what, cure);
+                    issues.add(issue.also(first, "it is here already"));
                 }
                 // The same host may be named again where the file is to stand alone.
                 (None, Some(before)) if before != host => issues.add(Issue::new(

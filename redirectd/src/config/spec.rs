@@ -241,9 +241,8 @@ impl Read<'_> {
                 "the host `{name}` has no {} address, which the home address {home} needs",
                 rule::family(home)
             ),
-            cure: format!(
-                "give it one under `hosts`, or redirect from a home address of its family"
-            ),
+            cure: "give it one under `hosts`, or redirect from a home address of its family"
+                .to_owned(),
         })
     }
 
