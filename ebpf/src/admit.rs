@@ -50,7 +50,7 @@ pub fn admit<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let result = try_admit::<F>(ctx.as_ptr(), &packet.key, now);
     if let Err(reason) = result {
         if packet.part == Part::First && reason.fate() == Fate::Passed {
-            fragment::own::<F>(&packet);
+            fragment::own::<F>(&F::fragment_key(&packet));
         }
         return Err(reason);
     }
@@ -202,15 +202,14 @@ fn has_socket<A>(ctx: *mut c_void, protocol: u32, tuple: &Tuple<A>) -> bool {
 fn enter<F: Family>(key: &FlowKey<F::Addr>, draft: &mut Draft<F::Addr>, steal: bool) -> bool {
     let half_open = F::maps().half_open;
     let flow = &mut draft.flow;
-    let to = flow.to;
-    let deltas = Deltas::between(&key.tuple, &to);
+    let deltas = Deltas::between(&key.tuple, &flow.to);
     flow.to = key.tuple.inverse();
     flow.flags = 0;
     flow.addresses = deltas.addresses.undone().0;
     flow.ports = deltas.ports.undone().0;
     let how = if steal { BPF_ANY } else { BPF_NOEXIST };
     let entered = half_open.insert(&draft.key, &*flow, u64::from(how)).is_ok();
-    flow.to = to;
+    flow.to = draft.key.tuple.inverse();
     if !entered {
         return false;
     }

@@ -185,26 +185,25 @@ fn waiting<F: Family>(key: &FragmentKey<F::Addr>, now: u64) -> u32 {
 
 /// Notes a datagram as home's own, so that its other fragments are not copied.
 #[inline(never)]
-pub fn own<F: Family>(packet: &Packet<F::Addr>) -> i64 {
+pub fn own<F: Family>(key: &FragmentKey<F::Addr>) -> i64 {
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let key = F::fragment_key(packet);
-    enter::<F>(&key, packet, fragment_state::OWN, now);
+    enter::<F>(key, fragment_state::OWN, now);
     0
 }
 
 #[inline(always)]
-fn enter<F: Family>(key: &FragmentKey<F::Addr>, packet: &Packet<F::Addr>, state: u32, now: u64) {
+fn enter<F: Family>(key: &FragmentKey<F::Addr>, state: u32, now: u64) {
     let datagram = Fragments {
-        source: packet.key.tuple.source,
-        destination: packet.key.tuple.destination,
-        id: packet.id,
+        source: key.source,
+        destination: key.destination,
+        id: key.id,
         slot: 0,
         state,
-        held: 0,
-        hop: NextHop::default(),
-        made: now,
         flags: 0,
+        hop: NextHop::default(),
+        held: 0,
+        made: now,
     };
     let _ = F::maps().fragments.insert(key, datagram, u64::from(BPF_ANY));
 }
@@ -224,7 +223,7 @@ fn hold<F: Family>(
     if length as usize > HELD_BYTES || length == 0 {
         return Err(Reason::FragmentTooLong);
     }
-    let index = place::<F>(packet, key, now)?;
+    let index = place::<F>(key, now)?;
     let scratch = maps::SCRATCH.get_ptr_mut(0).ok_or(Reason::NoEffect)?;
     // SAFETY: this processor's own; `length` is within the array.
     let loaded = unsafe {
@@ -249,11 +248,7 @@ fn hold<F: Family>(
 
 /// The how manieth early fragment this is.
 #[inline(always)]
-fn place<F: Family>(
-    packet: &Packet<F::Addr>,
-    key: &FragmentKey<F::Addr>,
-    now: u64,
-) -> Result<u32, Reason> {
+fn place<F: Family>(key: &FragmentKey<F::Addr>, now: u64) -> Result<u32, Reason> {
     if let Some(datagram) = F::maps().fragments.get_ptr_mut(key) {
         // SAFETY: a map's value stays valid while the program runs; `held` is
         // only ever changed atomically.
@@ -267,7 +262,7 @@ fn place<F: Family>(
             return if index < HELD_FRAGMENTS { Ok(index) } else { Err(Reason::FragmentTooLong) };
         }
     }
-    enter::<F>(key, packet, fragment_state::WAITING, now);
+    enter::<F>(key, fragment_state::WAITING, now);
     if let Some(datagram) = F::maps().fragments.get_ptr_mut(key) {
         // SAFETY: an aligned u64 in the map's value.
         unsafe { fetch_add(&raw mut (*datagram).held, 1) };

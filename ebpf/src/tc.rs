@@ -231,7 +231,7 @@ fn opening<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
         && let Err(reason) = result
         && reason.fate() == Fate::Passed
     {
-        fragment::own::<F>(&packet);
+        fragment::own::<F>(&F::fragment_key(&packet));
     }
     result
 }
