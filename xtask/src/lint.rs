@@ -12,12 +12,8 @@ use crate::{
 };
 
 /// The BPF programs, whose code the machine's own clippy does not see.
-const BPF_PROGRAMS: &[Program<'_>] = &[Program {
-    package: "redirectd-ebpf",
-    bin: "redirectd-bpf",
-    features: &["log"],
-    object: "redirectd.bpf.o",
-}];
+const BPF_PROGRAMS: &[Program<'_>] =
+    &[Program { package: "redirectd-ebpf", bin: "redirectd-bpf", features: &["log"], object: "" }];
 
 type Check = fn() -> Result<()>;
 
