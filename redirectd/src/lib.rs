@@ -3,4 +3,5 @@
 
 pub mod dataplane;
 pub mod error;
+pub mod plan;
 pub mod rule;
