@@ -11,6 +11,7 @@
 //!    set back;
 //! 5. only then does the daemon believe it, and say so to those who listen.
 
+mod changes;
 mod events;
 mod handle;
 mod upkeep;
@@ -27,13 +28,14 @@ use tracing::{error, info, warn};
 pub use self::{
     events::Events,
     handle::{Handle, spawn},
+    upkeep::TICK,
 };
 use crate::{
     api::types::{ChangeReport, Happening},
     config::Config,
     dataplane::{Attach, Change, Dataplane, Removal, Slot, State},
     desired::Desired,
-    error::Error,
+    error::{Error, Kind},
     plan,
     rule::RedirectSet,
     state::Store,
@@ -140,12 +142,12 @@ impl Daemon {
         self.desired = next;
         self.note_draining();
         self.tell(&changes);
-        Ok(report(&changes, false))
+        Ok(report(changes, false))
     }
 
     /// What [`Daemon::change_to`] would do.
     pub(crate) fn preview(&self, next: &Desired) -> ChangeReport {
-        report(&plan::diff(self.desired.all(), next.all(), Removal::default()), true)
+        report(plan::diff(self.desired.all(), next.all(), Removal::default()), true)
     }
 
     /// Sets the kernel back after it took `next`, which could not be kept.
@@ -155,6 +157,18 @@ impl Daemon {
             error!(%error, "the kernel cannot be set back; trying again every second");
             self.diverged = true;
         }
+    }
+
+    /// Whether the kernel has what is desired.
+    ///
+    /// # Errors
+    /// It has not; the daemon goes on trying.
+    pub fn in_force(&self) -> Result<(), Error> {
+        if !self.diverged {
+            return Ok(());
+        }
+        let what = "the kernel's redirects are not those desired; trying again every second";
+        Err(Error::new(Kind::Failed, what).cure("the log says what the kernel refuses"))
     }
 
     /// Makes the kernel's redirects those that are desired, whatever they are;
@@ -252,14 +266,7 @@ impl Daemon {
     }
 }
 
-fn report(changes: &[Change], dry_run: bool) -> ChangeReport {
-    let mut report = ChangeReport { dry_run, plan: plan::render(changes), ..Default::default() };
-    for change in changes {
-        match change {
-            Change::Add(redirect) => report.added.push(redirect.name.clone()),
-            Change::Update { to, .. } => report.updated.push(to.name.clone()),
-            Change::Remove { redirect, .. } => report.removed.push(redirect.name.clone()),
-        }
-    }
-    report
+fn report(changes: Vec<Change>, dry_run: bool) -> ChangeReport {
+    let changes = changes.into_iter().map(Into::into).collect();
+    ChangeReport { dry_run, changes, warnings: Vec::new() }
 }

@@ -115,7 +115,7 @@ impl Desired {
         replace: bool,
     ) -> Result<Addition, Error> {
         let there: Vec<_> = self.named(name).collect();
-        if there.len() == redirects.len() && there.iter().zip(&redirects).all(|(a, b)| *a == b) {
+        if there.len() == redirects.len() && there.iter().all(|old| redirects.contains(old)) {
             return Ok(Addition::Unchanged);
         }
         let mut next = self.clone();
@@ -140,8 +140,8 @@ impl Desired {
         Ok(Addition::Changed(next))
     }
 
-    /// The set without the redirects named, and without the IPv6 half that goes
-    /// with a name.
+    /// The set without the redirects named, and without those that were made with
+    /// them.
     ///
     /// # Errors
     /// One of them is not there, or comes from a file.
@@ -155,7 +155,7 @@ impl Desired {
             for name in there {
                 match self.origin(&name) {
                     Origin::File => return Err(from_file(&name, "removed")),
-                    // Named twice: `web` and its half `web.6` in one request.
+                    // Named twice: `web`, which includes `web.6`, and `web.6` itself.
                     _ if next.all.get(&name).is_none() => {}
                     _ => next = next.without(&name)?,
                 }
@@ -164,20 +164,24 @@ impl Desired {
         Ok(next)
     }
 
-    /// The redirect of that name and, if it was asked for in both address
-    /// families, its IPv6 half `NAME.6`.
+    /// The redirect of that name, and those made with it because it was asked for
+    /// without a home address: `NAME.6`, `NAME.2` and so on, of the same origin,
+    /// protocols and ports.
     pub fn named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Redirect> {
+        /// More home addresses than this, nobody gives.
+        const MOST: usize = 32;
         let whole = self.all.get(name);
-        let half = whole.and_then(|whole| {
-            let half = self.all.get(&format!("{name}.6"))?;
-            let same = half.ports == whole.ports
-                && half.protocols == whole.protocols
-                && half.home.is_ipv6()
-                && whole.home.is_ipv4()
-                && self.origin(&half.name) == self.origin(name);
-            same.then_some(half)
+        let suffixes = (2..MOST).map(|n| format!(".{n}"));
+        let suffixes = suffixes.chain((2..MOST).map(|n| format!(".6.{n}")));
+        let parts = suffixes.filter_map(move |suffix| {
+            let whole = whole?;
+            let part = self.all.get(&format!("{}{suffix}", whole.name))?;
+            let same = part.ports == whole.ports
+                && part.protocols == whole.protocols
+                && self.origin(&part.name) == self.origin(&whole.name);
+            same.then_some(part)
         });
-        whole.into_iter().chain(half)
+        whole.into_iter().chain(parts)
     }
 
     fn without(&self, name: &str) -> Result<Self, Error> {

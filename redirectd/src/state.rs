@@ -65,17 +65,15 @@ struct Written<'a> {
     redirects: Vec<&'a Redirect>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Read {
-    version: u32,
-    redirects: Vec<Redirect>,
-}
-
 /// Enough of the file to say that it is of another version.
 #[derive(Deserialize)]
 struct Version {
     version: u32,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    redirects: Vec<Redirect>,
 }
 
 impl FileStore {
@@ -141,11 +139,11 @@ impl Store for FileStore {
             return Err(Error::new(Kind::Failed, what)
                 .cure("run the redirectd that wrote it, or move the file away"));
         }
-        let read: Read = serde_json::from_str(&text).map_err(|e| self.damaged(e))?;
-        for redirect in &read.redirects {
+        let Read { redirects } = serde_json::from_str(&text).map_err(|e| self.damaged(e))?;
+        for redirect in &redirects {
             redirect.validate().map_err(|e| self.damaged(e.what))?;
         }
-        Ok(read.redirects)
+        Ok(redirects)
     }
 
     fn stage(&mut self, redirects: &RedirectSet) -> Result<(), Error> {

@@ -90,14 +90,13 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Answer<Redire
 async fn add(State(api): State<Api>, body: Bytes) -> Answer<ChangeReport> {
     let request: AddRequest = read(&body)?;
     let asked = request.clone();
-    let unknown = api.daemon.call(move |daemon| daemon.unknown_host(&asked)).await?;
-    let resolved = match unknown {
-        Some(host) => Some((probe::resolve(&host).await?, host)),
-        None => None,
-    };
+    let resolved =
+        match api.daemon.call(move |daemon| Ok(daemon.unresolved_host(&asked))).await? {
+            Some(host) => Some((host.clone(), probe::resolve(&host).await?)),
+            None => None,
+        };
     let asked = request.clone();
-    let redirects =
-        api.daemon.call(move |daemon| daemon.read_addition(&asked, resolved)).await?;
+    let redirects = api.daemon.call(move |daemon| daemon.read_addition(&asked, resolved)).await?;
     if request.check {
         for redirect in &redirects {
             probe::answers(redirect).await?;

@@ -8,13 +8,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    config::Spec,
     dataplane::{
-        Attached, FlowInfo, FlowState, ReasonCount, RedirectCounters, Removal, State, TableUse,
-        Traffic,
+        Attached, Change, FlowInfo, FlowState, ReasonCount, RedirectCounters, Removal, State,
+        TableUse, Traffic,
     },
     desired::Origin,
     error::Error,
-    rule::{Flows, Protocol, Redirect},
+    rule::{Protocol, Redirect},
 };
 
 /// The version of everything in this file.
@@ -67,26 +68,15 @@ pub struct RedirectList {
     pub redirects: Vec<RedirectView>,
 }
 
-/// `POST /v1/redirects`: what `redirect add` asks for. The strings are read as
-/// in a rule file, with the daemon's hosts and home addresses.
+/// `POST /v1/redirects`: what `redirect add` asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddRequest {
-    /// The name.
+    /// Its name.
     pub name: String,
-    /// The home endpoint: `192.0.2.1:80`, `80`, `8000-8099`, `[2001:db8::1]:80`.
-    pub home: String,
-    /// The target: `HOST`, `HOST:PORT`, an address, or an address with a port.
-    pub to: String,
-    /// TCP when empty.
-    #[serde(default)]
-    pub protocols: Vec<Protocol>,
-    /// All peers when empty.
-    #[serde(default)]
-    pub peers: Vec<String>,
-    /// What a change of target does to open connections.
-    #[serde(default)]
-    pub flows: Flows,
+    /// The redirect as people write it; read with the daemon's hosts and home
+    /// addresses, as in a rule file.
+    pub redirect: Spec,
     /// Change the redirect of this name if there is one.
     #[serde(default)]
     pub replace: bool,
@@ -134,23 +124,54 @@ pub struct RulesText {
 pub struct ChangeReport {
     /// Whether nothing was done because a dry run was asked for.
     pub dry_run: bool,
-    /// Redirects that are new.
-    pub added: Vec<String>,
-    /// Redirects that changed.
-    pub updated: Vec<String>,
-    /// Redirects that went.
-    pub removed: Vec<String>,
-    /// The same, as text for people; one line for each change.
-    pub plan: String,
+    /// In the order in which they are done; empty when all is as asked already.
+    pub changes: Vec<Step>,
     /// What ought to be looked at, though it was done.
     pub warnings: Vec<String>,
 }
 
-impl ChangeReport {
-    /// Whether there was nothing to do.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.updated.is_empty() && self.removed.is_empty()
+/// One change of a redirect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub enum Step {
+    /// It is new.
+    Add {
+        /// It.
+        redirect: Redirect,
+    },
+    /// It changes.
+    Update {
+        /// As it was.
+        from: Redirect,
+        /// As it is from then on.
+        redirect: Redirect,
+    },
+    /// It goes.
+    Remove {
+        /// As it was.
+        redirect: Redirect,
+        /// What becomes of its open flows.
+        removal: Removal,
+    },
+}
+
+impl From<Change> for Step {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Add(redirect) => Self::Add { redirect },
+            Change::Update { from, to } => Self::Update { from, redirect: to },
+            Change::Remove { redirect, removal } => Self::Remove { redirect, removal },
+        }
+    }
+}
+
+impl From<Step> for Change {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Add { redirect } => Self::Add(redirect),
+            Step::Update { from, redirect } => Self::Update { from, to: redirect },
+            Step::Remove { redirect, removal } => Self::Remove { redirect, removal },
+        }
     }
 }
 

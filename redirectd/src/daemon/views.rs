@@ -134,9 +134,7 @@ impl Daemon {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = crate::host::warnings(self.desired.all());
-        if self.diverged {
-            warnings.push("the kernel's redirects are not those desired; see the log".to_owned());
-        }
+        warnings.extend(self.in_force().err().map(|error| error.what));
         warnings
     }
 
