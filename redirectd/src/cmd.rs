@@ -116,8 +116,7 @@ impl Cli {
     /// Whatever the verb cannot do; its kind gives the exit code.
     pub async fn run(self) -> Result<(), Error> {
         self.global.color.set();
-        let context =
-            Context { client: Client::new(self.global.socket), json: self.global.json };
+        let context = Context { client: Client::new(self.global.socket), json: self.global.json };
         match self.verb {
             Verb::Add(verb) => verb.run(&context).await,
             Verb::Remove(verb) => verb.run(&context).await,

@@ -185,7 +185,11 @@ impl Desired {
     }
 
     fn without(&self, name: &str) -> Result<Self, Error> {
-        Ok(Self { files: self.files.clone(), api: self.api.without(name)?, all: self.all.without(name)? })
+        Ok(Self {
+            files: self.files.clone(),
+            api: self.api.without(name)?,
+            all: self.all.without(name)?,
+        })
     }
 }
 

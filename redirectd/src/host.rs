@@ -54,7 +54,9 @@ fn check_kernel(release: &str) -> Result<(), Error> {
     let (oldest_major, oldest_minor) = OLDEST_KERNEL;
     Err(Error::new(
         Kind::Failed,
-        format!("Linux {release} is too old: redirectd needs {oldest_major}.{oldest_minor} or newer"),
+        format!(
+            "Linux {release} is too old: redirectd needs {oldest_major}.{oldest_minor} or newer"
+        ),
     )
     .cure("boot a newer kernel; Debian 12's own (6.1) will do"))
 }

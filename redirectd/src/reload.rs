@@ -25,9 +25,8 @@ impl Daemon {
     /// The files are wrong, or what they say cannot be done; nothing is changed
     /// then.
     pub fn reload(&mut self, dry_run: bool) -> Result<ChangeReport, Error> {
-        let result = config::load(&self.config_path).and_then(|new| {
-            if dry_run { self.preview_config(&new) } else { self.adopt(new) }
-        });
+        let result = config::load(&self.config_path)
+            .and_then(|new| if dry_run { self.preview_config(&new) } else { self.adopt(new) });
         if dry_run {
             return result;
         }
@@ -92,6 +91,8 @@ impl Daemon {
         if old.metrics != new.metrics {
             keys.insert("metrics");
         }
-        keys.iter().map(|key| format!("`{key}` changed; it takes effect at the next start")).collect()
+        keys.iter()
+            .map(|key| format!("`{key}` changed; it takes effect at the next start"))
+            .collect()
     }
 }

@@ -15,6 +15,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::flaw::{address_flaw, name_flaw};
 pub use self::{
     conflict::{Conflict, Contradiction, conflicts},
     flaw::{Field, Flaw},

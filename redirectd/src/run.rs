@@ -1,6 +1,12 @@
 //! From the daemon's arguments to a running daemon, and to its orderly end.
 
-use std::{fs::File, io, path::PathBuf, pin::pin, time::Duration};
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
 
 use axum::Router;
 use clap::Parser;
@@ -125,11 +131,9 @@ pub async fn run(
     options: &Options,
     config: Config,
     dataplane: Box<dyn Dataplane>,
-    log: Log,
+    (log, _lock): (Log, Lock),
     mut signals: impl Signals,
 ) -> Result<(), Error> {
-    let store = FileStore::open(&options.state_dir)?;
-    let _lock = lock(options)?;
     let access = Access::new(config.api.group.as_deref())?;
     let socket = match Socket::inherited()? {
         Some(socket) => socket,
@@ -143,7 +147,7 @@ pub async fn run(
     };
     let daemon = Daemon::start(Parts {
         dataplane,
-        store: Box::new(store),
+        store: Box::new(FileStore::new(&options.state_dir)),
         config,
         config_path: options.config.clone(),
         replace: options.replace,
@@ -153,8 +157,8 @@ pub async fn run(
     let (stop, stopping) = watch::channel(false);
     let listener = socket.listener().map_err(|e| Error::new(Kind::Failed, e.to_string()))?;
     let api = serve_api(listener, server::router(handle.clone(), access, log), stopping.clone());
-    let metrics = metrics
-        .map(|listener| serve_metrics(listener, metrics::router(handle.clone()), stopping));
+    let metrics =
+        metrics.map(|listener| serve_metrics(listener, metrics::router(handle.clone()), stopping));
 
     notify(&[sd_notify::NotifyState::Ready]);
     info!("ready");
@@ -230,21 +234,39 @@ fn serve_metrics(
     router: Router,
     stopping: watch::Receiver<bool>,
 ) -> JoinHandle<io::Result<()>> {
-    tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(stopped(stopping)).into_future())
+    tokio::spawn(
+        axum::serve(listener, router).with_graceful_shutdown(stopped(stopping)).into_future(),
+    )
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = pin!(stopping.wait_for(|&stop| stop)).await;
 }
 
-/// One daemon to a state directory: two would undo each other's work.
-fn lock(options: &Options) -> Result<Flock<File>, Error> {
-    let path = options.state_dir.join("lock");
-    let file = File::create(&path).map_err(|error| {
-        Error::new(Kind::Failed, format!("cannot make {}: {error}", path.display()))
-    })?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
-        let what = format!("{} is held by another redirectd ({error})", path.display());
-        Error::new(Kind::Conflict, what).cure("stop that one, or name another --state-dir")
-    })
+/// The right to be the one daemon of a state directory: two would undo each
+/// other's work. Lasts until dropped, or until the process ends in any way.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// Takes it for `state_dir`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// Another daemon has it, or the directory cannot be used.
+    pub fn take(state_dir: &Path) -> Result<Self, Error> {
+        let path = state_dir.join("lock");
+        let file = fs::create_dir_all(state_dir).and_then(|()| File::create(&path));
+        let file = file.map_err(|error| {
+            Error::new(Kind::Failed, format!("cannot make {}: {error}", path.display()))
+                .cure("name another --state-dir, or run redirectd as root")
+        })?;
+        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            let what = format!("another redirectd runs on {}", state_dir.display());
+            Error::new(Kind::Conflict, what)
+                .cure("stop it (`systemctl stop redirectd`), or name another --state-dir")
+        })?;
+        Ok(Self { _file: file })
+    }
 }

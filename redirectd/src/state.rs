@@ -77,18 +77,11 @@ struct Read {
 }
 
 impl FileStore {
-    /// A store in `dir`, which is made if it is not there.
-    ///
-    /// # Errors
-    /// The directory cannot be made.
-    pub fn open(dir: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(dir).map_err(|error| {
-            Error::new(Kind::Failed, format!("cannot make state directory {}: {error}", dir.display()))
-                .cure("name another one with --state-dir, or run redirectd as root")
-        })?;
+    /// A store in the directory `dir`.
+    #[must_use]
+    pub fn new(dir: &Path) -> Self {
         let path = dir.join(FILE);
-        let staged = path.with_extension("json.new");
-        Ok(Self { path, staged })
+        Self { staged: path.with_extension("json.new"), path }
     }
 
     /// The file.

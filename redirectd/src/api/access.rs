@@ -174,7 +174,9 @@ mod tests {
     #[test]
     fn the_kernel_says_who_calls() {
         let (here, _there) = UnixStream::pair().unwrap();
-        let Caller(Some(seen)) = Caller::of(here.as_fd()).unwrap() else { panic!("no credentials") };
+        let Caller(Some(seen)) = Caller::of(here.as_fd()).unwrap() else {
+            panic!("no credentials")
+        };
         assert_eq!(seen.uid, Uid::effective());
         for group in nix::unistd::getgroups().unwrap() {
             assert!(seen.groups.contains(&group), "{group} in {seen:?}");

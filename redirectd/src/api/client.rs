@@ -1,6 +1,9 @@
 //! Asks the daemon.
 
-use std::{io, path::{Path, PathBuf}};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -160,7 +163,9 @@ fn unreachable(socket: &Path, error: &io::Error) -> Error {
             Error::new(Kind::Unreachable, format!("redirectd does not run: there is no {socket}"))
                 .cure("`systemctl start redirectd`, or name its socket with --socket")
         }
-        _ => Error::new(Kind::Unreachable, format!("redirectd does not answer on {socket}: {error}"))
-            .cure("`systemctl restart redirectd`, or name its socket with --socket"),
+        _ => {
+            Error::new(Kind::Unreachable, format!("redirectd does not answer on {socket}: {error}"))
+                .cure("`systemctl restart redirectd`, or name its socket with --socket")
+        }
     }
 }

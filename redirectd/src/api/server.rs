@@ -5,7 +5,9 @@ use std::convert::Infallible;
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State, rejection::QueryRejection},
+    extract::{
+        ConnectInfo, DefaultBodyLimit, Path, Query, Request, State, rejection::QueryRejection,
+    },
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -90,11 +92,10 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Answer<Redire
 async fn add(State(api): State<Api>, body: Bytes) -> Answer<ChangeReport> {
     let request: AddRequest = read(&body)?;
     let asked = request.clone();
-    let resolved =
-        match api.daemon.call(move |daemon| Ok(daemon.unresolved_host(&asked))).await? {
-            Some(host) => Some((host.clone(), probe::resolve(&host).await?)),
-            None => None,
-        };
+    let resolved = match api.daemon.call(move |daemon| Ok(daemon.unresolved_host(&asked))).await? {
+        Some(host) => Some((host.clone(), probe::resolve(&host).await?)),
+        None => None,
+    };
     let asked = request.clone();
     let redirects = api.daemon.call(move |daemon| daemon.read_addition(&asked, resolved)).await?;
     if request.check {

@@ -1,6 +1,6 @@
 //! The daemon.
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 use redirectd::{
@@ -27,17 +27,17 @@ fn main() -> ExitCode {
 }
 
 fn start(options: &Options, log: Log) -> Result<(), Error> {
-    let config = config::load(&options.config)?;
+    let lock = run::Lock::take(&options.state_dir)?;
     if options.uninstall {
-        run::lock(options)?;
-        return uninstall(options, open(options, &config));
+        let dataplane = config::load(&options.config).and_then(|config| open(options, &config));
+        return uninstall(options, dataplane);
     }
+    let config = config::load(&options.config)?;
     host::check(&options.pin_dir)?;
     host::check_interfaces(config.interfaces.keys())?;
     for warning in config.warnings.iter().cloned().chain(host::warnings(&config.redirects)) {
         warn!("{warning}");
     }
-    make_folder(&options.state_dir)?;
     Sysctls::new(&options.state_dir).set(config.snat_ports)?;
     let dataplane = open(options, &config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -48,6 +48,12 @@ fn start(options: &Options, log: Log) -> Result<(), Error> {
     runtime.block_on(async {
         let signals = ProcessSignals::take()
             .map_err(|error| Error::new(Kind::Failed, format!("cannot take signals: {error}")))?;
-        run::run(options, config, dataplane, log, signals).await
+        run::run(options, config, dataplane, (log, lock), signals).await
     })
+}
+
+/// The packet path in the kernel, adopted or made anew.
+fn open(options: &Options, config: &Config) -> Result<Box<dyn Dataplane>, Error> {
+    let _ = (options, config);
+    Err(Error::new(Kind::Failed, "this build has no packet path"))
 }

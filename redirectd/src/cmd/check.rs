@@ -46,18 +46,18 @@ struct Checked<'a> {
 
 impl Check {
     pub(super) fn run(self, context: &Context) -> Result<(), Error> {
-        let (redirects, warnings) = self.check().map_err(|error| Error {
-            // What is wrong with a file is no misuse of the command line.
-            kind: if error.kind == Kind::Usage { Kind::Failed } else { error.kind },
-            ..error
-        })?;
+        let (redirects, warnings) = self.check()?;
         let file = self.file.as_path();
         if context.json {
             output::json(Checked { file, redirects: &redirects, warnings: &warnings });
             return Ok(());
         }
         output::warnings(&warnings);
-        println!("{GOOD}right:{GOOD:#} {BOLD}{}{BOLD:#}, {} redirects", file.display(), redirects.len());
+        println!(
+            "{GOOD}right:{GOOD:#} {BOLD}{}{BOLD:#}, {} redirects",
+            file.display(),
+            redirects.len()
+        );
         Ok(())
     }
 

@@ -37,9 +37,8 @@ impl Completions {
             Error::new(Kind::Failed, format!("cannot write completions for {}: {why}", self.shell))
         };
         let shells = Shells::builtins();
-        let shell = shells
-            .completer(&self.shell)
-            .ok_or_else(|| failed("unknown shell".to_owned()))?;
+        let shell =
+            shells.completer(&self.shell).ok_or_else(|| failed("unknown shell".to_owned()))?;
         shell
             .write_registration(ASK_VARIABLE, "redirect", "redirect", "redirect", &mut io::stdout())
             .map_err(|error| failed(error.to_string()))

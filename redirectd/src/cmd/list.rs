@@ -29,9 +29,8 @@ impl List {
 }
 
 fn table(list: &RedirectList) -> Table {
-    let mut table = Table::new(&[
-        "NAME", "PROTO", "HOME", "TO", "STATE", "FROM", "OPEN", "TO HOST", "TO PEER",
-    ]);
+    let mut table =
+        Table::new(&["NAME", "PROTO", "HOME", "TO", "STATE", "FROM", "OPEN", "TO HOST", "TO PEER"]);
     for view in &list.redirects {
         let redirect = &view.redirect;
         table.row([

@@ -54,10 +54,7 @@ pub(super) fn json_line<T: Serialize>(body: T) {
     println!("{}", text_of(&body, serde_json::to_string));
 }
 
-fn text_of<T: Serialize>(
-    body: T,
-    write: fn(&Document<T>) -> serde_json::Result<String>,
-) -> String {
+fn text_of<T: Serialize>(body: T, write: fn(&Document<T>) -> serde_json::Result<String>) -> String {
     // Maps with keys that are not text, the one thing that can fail, do not occur.
     write(&Document::new(body)).unwrap_or_default()
 }
@@ -201,7 +198,10 @@ impl Table {
     pub(super) fn lines(&self) -> Vec<String> {
         let columns = self.rows[0].len();
         let width = |column: usize| {
-            self.rows.iter().filter_map(move |row| row.get(column)).map(|cell| cell.text.chars().count())
+            self.rows
+                .iter()
+                .filter_map(move |row| row.get(column))
+                .map(|cell| cell.text.chars().count())
         };
         let widths: Vec<usize> = (0..columns).map(|c| width(c).max().unwrap_or(0)).collect();
         // Headers stand over their numbers: to the right if the column does.

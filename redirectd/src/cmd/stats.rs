@@ -109,7 +109,13 @@ async fn follow(context: &Context, first: Counters, interval: Duration) -> Resul
 /// What went through each redirect in `seconds`, by the second.
 pub(super) fn rates(before: &Counters, after: &Counters, seconds: f64) -> Table {
     let mut table = Table::new(&[
-        "REDIRECT", "STATE", "OPEN", "NEW/s", "PKT/s TO HOST", "BIT/s TO HOST", "PKT/s TO PEER",
+        "REDIRECT",
+        "STATE",
+        "OPEN",
+        "NEW/s",
+        "PKT/s TO HOST",
+        "BIT/s TO HOST",
+        "PKT/s TO PEER",
         "BIT/s TO PEER",
     ]);
     let earlier: HashMap<&str, &RedirectStats> =

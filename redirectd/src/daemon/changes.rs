@@ -88,11 +88,8 @@ impl Daemon {
         }
         let warnings = crate::host::warnings(redirects.iter());
         let next = self.desired.with_api(redirects)?;
-        let mut report = if dry_run {
-            self.preview(&next)
-        } else {
-            self.change_to(next, Removal::default())?
-        };
+        let mut report =
+            if dry_run { self.preview(&next) } else { self.change_to(next, Removal::default())? };
         report.warnings = warnings;
         Ok(report)
     }

@@ -229,9 +229,11 @@ impl Dataplane for Fake {
 
     fn counters(&self, slot: Slot) -> Result<RedirectCounters, Error> {
         let kernel = self.kernel();
-        kernel.redirects.get(&slot).map(|(_, counters)| *counters).ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("slot {slot} is empty"))
-        })
+        kernel
+            .redirects
+            .get(&slot)
+            .map(|(_, counters)| *counters)
+            .ok_or_else(|| Error::new(Kind::NotFound, format!("slot {slot} is empty")))
     }
 
     fn reasons(&self) -> Result<Vec<ReasonCount>, Error> {
@@ -274,7 +276,10 @@ impl Dataplane for Fake {
     ) -> Result<Attached, Error> {
         let mut kernel = self.kernel();
         if kernel.failures.attach.as_deref() == Some(interface) {
-            return Err(Error::new(Kind::Failed, format!("attaching to {interface} failed, as told")));
+            return Err(Error::new(
+                Kind::Failed,
+                format!("attaching to {interface} failed, as told"),
+            ));
         }
         if !kernel.interfaces.contains(interface) {
             return Err(Error::new(Kind::NotFound, format!("there is no interface {interface}"))

@@ -185,8 +185,7 @@ mod tests {
 
     fn machine() -> (tempfile::TempDir, Sysctls) {
         let folder = tempfile::tempdir().unwrap();
-        let sysctls =
-            Sysctls { root: folder.path().join("sys"), record: folder.path().join(FILE) };
+        let sysctls = Sysctls { root: folder.path().join("sys"), record: folder.path().join(FILE) };
         for name in SWITCHED_ON.iter().take(2) {
             fs::create_dir_all(sysctls.root.join(name).parent().unwrap()).unwrap();
             fs::write(sysctls.root.join(name), "0\n").unwrap();

@@ -30,6 +30,13 @@ impl PortRange {
         Ok(Self { first, last })
     }
 
+    /// The ports from `FIRST` to `LAST`, both included; checked when compiling.
+    #[must_use]
+    pub const fn constant<const FIRST: u16, const LAST: u16>() -> Self {
+        const { assert!(FIRST > 0 && FIRST <= LAST, "a range begins above 0 and ends last") };
+        Self { first: FIRST, last: LAST }
+    }
+
     /// One port.
     ///
     /// # Errors

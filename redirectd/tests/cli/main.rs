@@ -1,0 +1,6 @@
+//! The command line as it is typed, against a real daemon's API on a real
+//! socket; only the packet path is in memory, so that failures can be had at
+//! will. What needs the kernel is tested in `netns.rs`.
+
+mod redirects;
+mod server;
