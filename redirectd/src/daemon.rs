@@ -19,6 +19,7 @@ mod views;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     path::PathBuf,
     time::{Instant, SystemTime},
 };
@@ -34,7 +35,7 @@ use crate::{
     api::types::{ChangeReport, Happening},
     config::Config,
     dataplane::{Attach, Change, Dataplane, Removal, Slot, State},
-    desired::Desired,
+    desired::{Desired, Edit},
     error::{Error, Kind},
     plan,
     rule::RedirectSet,
@@ -115,20 +116,57 @@ impl Daemon {
         &self.events
     }
 
-    /// Brings the kernel, the state file and this daemon to `next`, or leaves
-    /// all three as they were.
+    /// Makes `edit` in the kernel, the state file and this daemon, or leaves all
+    /// three as they were. What it costs does not depend on how many redirects
+    /// there are besides.
+    ///
+    /// # Errors
+    /// The new redirects contradict others, or the kernel or the disk refuses.
+    pub(crate) fn edit(&mut self, edit: Edit, removal: Removal) -> Result<ChangeReport, Error> {
+        let undo = self.desired.make(edit)?;
+        let all = self.desired.all();
+        let before = RedirectSet::new(undo.into.iter().cloned())?;
+        let after = RedirectSet::new(undo.out.iter().filter_map(|name| all.get(name)).cloned())?;
+        let changes = plan::diff(&before, &after, removal);
+        let done = self.carry_out(changes, true);
+        if done.is_err() {
+            // What was there a moment ago fits again.
+            let _ = self.desired.make(undo);
+        }
+        done
+    }
+
+    /// Brings the kernel, the state file and this daemon to `next`, or leaves all
+    /// three as they were. `persistent` if what came through the API changes.
     ///
     /// # Errors
     /// The kernel or the disk refuses.
-    pub(crate) fn change_to(
+    pub(crate) fn replace(
         &mut self,
         next: Desired,
-        removal: Removal,
+        persistent: bool,
     ) -> Result<ChangeReport, Error> {
-        let changes = plan::diff(self.desired.all(), next.all(), removal);
-        let persistent = next.api() != self.desired.api();
+        let changes = plan::diff(self.desired.all(), next.all(), Removal::default());
+        let before = mem::replace(&mut self.desired, next);
+        let done = self.carry_out(changes, persistent);
+        if done.is_err() {
+            self.desired = before;
+        }
+        done
+    }
+
+    /// What [`Daemon::replace`] would do.
+    pub(crate) fn preview(&self, next: &Desired) -> ChangeReport {
+        report(plan::diff(self.desired.all(), next.all(), Removal::default()), true)
+    }
+
+    /// Carries out `changes`, which `self.desired` has already.
+    fn carry_out(&mut self, changes: Vec<Change>, persistent: bool) -> Result<ChangeReport, Error> {
+        if changes.is_empty() {
+            return Ok(report(changes, false));
+        }
         if persistent {
-            self.store.stage(next.api())?;
+            self.store.stage(&changes, self.desired.api())?;
         }
         if let Err(error) = self.dataplane.apply(&changes) {
             self.store.discard();
@@ -136,23 +174,19 @@ impl Daemon {
         }
         if persistent && let Err(error) = self.store.commit() {
             self.store.discard();
-            self.step_back(&next);
+            self.step_back(&changes);
             return Err(error);
         }
-        self.desired = next;
-        self.note_draining();
+        if changes.iter().any(|change| matches!(change, Change::Remove { .. })) {
+            self.note_draining();
+        }
         self.tell(&changes);
         Ok(report(changes, false))
     }
 
-    /// What [`Daemon::change_to`] would do.
-    pub(crate) fn preview(&self, next: &Desired) -> ChangeReport {
-        report(plan::diff(self.desired.all(), next.all(), Removal::default()), true)
-    }
-
-    /// Sets the kernel back after it took `next`, which could not be kept.
-    fn step_back(&mut self, next: &Desired) {
-        let back = plan::diff(next.all(), self.desired.all(), Removal::default());
+    /// Sets the kernel back after `changes`, which could not be kept.
+    fn step_back(&mut self, changes: &[Change]) {
+        let back: Vec<Change> = changes.iter().rev().cloned().map(inverse).collect();
         if let Err(error) = self.dataplane.apply(&back) {
             error!(%error, "the kernel cannot be set back; trying again every second");
             self.diverged = true;
@@ -263,6 +297,15 @@ impl Daemon {
             warn!(interface, %error, "cannot take the programs off");
         }
         done.is_ok()
+    }
+}
+
+/// The change that undoes `change`, flows that were cut excepted.
+fn inverse(change: Change) -> Change {
+    match change {
+        Change::Add(redirect) => Change::Remove { redirect, removal: Removal::Drain },
+        Change::Update { from, to } => Change::Update { from: to, to: from },
+        Change::Remove { redirect, .. } => Change::Add(redirect),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Which redirects ought to be in force, and where each was asked for.
 //!
 //! Two sources together make one set: the configuration files, and what came
-//! through the API. Everything here is pure; a change makes a new [`Desired`],
-//! which the daemon adopts once the kernel and the state file have it.
+//! through the API. Everything here is on paper: the daemon undoes a change when
+//! the kernel or the disk does not follow. A single redirect is added or removed
+//! in O(log n); only reading a whole source anew costs a pass over all.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,13 +32,13 @@ pub struct Desired {
     all: RedirectSet,
 }
 
-/// What adding a redirect would do.
-#[derive(Debug)]
-pub enum Addition {
-    /// Everything asked for is there already.
-    Unchanged,
-    /// The set with it.
-    Changed(Desired),
+/// A change of a few of the redirects that came through the API.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// Those that go, by name.
+    pub out: Vec<String>,
+    /// Those that come, after that.
+    pub into: Vec<Redirect>,
 }
 
 impl Desired {
@@ -102,66 +103,89 @@ impl Desired {
         Self::new(self.files.iter().cloned(), api)
     }
 
-    /// The set with `redirects`, which were asked for under the one name `name`:
-    /// one redirect, or one for each address family.
+    /// What it takes to have `redirects`, which were asked for under the one name
+    /// `name`: one redirect, or one for each home address. Nothing if they are
+    /// there already.
     ///
     /// # Errors
     /// One of that name is there and differs and `replace` is false, or it comes
-    /// from a file; or the new ones contradict another redirect.
-    pub fn add(
+    /// from a file.
+    pub fn addition(
         &self,
         name: &str,
         redirects: Vec<Redirect>,
         replace: bool,
-    ) -> Result<Addition, Error> {
+    ) -> Result<Edit, Error> {
         let there: Vec<_> = self.named(name).collect();
         if there.len() == redirects.len() && there.iter().all(|old| redirects.contains(old)) {
-            return Ok(Addition::Unchanged);
+            return Ok(Edit::default());
         }
-        let mut next = self.clone();
         for old in &there {
             if self.origin(&old.name) == Origin::File {
                 return Err(from_file(&old.name, "changed"));
             }
             if !replace {
-                return Err(Error::new(Kind::Conflict, format!("redirect `{}` exists", old.name))
-                    .cure(format!(
-                        "see it with `redirect show {0}`, change it with `redirect add {name} … \
-                         --replace`",
-                        old.name
-                    )));
+                let what = format!("redirect `{}` exists: {old}", old.name);
+                return Err(Error::new(Kind::Conflict, what)
+                    .cure(format!("change it with `redirect add {name} … --replace`")));
             }
-            next = next.without(&old.name)?;
         }
-        for redirect in redirects {
-            next.api = next.api.with(redirect.clone())?;
-            next.all = next.all.with(redirect)?;
-        }
-        Ok(Addition::Changed(next))
+        let out = there.into_iter().map(|old| old.name.clone()).collect();
+        Ok(Edit { out, into: redirects })
     }
 
-    /// The set without the redirects named, and without those that were made with
-    /// them.
+    /// What it takes to be without the redirects named, and without those that
+    /// were made with them.
     ///
     /// # Errors
     /// One of them is not there, or comes from a file.
-    pub fn remove(&self, names: &[String]) -> Result<Self, Error> {
-        let mut next = self.clone();
+    pub fn removal(&self, names: &[String]) -> Result<Edit, Error> {
+        let mut edit = Edit::default();
         for name in names {
-            let there: Vec<_> = self.named(name).map(|redirect| redirect.name.clone()).collect();
-            if there.is_empty() {
+            let mut there = self.named(name).peekable();
+            if there.peek().is_none() {
                 return Err(not_found(name));
             }
-            for name in there {
-                match self.origin(&name) {
-                    Origin::File => return Err(from_file(&name, "removed")),
-                    // Named twice: `web`, which includes `web.6`, and `web.6` itself.
-                    _ if next.all.get(&name).is_none() => {}
-                    _ => next = next.without(&name)?,
+            for redirect in there {
+                if self.origin(&redirect.name) == Origin::File {
+                    return Err(from_file(&redirect.name, "removed"));
+                }
+                // `web`, which includes `web.6`, and `web.6` itself may both be named.
+                if !edit.out.contains(&redirect.name) {
+                    edit.out.push(redirect.name.clone());
                 }
             }
         }
-        Ok(next)
+        Ok(edit)
+    }
+
+    /// Makes `edit`; returns the one that undoes it.
+    ///
+    /// # Errors
+    /// What goes is not there, or what comes contradicts another redirect.
+    /// Nothing is changed then.
+    pub fn make(&mut self, edit: Edit) -> Result<Edit, Error> {
+        let mut undo = Edit::default();
+        let made = self.make_noting(edit, &mut undo);
+        if made.is_err() {
+            // What was there a moment ago fits again.
+            let _ = self.make_noting(undo.clone(), &mut Edit::default());
+        }
+        made.map(|()| undo)
+    }
+
+    fn make_noting(&mut self, edit: Edit, undo: &mut Edit) -> Result<(), Error> {
+        for name in edit.out {
+            let redirect = self.api.remove(&name)?;
+            self.all.remove(&name)?;
+            undo.into.push(redirect);
+        }
+        for redirect in edit.into {
+            self.all.insert(redirect.clone())?;
+            undo.out.push(redirect.name.clone());
+            self.api.insert(redirect)?;
+        }
+        Ok(())
     }
 
     /// The redirect of that name, and those made with it because it was asked for
@@ -182,14 +206,6 @@ impl Desired {
             same.then_some(part)
         });
         whole.into_iter().chain(parts)
-    }
-
-    fn without(&self, name: &str) -> Result<Self, Error> {
-        Ok(Self {
-            files: self.files.clone(),
-            api: self.api.without(name)?,
-            all: self.all.without(name)?,
-        })
     }
 }
 

@@ -13,7 +13,6 @@ use crate::{
     api::types::{ChangeReport, Happening},
     config::{self, Config},
     daemon::Daemon,
-    dataplane::Removal,
     error::Error,
 };
 
@@ -58,7 +57,7 @@ impl Daemon {
         let before = self.wanted_interfaces(&self.config);
         let wanted = self.wanted_interfaces(&new);
         self.attach_all(&wanted)?;
-        let mut report = match self.change_to(next, Removal::default()) {
+        let mut report = match self.replace(next, false) {
             Ok(report) => report,
             Err(error) => {
                 self.detach_unwanted(&before);

@@ -18,6 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    dataplane::Change,
     error::{Error, Kind},
     rule::{Redirect, RedirectSet},
 };
@@ -36,11 +37,11 @@ pub trait Store: Send {
     /// The contents cannot be read, or are damaged. Nothing is changed then.
     fn load(&self) -> Result<Vec<Redirect>, Error>;
 
-    /// Writes `redirects` beside what is in force, ready to replace it.
+    /// Prepares for `changes`, after which `all` will be what is kept.
     ///
     /// # Errors
-    /// They cannot be written. What is in force stays.
-    fn stage(&mut self, redirects: &RedirectSet) -> Result<(), Error>;
+    /// It cannot be written. What is in force stays.
+    fn stage(&mut self, changes: &[Change], all: &RedirectSet) -> Result<(), Error>;
 
     /// Puts what was staged in force.
     ///
@@ -139,8 +140,8 @@ impl Store for FileStore {
         Ok(redirects)
     }
 
-    fn stage(&mut self, redirects: &RedirectSet) -> Result<(), Error> {
-        self.write(redirects).map_err(|error| {
+    fn stage(&mut self, _changes: &[Change], all: &RedirectSet) -> Result<(), Error> {
+        self.write(all).map_err(|error| {
             self.discard();
             let what = format!("cannot write {}: {error}", self.staged.display());
             Error::new(Kind::Failed, what).cure("nothing was changed; make room there and repeat")

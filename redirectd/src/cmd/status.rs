@@ -54,7 +54,7 @@ fn print(state: &State) {
         output::field("interface", line);
     }
     for table in &state.tables {
-        let share = if table.size == 0 { 0 } else { table.used * 100 / table.size };
+        let share = (table.used * 100).checked_div(table.size).unwrap_or(0);
         let line = format!("{} {} of {} ({share} %)", table.table, table.used, table.size);
         output::field("table", line);
     }

@@ -7,8 +7,8 @@ use crate::{
     api::types::{AddRequest, ChangeReport, RemoveRequest, RulesText},
     config::{self, Config},
     dataplane::Removal,
-    desired::Addition,
     error::Error,
+    host,
     rule::Redirect,
 };
 
@@ -55,11 +55,9 @@ impl Daemon {
         request: &AddRequest,
         redirects: Vec<Redirect>,
     ) -> Result<ChangeReport, Error> {
-        let warnings = crate::host::warnings(redirects.iter());
-        let mut report = match self.desired.add(&request.name, redirects, request.replace)? {
-            Addition::Unchanged => ChangeReport::default(),
-            Addition::Changed(next) => self.change_to(next, Removal::default())?,
-        };
+        let warnings = host::warnings(&redirects);
+        let edit = self.desired.addition(&request.name, redirects, request.replace)?;
+        let mut report = self.edit(edit, Removal::default())?;
         report.warnings = warnings;
         Ok(report)
     }
@@ -70,8 +68,8 @@ impl Daemon {
     /// One of them is not there or comes from a file, or the kernel or the disk
     /// refuses; nothing is changed then.
     pub fn remove(&mut self, request: &RemoveRequest) -> Result<ChangeReport, Error> {
-        let next = self.desired.remove(&request.names)?;
-        self.change_to(next, request.removal)
+        let edit = self.desired.removal(&request.names)?;
+        self.edit(edit, request.removal)
     }
 
     /// Puts the redirects of `rules` in place of all that came through the API.
@@ -86,10 +84,9 @@ impl Daemon {
         for redirect in &redirects {
             redirect.keeps_off(config.snat_ports)?;
         }
-        let warnings = crate::host::warnings(redirects.iter());
+        let warnings = host::warnings(&redirects);
         let next = self.desired.with_api(redirects)?;
-        let mut report =
-            if dry_run { self.preview(&next) } else { self.change_to(next, Removal::default())? };
+        let mut report = if dry_run { self.preview(&next) } else { self.replace(next, true)? };
         report.warnings = warnings;
         Ok(report)
     }
