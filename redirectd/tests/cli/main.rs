@@ -2,5 +2,7 @@
 //! socket; only the packet path is in memory, so that failures can be had at
 //! will. What needs the kernel is tested in `netns.rs`.
 
+mod files;
 mod redirects;
 mod server;
+mod survival;

@@ -78,29 +78,9 @@ impl Server {
 
     /// Starts the daemon; an error if it does not come to listen.
     pub(crate) fn run(&mut self) -> Result<(), Error> {
-        let options = Options {
-            config: self.path("redirectd.yaml"),
-            state_dir: self.path("state"),
-            pin_dir: self.path("pins"),
-            socket: Some(self.socket()),
-            log: "info".to_owned(),
-            replace: false,
-            uninstall: false,
-        };
-        let fake = self.fake.clone();
+        let (options, fake) = (self.options(), self.fake.clone());
         let (signals, received) = mpsc::unbounded_channel();
-        let thread = thread::spawn(move || {
-            let config = config::load(&options.config)?;
-            let lock = Lock::take(&options.state_dir)?;
-            let log = Log::start("warn")?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .unwrap();
-            let signals = TestSignals(received);
-            runtime.block_on(run::run(&options, config, Box::new(fake), (log, lock), signals))
-        });
+        let thread = thread::spawn(move || daemon(&options, fake, TestSignals(received)));
         let socket = self.socket();
         let deadline = Instant::now() + Duration::from_secs(10);
         while !thread.is_finished() && Instant::now() < deadline {
@@ -116,6 +96,24 @@ impl Server {
             Err(error) => Err(error),
             Ok(()) => panic!("the daemon did not come to listen"),
         }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            config: self.path("redirectd.yaml"),
+            state_dir: self.path("state"),
+            pin_dir: self.path("pins"),
+            socket: Some(self.socket()),
+            log: "warn".to_owned(),
+            replace: false,
+            uninstall: false,
+        }
+    }
+
+    /// Starts a second daemon with the first one's folder.
+    pub(crate) fn try_beside(first: &Self) -> Result<(), Error> {
+        let (_signals, received) = mpsc::unbounded_channel();
+        daemon(&first.options(), first.fake.clone(), TestSignals(received))
     }
 
     /// Stops the daemon, as by SIGTERM, and waits for its end.
@@ -189,6 +187,14 @@ impl Drop for Server {
             self.stop();
         }
     }
+}
+
+fn daemon(options: &Options, fake: Fake, signals: TestSignals) -> Result<(), Error> {
+    let config = config::load(&options.config)?;
+    let lock = Lock::take(&options.state_dir)?;
+    let log = Log::start(&options.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run::run(options, config, Box::new(fake), (log, lock), signals))
 }
 
 /// Runs `redirect` with `arguments` against the daemon on `socket`.
