@@ -188,7 +188,10 @@ impl Daemon {
     fn step_back(&mut self, changes: &[Change]) {
         let back: Vec<Change> = changes.iter().rev().cloned().map(inverse).collect();
         if let Err(error) = self.dataplane.apply(&back) {
-            error!(%error, "the kernel cannot be set back; trying again every second");
+            error!(
+                error = error.one_line(),
+                "the kernel cannot be set back; trying again every second"
+            );
             self.diverged = true;
         }
     }
@@ -225,7 +228,7 @@ impl Daemon {
                 let draining = installed.into_iter().filter(|there| there.state == State::Draining);
                 self.draining = draining.map(|there| (there.slot, there.redirect.name)).collect();
             }
-            Err(error) => warn!(%error, "cannot read which redirects drain"),
+            Err(error) => warn!(error = error.one_line(), "cannot read which redirects drain"),
         }
     }
 
@@ -294,7 +297,7 @@ impl Daemon {
         self.upkeep.forget(interface);
         let done = self.dataplane.detach(interface);
         if let Err(error) = &done {
-            warn!(interface, %error, "cannot take the programs off");
+            warn!(interface, error = error.one_line(), "cannot take the programs off");
         }
         done.is_ok()
     }

@@ -41,6 +41,13 @@ impl Error {
         Self { kind, what: what.into(), cure: None }
     }
 
+    /// Problem and cure on one line, for logs.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let text = self.to_string();
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    }
+
     /// The same error with a cure.
     #[must_use]
     pub fn cure(mut self, cure: impl Into<String>) -> Self {

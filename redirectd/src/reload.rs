@@ -37,7 +37,7 @@ impl Daemon {
                 self.events.publish(Happening::ConfigurationReloaded { changes });
             }
             Err(error) => {
-                warn!(%error, "configuration refused, nothing changed");
+                warn!(error = error.one_line(), "configuration refused, nothing changed");
                 self.config_refused = Some(error.clone());
                 self.events.publish(Happening::ConfigurationRefused { error: error.clone() });
             }

@@ -194,7 +194,7 @@ async fn attend(handle: &Handle, signals: &mut impl Signals) -> Result<(), Error
                 // Answered by the thread that owns the dataplane: what the watchdog
                 // hears is that this thread lives.
                 handle.call(|daemon| { daemon.tick(); Ok(()) }).await.inspect_err(|error| {
-                    error!(%error, "giving up; the packet path goes on by itself");
+                    error!(error = error.one_line(), "giving up; the packet path goes on by itself");
                 })?;
                 if watched {
                     notify(&[sd_notify::NotifyState::Watchdog]);

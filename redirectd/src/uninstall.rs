@@ -32,7 +32,9 @@ pub fn uninstall(
                 }
             }
         }
-        Err(error) => warn!(%error, "cannot adopt what is there; removing what is pinned"),
+        Err(error) => {
+            warn!(error = error.one_line(), "cannot adopt what is there; removing what is pinned")
+        }
     }
     failures.extend(remove_pins(&options.pin_dir).err());
     failures.extend(Sysctls::new(&options.state_dir).restore().err());

@@ -9,6 +9,7 @@ use super::{
     hosts::{Host, Hosts},
     text::Spec,
 };
+use crate::error::{Error, Kind};
 
 /// The name of the target of `spec` if only a resolver can know it; none also if
 /// the target makes no sense, which [`super::redirects_from`] will say.
@@ -21,21 +22,34 @@ pub fn unresolved_host<'a>(spec: &'a Spec, hosts: &Hosts) -> Option<&'a str> {
 }
 
 impl Hosts {
-    /// These hosts and one more, with the first of its `addresses` of each family
-    /// that packets can be sent to; none added if there is no such address.
-    #[must_use]
-    pub fn with_resolved(&self, name: &str, addresses: &[IpAddr]) -> Self {
-        let mut hosts = self.clone();
+    /// These hosts and one more: `name`, which the resolver says has `addresses`.
+    /// It gets the first of each family that packets can be sent to.
+    ///
+    /// # Errors
+    /// There is no such address.
+    pub fn with_resolved(&self, name: &str, addresses: &[IpAddr]) -> Result<Self, Error> {
         let mut chosen: Vec<IpAddr> = Vec::new();
+        let mut flaw = None;
         for &address in addresses {
-            let first = chosen.iter().all(|there| there.is_ipv4() != address.is_ipv4());
-            if first && Host::new(&[address]).is_ok() {
-                chosen.push(address);
+            match Host::new(&[address]) {
+                Ok(_) if chosen.iter().any(|there| there.is_ipv4() == address.is_ipv4()) => {}
+                Ok(_) => chosen.push(address),
+                Err(why) => flaw = flaw.or(why),
             }
         }
-        if let Ok(host) = Host::new(&chosen) {
-            hosts.insert(name, host);
-        }
-        hosts
+        let Ok(host) = Host::new(&chosen) else {
+            let what = format!(
+                "the resolver has no address of the target `{name}` that packets \
+                                can be sent to"
+            );
+            return Err(match flaw {
+                Some((_, flaw)) => Error::new(Kind::Failed, format!("{what}: {}", flaw.what)),
+                None => Error::new(Kind::Failed, what),
+            }
+            .cure("write its address, or name it under `hosts`"));
+        };
+        let mut hosts = self.clone();
+        hosts.insert(name, host);
+        Ok(hosts)
     }
 }

@@ -35,7 +35,7 @@ impl Daemon {
         let redirects = match resolved {
             None => config::redirects_from(&request.name, &request.redirect, hosts, home),
             Some((name, addresses)) => {
-                let hosts = hosts.with_resolved(&name, &addresses);
+                let hosts = hosts.with_resolved(&name, &addresses)?;
                 config::redirects_from(&request.name, &request.redirect, &hosts, home)
             }
         }?;

@@ -45,7 +45,7 @@ impl Daemon {
         if self.diverged {
             match self.reconcile() {
                 Ok(changes) => info!(changes, "the kernel is as desired again"),
-                Err(error) => error!(%error, "the kernel is not as desired"),
+                Err(error) => error!(error = error.one_line(), "the kernel is not as desired"),
             }
         }
         self.expire();
@@ -60,12 +60,12 @@ impl Daemon {
         match self.dataplane.expire(&self.config.timers) {
             Ok(0) => {}
             Ok(flows) => debug!(flows, "idle flows removed"),
-            Err(error) => warn!(%error, "cannot remove idle flows"),
+            Err(error) => warn!(error = error.one_line(), "cannot remove idle flows"),
         }
         self.tell_drained();
         match self.dataplane.tables() {
             Ok(tables) => self.tell_filling(tables),
-            Err(error) => warn!(%error, "cannot read how full the tables are"),
+            Err(error) => warn!(error = error.one_line(), "cannot read how full the tables are"),
         }
         self.upkeep.next_expiry = Some(begin + begin.elapsed() * EXPIRY_SHARE);
     }
@@ -113,7 +113,7 @@ impl Daemon {
                 continue;
             }
             if let Err(error) = self.attach_again(&interface, attach) {
-                warn!(interface, %error, "is back, but cannot be attached");
+                warn!(interface, error = error.one_line(), "is back, but cannot be attached");
             }
         }
     }

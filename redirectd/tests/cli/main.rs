@@ -2,7 +2,12 @@
 //! socket; only the packet path is in memory, so that failures can be had at
 //! will. What needs the kernel is tested in `netns.rs`.
 
+mod exits;
 mod files;
+mod json;
 mod redirects;
 mod server;
+mod shell;
 mod survival;
+mod targets;
+mod views;

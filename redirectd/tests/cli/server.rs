@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -30,6 +31,9 @@ hosts:
 interfaces:
   eth7: { attach: auto }
 ";
+
+/// The log belongs to the process, and so to all daemons of this one.
+static LOG: OnceLock<Log> = OnceLock::new();
 
 /// A daemon on a thread of this process; gone when dropped.
 pub(crate) struct Server {
@@ -192,7 +196,7 @@ impl Drop for Server {
 fn daemon(options: &Options, fake: Fake, signals: TestSignals) -> Result<(), Error> {
     let config = config::load(&options.config)?;
     let lock = Lock::take(&options.state_dir)?;
-    let log = Log::start(&options.log)?;
+    let log = LOG.get_or_init(|| Log::start(&options.log).unwrap()).clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(run::run(options, config, Box::new(fake), (log, lock), signals))
 }
