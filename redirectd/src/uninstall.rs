@@ -33,7 +33,7 @@ pub fn uninstall(
             }
         }
         Err(error) => {
-            warn!(error = error.one_line(), "cannot adopt what is there; removing what is pinned")
+            warn!(error = error.one_line(), "cannot adopt what is there; removing what is pinned");
         }
     }
     failures.extend(remove_pins(&options.pin_dir).err());

@@ -10,4 +10,6 @@ mod server;
 mod shell;
 mod survival;
 mod targets;
+mod top;
+mod units;
 mod views;
