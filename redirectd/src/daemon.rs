@@ -14,6 +14,8 @@
 mod changes;
 mod events;
 mod handle;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod views;
 

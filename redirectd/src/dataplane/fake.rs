@@ -38,6 +38,8 @@ struct Kernel {
 #[derive(Debug, Clone, Default)]
 struct Failures {
     change: Option<usize>,
+    /// How many calls of `apply` succeed before all fail.
+    healthy_applies: Option<usize>,
     attach: Option<String>,
 }
 
@@ -60,7 +62,15 @@ impl Fake {
     /// The `nth` change (from 0) of every coming [`Dataplane::apply`] fails;
     /// `None` heals it.
     pub fn fail_change(&self, nth: Option<usize>) {
-        self.kernel().failures.change = nth;
+        let failures = &mut self.kernel().failures;
+        failures.change = nth;
+        failures.healthy_applies = None;
+    }
+
+    /// After `healthy` more calls of [`Dataplane::apply`] all fail, until
+    /// [`Fake::fail_change`] heals it.
+    pub fn fail_after(&self, healthy: usize) {
+        self.kernel().failures.healthy_applies = Some(healthy);
     }
 
     /// Attaching to `interface` fails; `None` heals it.
@@ -192,6 +202,11 @@ impl Dataplane for Fake {
 
     fn apply(&mut self, changes: &[Change]) -> Result<(), Error> {
         let mut kernel = self.kernel();
+        match &mut kernel.failures.healthy_applies {
+            None => {}
+            Some(0) => return Err(Error::new(Kind::Failed, "applying fails, as told")),
+            Some(healthy) => *healthy -= 1,
+        }
         let mut next = kernel.clone();
         for (index, change) in changes.iter().enumerate() {
             if kernel.failures.change == Some(index) {
