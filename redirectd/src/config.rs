@@ -14,6 +14,7 @@ mod files;
 mod hosts;
 mod read;
 mod report;
+mod resolve;
 mod settings;
 mod shape;
 mod spec;
@@ -31,6 +32,7 @@ use std::{
 
 pub use self::{
     hosts::{Host, Hosts},
+    resolve::unresolved_host,
     spec::redirects_from,
     text::Spec,
 };

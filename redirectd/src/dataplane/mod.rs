@@ -5,6 +5,7 @@
 //! concurrently.
 
 pub mod bpf;
+pub mod fake;
 
 use std::{net::IpAddr, time::Duration};
 
