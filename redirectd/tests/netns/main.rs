@@ -1,0 +1,10 @@
+//! Real programs in network namespaces talk through a real redirectd. Each
+//! test compares what arrived with what was sent.
+//!
+//! The hosts come from `xtask::lab`; [`scene`] puts redirectd on home, and
+//! [`numbered`] and [`raw`] make the traffic that no program makes on demand.
+//! These tests need root, and the tools that `cargo xtask setup` installs.
+
+mod scene;
+
+mod web;
