@@ -5,6 +5,15 @@
 //! [`numbered`] and [`raw`] make the traffic that no program makes on demand.
 //! These tests need root, and the tools that `cargo xtask setup` installs.
 
+mod echo;
+mod numbered;
+mod raw;
 mod scene;
 
+mod bulk;
+mod datagrams;
+mod dns;
+mod fragments;
+mod icmp;
+mod session;
 mod web;

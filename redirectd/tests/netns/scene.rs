@@ -3,7 +3,6 @@
 use std::{env, path::PathBuf};
 
 use anyhow::Result;
-use serde_json::Value;
 use xtask::lab::{Binaries, Daemon, Host, Lab, Lan};
 
 /// What home's configuration says besides its interfaces. The tables are small,
