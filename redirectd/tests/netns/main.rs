@@ -11,9 +11,18 @@ mod raw;
 mod scene;
 
 mod bulk;
+mod change;
+mod crowd;
 mod datagrams;
 mod dns;
+mod flood;
 mod fragments;
 mod icmp;
+mod local;
+mod neighbours;
+mod pmtu;
+mod restart;
+mod routes;
 mod session;
+mod vlan;
 mod web;

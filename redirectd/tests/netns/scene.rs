@@ -2,7 +2,8 @@
 
 use std::{env, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use serde_json::Value;
 use xtask::lab::{Binaries, Daemon, Host, Lab, Lan};
 
 /// What home's configuration says besides its interfaces. The tables are small,
@@ -58,6 +59,20 @@ impl Scene {
             self.add(&[&name, &home, "--to", &target, "--protocol", protocol])?;
         }
         Ok(())
+    }
+
+    /// All flows there are, as `redirect flows --json` lists them.
+    pub(crate) fn flows(&self) -> Result<Vec<Value>> {
+        let list = self.daemon.json(&["flows"])?;
+        Ok(list["flows"].as_array().context("a list of flows")?.clone())
+    }
+
+    /// The counters of one redirect, as `redirect stats --json` tells them.
+    pub(crate) fn counters(&self, name: &str) -> Result<Value> {
+        let stats = self.daemon.json(&["stats"])?;
+        let redirects = stats["redirects"].as_array().context("statistics of redirects")?;
+        let one = redirects.iter().find(|redirect| redirect["name"] == name);
+        Ok(one.with_context(|| format!("no {name} in {stats:#}"))?["counters"].clone())
     }
 }
 

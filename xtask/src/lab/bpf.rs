@@ -70,7 +70,7 @@ impl Program {
             ProgramType::Tc => TC_ACT_UNSPEC,
             ProgramType::Xdp => XDP_PASS,
         };
-        Self::load(kind, "pass", &[mov(0, verdict), EXIT])
+        Self::load(kind, "lab_pass", &[mov(0, verdict), EXIT])
     }
 
     /// For tc egress: puts an 802.1Q tag (`ether_type` 0x8100) or a service tag
@@ -86,7 +86,7 @@ impl Program {
             mov(0, TC_ACT_UNSPEC),
             EXIT,
         ];
-        Self::load(ProgramType::Tc, "tag", &code)
+        Self::load(ProgramType::Tc, "lab_tag", &code)
     }
 
     /// For tc ingress: takes that tag off; packets without it are dropped.
@@ -109,20 +109,22 @@ impl Program {
             mov(0, TC_ACT_SHOT),
             EXIT,
         ];
-        Self::load(ProgramType::Tc, "untag", &code)
+        Self::load(ProgramType::Tc, "labuntag", &code)
     }
 
     fn load(kind: ProgramType, name: &str, code: &[u64]) -> Result<Self> {
         let licence = c"GPL";
         let mut log = vec![0_u8; LOG_SIZE];
         // union bpf_attr as BPF_PROG_LOAD reads it: type and count, then the
-        // addresses, then the log's level and size.
-        let attributes: [u64; 6] = [
+        // addresses, the log's level and size, version and flags, the name.
+        let attributes: [u64; 8] = [
             pair(kind as u32, code.len()),
             code.as_ptr().addr() as u64,
             licence.as_ptr().addr() as u64,
             pair(1, log.len()),
             log.as_mut_ptr().addr() as u64,
+            0,
+            label(name),
             0,
         ];
         // SAFETY: the attributes are as BPF_PROG_LOAD wants them, and what they
@@ -165,6 +167,13 @@ impl Program {
         }
         Ok(Pin { path, _removal: removal })
     }
+}
+
+/// The first half of a program's name, which these do not exceed.
+fn label(name: &str) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    u64::from_ne_bytes(bytes)
 }
 
 /// Two 32-bit fields, the first at the lower address.

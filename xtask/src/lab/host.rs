@@ -133,6 +133,16 @@ impl Host {
         ip(&[&["-n", self.netns()], args].concat())
     }
 
+    /// The MAC address of one of its interfaces.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn mac(&self, interface: &str) -> Result<String> {
+        let line = self.run(&["ip", "-brief", "link", "show", "dev", interface])?;
+        let mac = line.split_whitespace().nth(2);
+        mac.map(str::to_owned).with_context(|| format!("no MAC address in {line:?}"))
+    }
+
     /// Adds a route to `prefix` by way of `gateway`.
     ///
     /// # Errors
