@@ -1,0 +1,10 @@
+//! Builds the BPF programs; `dataplane/bpf.rs` includes the object.
+
+fn main() {
+    bpf_build::build(&bpf_build::Program {
+        package: "redirectd-ebpf",
+        bin: "redirectd-bpf",
+        features: if cfg!(feature = "log") { &["log"] } else { &[] },
+        object: "redirectd.bpf.o",
+    });
+}
