@@ -29,15 +29,7 @@ fn sizes(attach: &str) -> Result<()> {
         let socket = echo::udp(&scene.lan.peer, from)?;
         socket.connect(home)?;
         for size in SIZES {
-            let sent = data(size);
-            socket.send(&sent)?;
-            let mut answer = vec![0; 65_536];
-            let length =
-                soon(&format!("{size} bytes come back"), || socket.recv(&mut answer).ok())?;
-            ensure!(
-                answer[..length] == [b"c", &sent[..]].concat(),
-                "{size} bytes came back changed"
-            );
+            echo::there_and_back(&socket, &data(size))?;
         }
     }
     Ok(())
@@ -81,10 +73,7 @@ fn without_a_checksum() -> Result<()> {
         "udp dst port 4000",
     ])?;
     wire.wait_for_log("listening on")?;
-    socket.send(b"no checksum")?;
-    let mut answer = [0; 64];
-    let length = soon("it comes back", || socket.recv(&mut answer).ok())?;
-    assert_eq!(&answer[..length], b"cno checksum");
+    echo::there_and_back(&socket, b"no checksum")?;
     wire.wait_for_log("[no cksum]")
 }
 

@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
-use xtask::lab::Host;
+use anyhow::{Context as _, Result, ensure};
+use xtask::lab::{Host, soon};
 
 /// How often a server looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(50);
@@ -111,6 +111,18 @@ pub(crate) fn ask(connection: &mut TcpStream, word: &[u8]) -> io::Result<char> {
     connection.read_exact(&mut answer)?;
     assert_eq!(&answer[1..], word, "the echo differs");
     Ok(char::from(answer[0]))
+}
+
+/// Sends `data` to an echo server called c, whose answer must bring it back
+/// unchanged.
+pub(crate) fn there_and_back(socket: &UdpSocket, data: &[u8]) -> Result<()> {
+    socket.send(data)?;
+    let mut answer = vec![0; 65_536];
+    let what = format!("{} bytes come back", data.len());
+    let length = soon(&what, || socket.recv(&mut answer).ok())?;
+    let same = answer[0] == b'c' && answer[1..length] == *data;
+    ensure!(same, "{} bytes came back as {} others", data.len(), length - 1);
+    Ok(())
 }
 
 fn answer_datagram(socket: &UdpSocket, name: u8) -> io::Result<()> {

@@ -91,10 +91,7 @@ fn last_hop([peer, home, host]: [&str; 3]) -> Result<()> {
     // Time exceeded, as icmp(7) and ip(7) tell it to sockets.
     assert_eq!(told(&socket)?.raw_os_error(), Some(libc::EHOSTUNREACH));
     set(&socket, level, hops, 2)?;
-    socket.send(b"two hops")?;
-    let mut answer = [0; 64];
-    let length = soon("the answer comes", || socket.recv(&mut answer).ok())?;
-    assert_eq!(&answer[..length], b"ctwo hops");
+    echo::there_and_back(&socket, b"two hops")?;
     Ok(())
 }
 

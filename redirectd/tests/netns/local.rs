@@ -27,15 +27,7 @@ fn served(scene: &Scene, peer: &Host, addresses: [&str; 2]) -> Result<()> {
         let socket = echo::udp(peer, &format!("{address}:0"))?;
         socket.connect(format!("{home}:7"))?;
         for size in [1, 1472, 9000] {
-            let data = vec![b'n'; size];
-            socket.send(&data)?;
-            let mut answer = vec![0; 65_536];
-            let length =
-                soon(&format!("{size} bytes come back"), || socket.recv(&mut answer).ok())?;
-            ensure!(
-                answer[..length] == [b"c", &data[..]].concat(),
-                "{size} bytes came back changed"
-            );
+            echo::there_and_back(&socket, &vec![b'n'; size])?;
         }
     }
     Ok(())

@@ -48,17 +48,9 @@ impl Scene {
         self.daemon.redirect(&[&["add"], args].concat()).map(drop)
     }
 
-    /// Redirects a TCP port of home's, in both families, to `port` on c.
+    /// Redirects a port of home to `port` on c, in both families.
     pub(crate) fn add_both(&self, name: &str, protocol: &str, home: u16, port: u16) -> Result<()> {
-        for (suffix, home_address, host) in
-            [("-4", "10.0.0.2", "10.0.0.3"), ("-6", "[fd00::2]", "[fd00::3]")]
-        {
-            let name = format!("{name}{suffix}");
-            let home = format!("{home_address}:{home}");
-            let target = format!("{host}:{port}");
-            self.add(&[&name, &home, "--to", &target, "--protocol", protocol])?;
-        }
-        Ok(())
+        add_both(&self.daemon, name, protocol, home, port)
     }
 
     /// All flows there are, as `redirect flows --json` lists them.
@@ -74,6 +66,23 @@ impl Scene {
         let one = redirects.iter().find(|redirect| redirect["name"] == name);
         Ok(one.with_context(|| format!("no {name} in {stats:#}"))?["counters"].clone())
     }
+}
+
+/// Redirects a port of 10.0.0.2 and fd00::2 to `port` of 10.0.0.3 and fd00::3,
+/// by the names NAME-4 and NAME-6.
+pub(crate) fn add_both(
+    daemon: &Daemon,
+    name: &str,
+    protocol: &str,
+    home: u16,
+    port: u16,
+) -> Result<()> {
+    for (family, at_home, host) in [(4, "10.0.0.2", "10.0.0.3"), (6, "[fd00::2]", "[fd00::3]")] {
+        let name = format!("{name}-{family}");
+        let (at_home, target) = (format!("{at_home}:{home}"), format!("{host}:{port}"));
+        daemon.redirect(&["add", &name, &at_home, "--to", &target, "--protocol", protocol])?;
+    }
+    Ok(())
 }
 
 /// Starts redirectd on `home` with the rest of its configuration.

@@ -21,6 +21,7 @@ const BPF_OBJ_PIN: libc::c_long = 6;
 /// Helper functions, from linux/bpf.h.
 const SKB_VLAN_PUSH: i32 = 18;
 const SKB_VLAN_POP: i32 = 19;
+const REDIRECT: i32 = 23;
 /// Offsets in `struct __sk_buff`.
 const SKB_VLAN_PRESENT: i16 = 20;
 const SKB_VLAN_TCI: i16 = 24;
@@ -29,6 +30,8 @@ const SKB_VLAN_PROTO: i16 = 28;
 const TC_ACT_UNSPEC: i32 = -1;
 const TC_ACT_SHOT: i32 = 2;
 const XDP_PASS: i32 = 2;
+/// `BPF_F_INGRESS`: as if received.
+const F_INGRESS: i32 = 1;
 /// Room for what the verifier says.
 const LOG_SIZE: usize = 16 * 1024;
 
@@ -110,6 +113,21 @@ impl Program {
             EXIT,
         ];
         Self::load(ProgramType::Tc, "labuntag", &code)
+    }
+
+    /// For tc: sends every packet out of the interface of that index, or makes it
+    /// look as if received there.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn redirect(interface: u32, received: bool) -> Result<Self> {
+        let code = [
+            mov(1, i32::try_from(interface)?),
+            mov(2, if received { F_INGRESS } else { 0 }),
+            call(REDIRECT),
+            EXIT,
+        ];
+        Self::load(ProgramType::Tc, "labsends", &code)
     }
 
     fn load(kind: ProgramType, name: &str, code: &[u64]) -> Result<Self> {

@@ -26,6 +26,7 @@ mod lan;
 mod process;
 mod servers;
 mod switch;
+mod vlan;
 mod wait;
 
 use std::{
@@ -46,6 +47,7 @@ pub use self::{
     process::{Finished, Process},
     servers::{Nginx, iperf3_server},
     switch::Switch,
+    vlan::Tag,
     wait::{soon, until},
 };
 
