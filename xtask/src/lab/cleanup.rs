@@ -64,6 +64,14 @@ impl Token {
         things().remove(&self.0);
     }
 
+    /// Removes the thing now.
+    pub(super) fn remove(&self) {
+        let thing = things().remove(&self.0);
+        if let Some(thing) = thing {
+            thing.remove();
+        }
+    }
+
     fn hold(thing: Thing) -> Self {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         things().insert(id, thing);
@@ -73,10 +81,7 @@ impl Token {
 
 impl Drop for Token {
     fn drop(&mut self) {
-        let thing = things().remove(&self.0);
-        if let Some(thing) = thing {
-            thing.remove();
-        }
+        self.remove();
     }
 }
 

@@ -119,6 +119,14 @@ impl Process {
         }
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Waits for its end.
     ///
     /// # Errors
@@ -151,9 +159,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The group as a whole goes with the token; this reaps the leader.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if self.has_ended().unwrap_or_default() {
+            // Its number may be somebody else's by now.
+            self.group.forget();
+        } else {
+            self.group.remove();
+            let _ = self.child.wait();
+        }
     }
 }
 
