@@ -9,15 +9,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use xtask::lab::{Lab, Lan, Program, ProgramType, soon};
-
-/// Set in a child of [`another_run`].
-const CHILD: &str = "LAB_TEST_CHILD";
 
 #[test]
 fn hosts_reach_each_other() -> Result<()> {
@@ -74,37 +71,24 @@ fn left_of(pid: u32) -> Vec<String> {
     names.filter(|name| name.starts_with(&prefix)).collect()
 }
 
-/// Runs [`another_run`] in a process of its own, up to where its lab stands;
-/// gives the process and that of a program in its lab.
+/// Runs the example `lab` up to where its lab stands; gives its process and
+/// that of a program in its lab.
 fn start_another(ending: &str) -> Result<(Child, u32)> {
-    let mut run = Command::new(env::current_exe()?)
-        .args(["--exact", "another_run", "--nocapture"])
-        .env(CHILD, ending)
+    // Cargo builds examples for tests, in a folder beside that of the tests.
+    let tests = env::current_exe()?;
+    let built = tests.parent().and_then(Path::parent).context("a test is two folders deep")?;
+    let mut run = Command::new(built.join("examples/lab"))
+        .arg(ending)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
     let output = BufReader::new(run.stdout.take().context("it has an output")?);
     for line in output.lines() {
-        // The test harness writes before it on the same line.
-        if let Some((_, program)) = line?.split_once("program ") {
+        if let Some(program) = line?.strip_prefix("program ") {
             return Ok((run, program.parse()?));
         }
     }
-    anyhow::bail!("the other run ended early")
-}
-
-/// Not a test unless it is told how to end: the run whose end the others watch.
-#[test]
-fn another_run() -> Result<()> {
-    let Ok(ending) = env::var(CHILD) else { return Ok(()) };
-    let lab = Lab::new()?;
-    let lan = Lan::for_xdp(&lab)?;
-    let sleeper = lan.home.start(&["sleep", "1000"])?;
-    println!("program {}", sleeper.pid());
-    assert!(ending != "panic", "as told");
-    loop {
-        std::thread::park();
-    }
+    bail!("the other run ended early")
 }
 
 fn gone(pid: u32) -> bool {
