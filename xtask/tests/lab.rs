@@ -71,13 +71,10 @@ fn left_of(pid: u32) -> Vec<String> {
     names.filter(|name| name.starts_with(&prefix)).collect()
 }
 
-/// Runs the example `lab` up to where its lab stands; gives its process and
+/// Runs the program `lab` up to where its lab stands; gives its process and
 /// that of a program in its lab.
 fn start_another(ending: &str) -> Result<(Child, u32)> {
-    // Cargo builds examples for tests, in a folder beside that of the tests.
-    let tests = env::current_exe()?;
-    let built = tests.parent().and_then(Path::parent).context("a test is two folders deep")?;
-    let mut run = Command::new(built.join("examples/lab"))
+    let mut run = Command::new(env!("CARGO_BIN_EXE_lab"))
         .arg(ending)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
