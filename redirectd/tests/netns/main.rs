@@ -10,6 +10,7 @@ mod numbered;
 mod raw;
 mod scene;
 
+mod attach;
 mod bulk;
 mod change;
 mod crowd;

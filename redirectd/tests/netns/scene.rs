@@ -8,7 +8,7 @@ use xtask::lab::{Binaries, Daemon, Host, Lab, Lan};
 
 /// What home's configuration says besides its interfaces. The tables are small,
 /// so that many daemons fit on a machine, and so that they can be filled.
-const HOME: &str = "home: [10.0.0.2, 'fd00::2']
+pub(crate) const HOME: &str = "home: [10.0.0.2, 'fd00::2']
 tables: { redirects: 64, flows: 8192, half_open: 2048 }
 ";
 

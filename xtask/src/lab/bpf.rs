@@ -18,6 +18,9 @@ use super::{Inner, cleanup};
 /// bpf(2) commands, from linux/bpf.h.
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
+const BPF_LINK_CREATE: libc::c_long = 28;
+/// `enum bpf_attach_type`.
+const BPF_TCX_INGRESS: u32 = 46;
 /// Helper functions, from linux/bpf.h.
 const SKB_VLAN_PUSH: i32 = 18;
 const SKB_VLAN_POP: i32 = 19;
@@ -147,21 +150,31 @@ impl Program {
         ];
         // SAFETY: the attributes are as BPF_PROG_LOAD wants them, and what they
         // point to outlives the call.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_PROG_LOAD,
-                attributes.as_ptr(),
-                size_of_val(&attributes),
-            )
-        };
-        if fd < 0 {
-            let said = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
-            return Err(std::io::Error::last_os_error())
-                .with_context(|| format!("the kernel refuses the program `{name}`:\n{said}"));
-        }
-        // SAFETY: the call gave a new descriptor, which nobody else holds.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) }))
+        let loaded = unsafe { descriptor(BPF_PROG_LOAD, &attributes) };
+        loaded.map(Self).with_context(|| {
+            let said = String::from_utf8_lossy(&log);
+            let said = said.trim_end_matches('\0');
+            format!("the kernel refuses the program `{name}`:\n{said}")
+        })
+    }
+
+    /// Puts it on the tcx ingress hook of the interface of that index, in the
+    /// network namespace of this thread; it goes with the descriptor.
+    pub(super) fn link_tcx(&self, interface: u32) -> Result<OwnedFd> {
+        let attributes: [u64; 8] = [
+            pair(self.0.as_raw_fd().cast_unsigned(), usize::try_from(interface)?),
+            pair(BPF_TCX_INGRESS, 0),
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ];
+        // SAFETY: the attributes are as BPF_LINK_CREATE wants them; they have no
+        // addresses.
+        let linked = unsafe { descriptor(BPF_LINK_CREATE, &attributes) };
+        linked.context("the kernel does not attach a program at tcx")
     }
 
     /// Gives it a name in the BPF file system, for programs that take one.
@@ -184,6 +197,21 @@ impl Program {
                 .with_context(|| format!("cannot pin a program at {}", path.display()));
         }
         Ok(Pin { path, _removal: removal })
+    }
+}
+
+/// Calls bpf(2) for something that gives a new descriptor.
+///
+/// # Safety
+/// `attributes` must be what `command` takes, with valid addresses.
+unsafe fn descriptor(command: libc::c_long, attributes: &[u64]) -> std::io::Result<OwnedFd> {
+    let (address, size) = (attributes.as_ptr(), size_of_val(attributes));
+    // SAFETY: the caller vouches for the attributes.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, address, size) };
+    match i32::try_from(fd) {
+        // SAFETY: the call gave a new descriptor, which nobody else holds.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(std::io::Error::last_os_error()),
     }
 }
 

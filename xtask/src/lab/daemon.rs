@@ -84,7 +84,31 @@ impl Daemon {
     /// # Errors
     /// When it does not answer; with its log.
     pub fn start_again(&mut self) -> Result<()> {
-        let mut process = self.host.start(&[
+        self.start_with(&[])
+    }
+
+    /// Starts it with more options.
+    ///
+    /// # Errors
+    /// When it does not answer; with its log.
+    pub fn start_with(&mut self, options: &[&str]) -> Result<()> {
+        let mut process = self.host.start(&[&self.line()[..], options].concat())?;
+        let socket = self.socket.clone();
+        process.ready_when("redirectd answers", |_| UnixStream::connect(&socket).is_ok())?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Runs it to its end, for a start that fails and for `--uninstall`.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn run_with(&self, options: &[&str]) -> Result<Finished> {
+        self.host.try_run(&[&self.line()[..], options].concat())
+    }
+
+    fn line(&self) -> [&str; 7] {
+        [
             text(&self.binaries.redirectd),
             "--config",
             text(&self.config),
@@ -92,11 +116,7 @@ impl Daemon {
             text(&self.state),
             "--pin-dir",
             text(&self.pins),
-        ])?;
-        let socket = self.socket.clone();
-        process.ready_when("redirectd answers", |_| UnixStream::connect(&socket).is_ok())?;
-        self.process = Some(process);
-        Ok(())
+        ]
     }
 
     /// Runs `redirect ARGS` on home, whatever comes of it.

@@ -1,6 +1,7 @@
 //! A host: a network namespace with interfaces, in which programs run.
 
 use std::{
+    os::fd::OwnedFd,
     path::PathBuf,
     process::Command,
     sync::{
@@ -249,6 +250,21 @@ impl Host {
             self.run(&[&filter[..], &program[..]].concat())?;
         }
         Ok(())
+    }
+
+    /// Puts a program on an interface's tcx ingress hook; it goes with what this
+    /// gives.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or knows no tcx (before Linux 6.6).
+    pub fn attach_tcx(&self, interface: &str, program: &Program) -> Result<OwnedFd> {
+        let index = self.index(interface)?;
+        self.enter(|| program.link_tcx(index))
+    }
+
+    /// The index of one of its interfaces.
+    pub(super) fn index(&self, interface: &str) -> Result<u32> {
+        Ok(self.enter(|| nix::net::if_::if_nametoindex(interface))?)
     }
 
     /// The folder for files of this host's lab.

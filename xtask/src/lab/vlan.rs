@@ -60,11 +60,6 @@ impl Host {
         into.push(Program::redirect(self.index(interface)?, true)?);
         self.attach_tc(trunk, "ingress", &into)
     }
-
-    /// The index of one of its interfaces.
-    fn index(&self, interface: &str) -> Result<u32> {
-        Ok(self.enter(|| nix::net::if_::if_nametoindex(interface))?)
-    }
 }
 
 fn on(tags: &[Tag]) -> Result<Vec<Program>> {
