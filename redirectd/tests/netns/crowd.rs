@@ -1,14 +1,19 @@
-//! Many clients at once.
+//! Many clients at once, and one client again and again.
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use socket2::{Domain, SockRef, Socket, Type};
 use xtask::lab::Nginx;
 
-use crate::{echo, scene::Scene};
+use crate::{
+    echo::{self, Echo, ask},
+    scene::Scene,
+};
 
 const CLIENTS: usize = 1000;
 
@@ -68,4 +73,26 @@ fn a_thousand_over_ipv4() -> Result<()> {
 #[test]
 fn a_thousand_over_ipv6() -> Result<()> {
     at_once("[fd00::2]:80", "[fd00::3]:8080")
+}
+
+/// A client that breaks off and uses its port again at once is a new connection
+/// each time.
+#[test]
+fn one_from_the_same_port_again() -> Result<()> {
+    let scene = Scene::tc()?;
+    let _c = Echo::tcp(&scene.lan.c, "10.0.0.3:7000", b'c')?;
+    let _d = Echo::tcp(&scene.lan.d, "10.0.0.4:7000", b'd')?;
+    let (here, home): (SocketAddr, SocketAddr) = ("10.0.0.1:40000".parse()?, "10.0.0.2:7".parse()?);
+    for (target, name) in [("10.0.0.3:7000", 'c'), ("10.0.0.4:7000", 'd')].repeat(5) {
+        scene.add(&["echo", "10.0.0.2:7", "--to", target, "--replace"])?;
+        let socket = scene.lan.peer.enter(|| Socket::new(Domain::IPV4, Type::STREAM, None))?;
+        socket.bind(&here.into())?;
+        socket.connect_timeout(&home.into(), Duration::from_secs(5)).context(target)?;
+        let mut connection = TcpStream::from(socket);
+        connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+        assert_eq!(ask(&mut connection, b"again")?, name);
+        // Without lingering, the end is a RST.
+        SockRef::from(&connection).set_linger(Some(Duration::ZERO))?;
+    }
+    Ok(())
 }

@@ -24,6 +24,7 @@ mod neighbours;
 mod pmtu;
 mod restart;
 mod routes;
+mod scope;
 mod session;
 mod vlan;
 mod web;
