@@ -3,6 +3,7 @@
 //! Each task is a module with a function `run`; a new one is a file here, a
 //! variant of [`Task`] and an arm in `main`.
 
+mod demo;
 mod lint;
 mod progress;
 mod setup;
@@ -24,6 +25,8 @@ struct Arguments {
 enum Task {
     /// Bring what building, testing and showing redirectd takes, where it is missing.
     Setup,
+    /// Show how a server moves to another machine, with real programs.
+    Demo(demo::Options),
     /// Set up, run every test, and see that they left nothing behind.
     Test,
     /// Check formatting, clippy, the documentation and the dependencies.
@@ -33,6 +36,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Setup => setup::run(),
+        Task::Demo(options) => demo::run(&options),
         Task::Test => test::run(),
         Task::Lint => lint::run(),
     };
