@@ -2,7 +2,8 @@
 //! `returns` checks, counts and drops what comes back to the peer.
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_DROP, XDP_TX},
+    bindings::xdp_action::XDP_DROP,
+    helpers::bpf_redirect,
     macros::{map, xdp},
     maps::PerCpuArray,
     programs::XdpContext,
@@ -41,7 +42,9 @@ fn reflect(ctx: XdpContext) -> u32 {
             }
             add(count::EXPECTED);
             frame.turn_round();
-            XDP_TX
+            // Not XDP_TX: from it a veth wakes only a receiver with an XDP program.
+            // SAFETY: the helper takes plain values.
+            unsafe { bpf_redirect(ctx.ingress_ifindex() as u32, 0) as u32 }
         }
         _ => {
             add(count::OTHER);
@@ -55,7 +58,11 @@ fn reflect(ctx: XdpContext) -> u32 {
 fn returns(ctx: XdpContext) -> u32 {
     add(match Frame::new(&ctx) {
         Some(frame) if is_expected(&frame, 26, 34) => {
-            if frame.sums_are_right() { count::EXPECTED } else { count::BAD_CHECKSUM }
+            if frame.sums_are_right() {
+                count::EXPECTED
+            } else {
+                count::BAD_CHECKSUM
+            }
         }
         _ => count::OTHER,
     });
