@@ -17,7 +17,9 @@ pub(crate) struct Sample {
     pub(crate) sent: u64,
     /// Packets that arrived where they should.
     pub(crate) arrived: u64,
-    /// Time it took.
+    /// Those of the packets made that were timed.
+    pub(crate) timed: u64,
+    /// Time these took.
     pub(crate) elapsed: Duration,
     /// How often the processor was taken away meanwhile.
     pub(crate) switches: u64,
@@ -26,7 +28,8 @@ pub(crate) struct Sample {
 impl Sample {
     /// Packets that arrived, in millions a second.
     pub(crate) fn mpps(&self) -> f64 {
-        self.arrived as f64 / self.elapsed.as_secs_f64() / 1e6
+        let made = self.timed as f64 / self.elapsed.as_secs_f64() / 1e6;
+        made * self.arrived as f64 / self.sent as f64
     }
 }
 
@@ -49,7 +52,14 @@ mod tests {
     #[test]
     fn the_figure_counts_what_arrived() {
         let elapsed = Duration::from_millis(500);
-        let sample = Sample { sent: 2_000_000, arrived: 1_000_000, elapsed, switches: 0 };
+        // 4 million made a second, of which half arrived.
+        let sample = Sample {
+            sent: 2_001_000,
+            arrived: 1_000_500,
+            timed: 2_000_000,
+            elapsed,
+            ..Sample::default()
+        };
         assert!((sample.mpps() - 2.0).abs() < 1e-9);
     }
 }

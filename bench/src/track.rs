@@ -1,12 +1,9 @@
 //! A contestant in its lab, with its flows established: ready to be measured,
 //! round after round.
 
-use std::{
-    any::Any,
-    time::{Duration, Instant},
-};
+use std::{any::Any, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     contestant::Running,
@@ -38,33 +35,34 @@ impl Track {
     /// # Errors
     /// Packets do not arrive, in one direction or the other, or arrive wrong.
     pub(crate) fn new(lab: Lab, running: Running, flows: u32, processor: usize) -> Result<Self> {
-        let generator = lab.peer.enter(|| Generator::new(PEER0, &stream::stream(flows)))?;
+        let mut generator = lab.peer.enter(|| Generator::new(PEER0, &stream::stream(flows)))?;
         let (contestant, sink) = match running {
             Running::Drops(sink) => (None, sink),
             Running::Forwards(contestant) => {
-                establish(&lab, &generator, flows, processor)?;
+                establish(&lab, &mut generator, flows, processor)?;
                 (Some(contestant), Sink::attach(&lab.host, HOST0, Role::Sink, &at_host())?)
             }
         };
         Ok(Self { generator, sink, _contestant: contestant, lab, processor })
     }
 
-    /// Counts packets for at least `duration`, made `chunk` at a time.
+    /// Counts packets, made `chunk` at a time, for at least `duration`.
     ///
     /// # Errors
     /// The generator or the counters fail, or the run was interrupted.
-    pub(crate) fn sample(&self, duration: Duration, chunk: u32) -> Result<Sample> {
+    pub(crate) fn sample(&mut self, duration: Duration, chunk: u32) -> Result<Sample> {
+        let Self { generator, .. } = self;
         self.lab.peer.enter(|| {
             processor::occupy(self.processor)?;
             let mut sample = Sample::default();
             let before = self.sink.counts()?;
             let switches = processor::switches()?;
-            let start = Instant::now();
             while sample.elapsed < duration {
                 interrupt::check()?;
-                self.generator.send(chunk)?;
+                let pace = generator.send(chunk)?.context("too few packets at a time")?;
                 sample.sent += u64::from(chunk);
-                sample.elapsed = start.elapsed();
+                sample.timed += pace.packets;
+                sample.elapsed += pace.elapsed;
             }
             sample.switches = processor::switches()? - switches;
             sample.arrived = self.sink.settled_counts()?.expected - before.expected;
@@ -76,7 +74,7 @@ impl Track {
 /// Sends one packet of each flow to the host, which answers, until every answer
 /// has come back to the peer; twice over, as some state is complete only with
 /// the third packet.
-fn establish(lab: &Lab, generator: &Generator, flows: u32, processor: usize) -> Result<()> {
+fn establish(lab: &Lab, generator: &mut Generator, flows: u32, processor: usize) -> Result<()> {
     let host = Sink::attach(&lab.host, HOST0, Role::Reflect, &at_host())?;
     let peer = Sink::attach(&lab.peer, PEER0, Role::Returns, &at_home())?;
     let mut complete = 0;

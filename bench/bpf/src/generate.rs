@@ -3,11 +3,12 @@
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_ABORTED, XDP_DROP},
+    helpers::bpf_ktime_get_ns,
     macros::{map, xdp},
     maps::{Array, DevMap},
     programs::XdpContext,
 };
-use redirectd_bench_bpf::{IP_LENGTH, Stream, TTL, UDP_LENGTH, fold, halves};
+use redirectd_bench_bpf::{CLOCKED, IP_LENGTH, Position, Stream, TTL, UDP_LENGTH, fold, halves};
 
 use crate::packet::Frame;
 
@@ -26,10 +27,9 @@ static STREAM: Stream = Stream {
     peer_mac: [0; 6],
 };
 
-/// The next packet's target (0) and its flow within that target (1). One
-/// generator runs at a time.
+/// Written here; user space resets it between runs.
 #[map]
-static NEXT: Array<[u32; 2]> = Array::with_max_entries(1, 0);
+static POSITION: Array<Position> = Array::with_max_entries(1, 0);
 
 /// The peer's interface, at 0.
 #[map]
@@ -47,22 +47,30 @@ fn generate(ctx: XdpContext) -> u32 {
     OUT.redirect(0, 0).unwrap_or(XDP_ABORTED)
 }
 
-/// Which flow's turn it is, and one step on.
+/// Which target and flow it is the turn of, and one step on.
 #[inline(always)]
 fn next(stream: &Stream) -> Option<(u32, u32)> {
-    let next = NEXT.get_ptr_mut(0)?;
+    let position = POSITION.get_ptr_mut(0)?;
     // SAFETY: the map's own value; no other generator runs.
-    let [target, flow] = unsafe { *next };
-    let mut after = [target, flow + 1];
-    if after[1] >= stream.per_target {
-        after = [target + 1, 0];
+    let position = unsafe { &mut *position };
+    if position.made % CLOCKED == 0 {
+        // SAFETY: the helper takes nothing.
+        position.last = unsafe { bpf_ktime_get_ns() };
+        if position.made == 0 {
+            position.first = position.last;
+        }
     }
-    if after[0] >= stream.targets {
-        after[0] = 0;
+    position.made += 1;
+    let turn = (position.target, position.flow);
+    position.flow += 1;
+    if position.flow >= stream.per_target {
+        position.flow = 0;
+        position.target += 1;
+        if position.target >= stream.targets {
+            position.target = 0;
+        }
     }
-    // SAFETY: as above.
-    unsafe { *next = after };
-    Some((target, flow))
+    Some(turn)
 }
 
 /// Writes all headers: pages come back as the last receiver left them, and

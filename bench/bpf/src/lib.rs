@@ -56,6 +56,25 @@ pub struct Stream {
     pub peer_mac: [u8; 6],
 }
 
+/// Where the generator is. One generator runs at a time.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The next packet's target.
+    pub target: u32,
+    /// The next packet's flow within that target.
+    pub flow: u32,
+    /// Packets made since user space last set this to 0.
+    pub made: u64,
+    /// Time at which the first of these was made, CLOCK_MONOTONIC, ns.
+    pub first: u64,
+    /// Time at which the last one that is a multiple of [`CLOCKED`] was made.
+    pub last: u64,
+}
+
+/// The generator looks at the clock once in so many packets; a power of two.
+pub const CLOCKED: u64 = 1024;
+
 /// What a sink expects: UDP over IPv4 to (`sink`, `reflect`) or from
 /// (`returns`) this address and these ports, in host byte order.
 #[repr(C)]
@@ -89,8 +108,15 @@ pub fn halves(addr: u32) -> u32 {
 // SAFETY: plain integers without padding between or after them (24 + 4 + 12 bytes).
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Stream {}
+// SAFETY: plain integers without padding (2 × 4 + 3 × 8 bytes).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Position {}
 // SAFETY: plain integers without padding (4 + 2 + 2 bytes).
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Expect {}
 
-const _: () = assert!(size_of::<Stream>() == 40 && size_of::<Expect>() == 8);
+const _: () = {
+    assert!(size_of::<Stream>() == 40);
+    assert!(size_of::<Position>() == 32);
+    assert!(size_of::<Expect>() == 8);
+};

@@ -61,8 +61,9 @@ mod tests {
         let measured = |name, arrived| Measured {
             name,
             samples: vec![Sample {
-                sent: 1,
+                sent: 2_000_000,
                 arrived,
+                timed: 2_000_000,
                 elapsed: Duration::from_secs(1),
                 switches: 0,
             }],

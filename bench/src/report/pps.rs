@@ -132,6 +132,7 @@ mod tests {
         let sample = |&arrived| Sample {
             sent: 2_000_000,
             arrived,
+            timed: 2_000_000,
             elapsed: Duration::from_secs(1),
             switches: 0,
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) struct Effort {
     /// Times that each contestant is measured.
     pub(crate) rounds: usize,
-    /// Length of one measurement of packets.
+    /// Least length of one measurement of packets.
     pub(crate) duration: Duration,
     /// The processor that does all the work.
     pub(crate) processor: usize,

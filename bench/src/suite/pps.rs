@@ -14,9 +14,10 @@ use crate::{
     track::Track,
 };
 
-/// Packets made by one system call: long enough that the call costs nothing,
-/// short enough that Ctrl-C is answered.
-const CHUNK: u32 = 100_000;
+/// Packets made by one system call.
+fn chunk(quick: bool) -> u32 {
+    if quick { 20_000 } else { 500_000 }
+}
 
 /// Few and many flows, few and many redirects.
 fn scenarios(quick: bool) -> Vec<Scenario> {
@@ -70,7 +71,7 @@ fn run_one(
     for (round, n) in order(field.len(), effort.rounds) {
         let name = field[n].name();
         progress.step(&subject, &format!("round {}, {name}", round + 1));
-        let sample = tracks[n].sample(effort.duration, CHUNK)?;
+        let sample = tracks[n].sample(effort.duration, chunk(effort.quick))?;
         ensure!(sample.arrived > 0, "{name} forwarded nothing of {} packets", sample.sent);
         samples[n].push(sample);
     }
