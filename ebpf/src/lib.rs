@@ -1,2 +1,14 @@
-//! What redirectd's BPF programs and user space share.
-#![cfg_attr(target_arch = "bpf", no_std)]
+//! What redirectd's BPF programs and user space share: the layout of the maps,
+//! the headers, checksums, translation, and the reasons that are counted.
+//!
+//! Everything here is pure and runs on the host as well as in the kernel.
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod abi;
+pub mod csum;
+pub mod nat;
+pub mod reason;
+pub mod wire;

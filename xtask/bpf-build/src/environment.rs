@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use crate::toolchain::{Compiler, Toolchain};
+use crate::toolchain::Toolchain;
 
 /// What the inner Cargo keeps of the outer one's `CARGO_…`: where crates come
 /// from, how it talks, and its share of the processors.
@@ -39,7 +39,6 @@ fn is_for_the_outer_build(name: &OsStr) -> bool {
 /// What the inner Cargo needs to know; `arch` is the machine's architecture in
 /// Cargo's words, for which aya-ebpf picks the kernel's register layout.
 pub(crate) fn for_bpf(toolchain: &Toolchain, arch: &str) -> Vec<(&'static str, OsString)> {
-    let (Compiler::Prebuilt { rustc } | Compiler::BuildStd { rustc, .. }) = &toolchain.compiler;
     let mut linker = OsString::from("-Clinker=");
     linker.push(&toolchain.linker);
     let flags = [
@@ -50,7 +49,7 @@ pub(crate) fn for_bpf(toolchain: &Toolchain, arch: &str) -> Vec<(&'static str, O
         linker,
     ];
     vec![
-        ("RUSTC", rustc.into()),
+        ("RUSTC", toolchain.compiler.rustc().into()),
         // aya-ebpf uses one unstable feature.
         ("RUSTC_BOOTSTRAP", "1".into()),
         // Cargo's separator between flags, so that paths may hold spaces.
@@ -65,6 +64,7 @@ pub(crate) fn for_bpf(toolchain: &Toolchain, arch: &str) -> Vec<(&'static str, O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::toolchain::Compiler;
 
     fn removed(names: &[&str]) -> Vec<OsString> {
         inherited_to_remove(names.iter().map(OsString::from)).collect()

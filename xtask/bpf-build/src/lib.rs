@@ -85,9 +85,10 @@ fn try_build(program: &Program<'_>) -> Result<(), Error> {
     let toolchain = Toolchain::find(target, &target_dir).map_err(Error::Missing)?;
 
     // One folder for each choice of features: two builds never write one file.
-    let variant = if program.features.is_empty() { "bpf" } else { &program.features.join("-") };
+    let variant = if program.features.is_empty() { "plain" } else { &program.features.join("-") };
     let build_dir = target_dir.join("bpf").join(variant);
-    let mut cargo = cargo_command(program, &toolchain, target, &build_dir);
+    let arch = variable("CARGO_CFG_TARGET_ARCH");
+    let mut cargo = cargo_command("build", program, &toolchain, target, &arch, &build_dir);
     let status = cargo
         .current_dir(&workspace)
         .status()
@@ -104,18 +105,50 @@ fn try_build(program: &Program<'_>) -> Result<(), Error> {
     rerun_if_sources_change(&workspace, &built)
 }
 
-/// The inner Cargo's command line and environment.
+/// Checks `program`, a member of the workspace in the folder `workspace`, with
+/// clippy, every warning being an error; for `cargo xtask lint`. Clippy's run
+/// over the machine's own code does not see what only BPF compiles.
+///
+/// # Errors
+/// What is missing, or that clippy found something (which it has printed).
+pub fn clippy(workspace: &Path, program: &Program<'_>) -> Result<(), String> {
+    let target_dir = toolchain::target_dir(workspace);
+    let target = toolchain::bpf_target(if cfg!(target_endian = "big") { "big" } else { "little" });
+    let toolchain = Toolchain::find(target, &target_dir).map_err(|missing| missing.to_string())?;
+    let driver = toolchain.compiler.rustc().with_file_name("clippy-driver");
+    if !driver.is_file() {
+        return Err(format!(
+            "no clippy beside the BPF compiler ({} is not there): run `cargo xtask setup`, or, \
+             with rustup, `rustup component add --toolchain nightly clippy`",
+            driver.display()
+        ));
+    }
+    let build_dir = target_dir.join("bpf").join("clippy");
+    let status = cargo_command("check", program, &toolchain, target, env::consts::ARCH, &build_dir)
+        .current_dir(workspace)
+        .env("RUSTC_WORKSPACE_WRAPPER", driver)
+        // How `cargo clippy` hands clippy its arguments.
+        .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__")
+        .status()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("clippy refuses {}", program.bin)) }
+}
+
+/// The inner Cargo's command line and environment, for `verb`; `arch` is the
+/// machine's architecture in Cargo's words.
 fn cargo_command(
+    verb: &str,
     program: &Program<'_>,
     toolchain: &Toolchain,
     target: &str,
+    arch: &str,
     build_dir: &Path,
 ) -> Command {
     let mut cargo = Command::new(match &toolchain.compiler {
         Compiler::Prebuilt { .. } => env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
         Compiler::BuildStd { cargo, .. } => cargo.into(),
     });
-    cargo.args(["build", "--release", "--locked", "--package", program.package]);
+    cargo.args([verb, "--release", "--locked", "--package", program.package]);
     cargo.args(["--bin", program.bin, "--target", target]);
     cargo.arg("--target-dir").arg(build_dir);
     if !program.features.is_empty() {
@@ -127,8 +160,7 @@ fn cargo_command(
     for name in environment::inherited_to_remove(env::vars_os().map(|(name, _)| name)) {
         cargo.env_remove(name);
     }
-    let arch = variable("CARGO_CFG_TARGET_ARCH");
-    cargo.envs(environment::for_bpf(toolchain, &arch));
+    cargo.envs(environment::for_bpf(toolchain, arch));
     cargo
 }
 

@@ -27,6 +27,24 @@ pub enum Compiler {
     },
 }
 
+impl Compiler {
+    /// The compiler's program.
+    #[must_use]
+    pub fn rustc(&self) -> &Path {
+        match self {
+            Self::Prebuilt { rustc } | Self::BuildStd { rustc, .. } => rustc,
+        }
+    }
+
+    /// The major version of the LLVM in the compiler. bpf-linker reads what
+    /// this LLVM wrote, so its own must not be older.
+    #[must_use]
+    pub fn llvm_major(&self) -> Option<u32> {
+        let output = Command::new(self.rustc()).arg("-vV").stderr(Stdio::null()).output().ok()?;
+        llvm_major(&String::from_utf8(output.stdout).ok()?)
+    }
+}
+
 /// All it takes to build a BPF program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toolchain {
@@ -143,6 +161,12 @@ fn nightly() -> Option<Compiler> {
     Some(Compiler::BuildStd { rustc, cargo: which("cargo")? })
 }
 
+/// The major version of LLVM in the text that `rustc -vV` prints.
+fn llvm_major(version: &str) -> Option<u32> {
+    let llvm = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    llvm.split('.').next()?.parse().ok()
+}
+
 /// The first line that `command` prints, if it can be run and succeeds.
 fn output(command: &mut Command) -> Option<String> {
     let output = command.stderr(Stdio::null()).stdin(Stdio::null()).output().ok()?;
@@ -218,6 +242,12 @@ mod tests {
             assert!(sentence.contains("`cargo xtask setup`"), "{sentence}");
             assert_eq!(sentence.lines().count(), 1);
         }
+    }
+
+    #[test]
+    fn the_compiler_tells_its_llvm() {
+        assert_eq!(llvm_major("rustc 1.96.0\nrelease: 1.96.0\nLLVM version: 22.1.8\n"), Some(22));
+        assert_eq!(llvm_major("rustc 1.96.0\nrelease: 1.96.0\n"), None);
     }
 
     #[test]

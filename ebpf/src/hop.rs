@@ -1,0 +1,126 @@
+//! Next hops, by the kernel's routes and neighbours.
+//!
+//! A flow keeps the hop it found and asks again after [`MAX_AGE`], so a changed
+//! route or MAC address counts within that time whether or not a daemon runs.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::bpf_fib_lookup;
+use redirectd_ebpf::abi::{FlowKey, NextHop, Tuple, hop_kind};
+
+use crate::{family::Family, maps};
+
+/// How long a hop counts without being looked up again, in units of 2^20 ns
+/// (about 1.05 ms).
+const MAX_AGE: u32 = 477;
+
+/// The loopback interface's index, which is the same in every network namespace.
+pub const LOOPBACK: u32 = 1;
+
+/// `struct bpf_fib_lookup` of linux/bpf.h, with the unions as we use them.
+#[repr(C)]
+struct FibLookup {
+    family: u8,
+    l4_protocol: u8,
+    source_port: u16,
+    destination_port: u16,
+    /// In: length of the packet; out: the route's MTU.
+    length_or_mtu: u16,
+    ifindex: u32,
+    tos_or_flow: u32,
+    source: [u32; 4],
+    destination: [u32; 4],
+    vlan: u32,
+    source_mac: [u8; 6],
+    destination_mac: [u8; 6],
+}
+
+const _: () = assert!(size_of::<FibLookup>() == 64);
+
+/// Return codes of `bpf_fib_lookup` (linux/bpf.h).
+const SUCCESS: i64 = 0;
+const NOT_FORWARDED: i64 = 4;
+const NO_NEIGHBOUR: i64 = 7;
+
+/// The time in the unit of [`NextHop::checked`], never 0.
+#[inline(always)]
+fn clock(now: u64) -> u32 {
+    (now >> 20) as u32 | 1
+}
+
+/// Whether `hop` may be used as it is.
+#[inline(always)]
+pub fn is_fresh(hop: &NextHop, now: u64) -> bool {
+    hop.checked != 0 && clock(now).wrapping_sub(hop.checked) < MAX_AGE
+}
+
+/// Looks up the way for packets that have become `to`.
+///
+/// The route is asked for as if the packet came in through `lo`: that is what
+/// the kernel does for packets a node sends itself, and `lo` is the one
+/// interface on which forwarding can be allowed without making home a router.
+#[inline(never)]
+pub fn find<F: Family>(
+    ctx: *mut c_void,
+    to: &Tuple<F::Addr>,
+    protocol: u32,
+    now: u64,
+    hop: &mut NextHop,
+) -> u32 {
+    let mut fib = FibLookup {
+        family: F::AF,
+        l4_protocol: protocol as u8,
+        source_port: to.source_port,
+        destination_port: to.destination_port,
+        // Any length will do: given one, the kernel reports the MTU.
+        length_or_mtu: 1,
+        ifindex: LOOPBACK,
+        tos_or_flow: 0,
+        source: F::words(to.source),
+        destination: F::words(to.destination),
+        vlan: 0,
+        source_mac: [0; 6],
+        destination_mac: [0; 6],
+    };
+    // SAFETY: `ctx` is the program's context; `fib` is a whole, initialised
+    // struct of the size given.
+    let result =
+        unsafe { bpf_fib_lookup(ctx, (&raw mut fib).cast(), size_of::<FibLookup>() as i32, 0) };
+    let kind = match result {
+        // SAFETY: only the presence of the key is asked for.
+        SUCCESS => match unsafe { maps::XDP_INTERFACES.get(fib.ifindex) } {
+            Some(_) => hop_kind::ETHERNET_XDP,
+            None => hop_kind::ETHERNET,
+        },
+        NO_NEIGHBOUR => hop_kind::UNRESOLVED,
+        NOT_FORWARDED => hop_kind::LOCAL,
+        _ => hop_kind::NONE,
+    };
+    *hop = NextHop {
+        destination: fib.destination_mac,
+        source: fib.source_mac,
+        ifindex: if kind == hop_kind::LOCAL { LOOPBACK } else { fib.ifindex },
+        mtu: if result == SUCCESS { fib.length_or_mtu } else { 0 },
+        kind,
+        checked: clock(now),
+    };
+    // An unresolved neighbour is asked for at every packet until it answers.
+    if kind == hop_kind::UNRESOLVED || kind == hop_kind::NONE {
+        hop.checked = 0;
+    }
+    0
+}
+
+/// The way for packets of `key`'s flow after their translation to `to`.
+#[inline(always)]
+pub fn refresh<F: Family>(
+    ctx: *mut c_void,
+    key: &FlowKey<F::Addr>,
+    to: &Tuple<F::Addr>,
+    now: u64,
+    hop: &mut NextHop,
+) {
+    if !is_fresh(hop, now) {
+        find::<F>(ctx, to, key.protocol, now, hop);
+    }
+}

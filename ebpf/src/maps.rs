@@ -1,0 +1,107 @@
+//! Every map, with who writes it and who reads it. All are pinned by name.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
+};
+use redirectd_ebpf::abi::{
+    Endpoint, Entry, Flow, FlowKey, FragmentKey, Fragments, Held, HeldKey, Location,
+    PORT_SET_WORDS, PeerPrefix, Settings, SlotCounters, SlotWord, Traffic, count,
+};
+
+type V4 = u32;
+type V6 = [u32; 4];
+
+// The sizes are placeholders where user space sets them before it loads.
+const FLOWS: u32 = 1 << 19;
+const HALF_OPEN: u32 = 1 << 17;
+const ENDPOINTS: u32 = 1 << 20;
+const SLOT_COUNT: u32 = 1 << 14;
+const DATAGRAMS: u32 = 1 << 12;
+const HELD: u32 = 1 << 11;
+
+/// Established flows, two entries each. Programs add and update, user space expires.
+#[map]
+pub static FLOWS4: HashMap<FlowKey<V4>, Flow<V4>> = HashMap::pinned(FLOWS, BPF_F_NO_PREALLOC);
+/// As [`FLOWS4`].
+#[map]
+pub static FLOWS6: HashMap<FlowKey<V6>, Flow<V6>> = HashMap::pinned(FLOWS, BPF_F_NO_PREALLOC);
+
+/// Flows that only one side has spoken on; the oldest go when it is full.
+/// Programs add, update and remove; user space expires.
+#[map]
+pub static HALF_OPEN4: LruHashMap<FlowKey<V4>, Flow<V4>> = LruHashMap::pinned(HALF_OPEN, 0);
+/// As [`HALF_OPEN4`].
+#[map]
+pub static HALF_OPEN6: LruHashMap<FlowKey<V6>, Flow<V6>> = LruHashMap::pinned(HALF_OPEN, 0);
+
+/// Home endpoints that are redirected. User space writes, tc reads.
+#[map]
+pub static REDIRECTS4: HashMap<Endpoint<V4>, Entry> = HashMap::pinned(ENDPOINTS, BPF_F_NO_PREALLOC);
+/// As [`REDIRECTS4`].
+#[map]
+pub static REDIRECTS6: HashMap<Endpoint<V6>, Entry> = HashMap::pinned(ENDPOINTS, BPF_F_NO_PREALLOC);
+
+/// Slots of redirects that are for some peers only. User space writes, tc reads.
+#[map]
+pub static PEERS4: LpmTrie<PeerPrefix<V4>, u32> = LpmTrie::pinned(ENDPOINTS, 0);
+/// As [`PEERS4`].
+#[map]
+pub static PEERS6: LpmTrie<PeerPrefix<V6>, u32> = LpmTrie::pinned(ENDPOINTS, 0);
+
+/// What each redirect does; one write is the flip of a move. User space writes,
+/// both programs read for each packet.
+#[map]
+pub static SLOTS: Array<SlotWord> = Array::pinned(SLOT_COUNT, 0);
+/// Where each redirect leads: two places a slot, in turns. User space writes, tc reads.
+#[map]
+pub static LOCATIONS: Array<Location> = Array::pinned(SLOT_COUNT * 2, 0);
+/// Counters of each redirect. Programs write, user space reads.
+#[map]
+pub static SLOT_COUNTERS: PerCpuArray<SlotCounters> = PerCpuArray::pinned(SLOT_COUNT, 0);
+
+/// Ports worth a second look-up: one bit for each home port and target port,
+/// first of TCP, then of UDP. User space writes, programs read.
+#[map]
+pub static PORT_SET: Array<u64> = Array::pinned(2 * PORT_SET_WORDS, 0);
+
+/// Packets and bytes for each reason. Programs write, user space reads.
+#[map]
+pub static REASONS: PerCpuArray<Traffic> =
+    PerCpuArray::pinned(redirectd_ebpf::reason::Reason::COUNT, 0);
+/// Settings. User space writes, programs read.
+#[map]
+pub static SETTINGS: Array<Settings> = Array::pinned(1, 0);
+/// Counts of flows. Programs and user space each write their own entries.
+#[map]
+pub static COUNTS: Array<u64> = Array::pinned(count::LEN, 0);
+
+/// Interfaces that an XDP program may send to: index → 1. User space writes, XDP reads.
+#[map]
+pub static XDP_INTERFACES: HashMap<u32, u32> = HashMap::pinned(256, 0);
+
+/// Fragmented datagrams under way. tc writes and reads.
+#[map]
+pub static FRAGMENTS4: LruHashMap<FragmentKey<V4>, Fragments<V4>> =
+    LruHashMap::pinned(DATAGRAMS, 0);
+/// As [`FRAGMENTS4`].
+#[map]
+pub static FRAGMENTS6: LruHashMap<FragmentKey<V6>, Fragments<V6>> =
+    LruHashMap::pinned(DATAGRAMS, 0);
+/// Copies of fragments that came before their first one. tc writes and reads.
+#[map]
+pub static HELD4: LruHashMap<HeldKey<V4>, Held> = LruHashMap::pinned(HELD, 0);
+/// As [`HELD4`].
+#[map]
+pub static HELD6: LruHashMap<HeldKey<V6>, Held> = LruHashMap::pinned(HELD, 0);
+/// Where a fragment is put together before it is held. tc only.
+#[map]
+pub static SCRATCH: PerCpuArray<Held> = PerCpuArray::pinned(1, 0);
+/// When the next ICMP message of home's own is due, in nanoseconds of the
+/// monotonic clock. tc only.
+#[map]
+pub static ICMP_DUE: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
+/// The tc programs that are tail-called, see [`crate::tc::Tail`]. User space writes.
+#[map]
+pub static PROGRAMS: ProgramArray = ProgramArray::pinned(8, 0);

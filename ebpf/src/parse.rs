@@ -1,0 +1,230 @@
+//! Bounds-checked headers: from a frame to what the packet path needs to know.
+
+use redirectd_ebpf::{
+    abi::{FlowKey, Tuple},
+    reason::Reason,
+    wire::{
+        ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, Ethernet, Ipv4, Ipv6,
+        Ipv6Extension, Ipv6Fragment, Ports, VlanTag, proto,
+    },
+};
+
+/// The bytes of a frame that can be reached directly.
+pub trait Frame {
+    /// Address of the first byte.
+    fn start(&self) -> usize;
+    /// Address behind the last one.
+    fn end(&self) -> usize;
+
+    /// A header at `offset`, if all of it is there. `offset` is small: the
+    /// verifier wants a bound on it, which every caller's parsing provides.
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Result<*mut T, Reason> {
+        let start = self.start();
+        if start + offset + size_of::<T>() > self.end() {
+            return Err(Reason::Truncated);
+        }
+        Ok((start + offset) as *mut T)
+    }
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The first fragment: it has the ports.
+    First,
+    /// A later fragment: it has none.
+    Later,
+}
+
+/// A parsed packet.
+pub struct Packet<A> {
+    /// Where the IP header is, in bytes from the frame's start.
+    pub l3: usize,
+    /// Where the transport header is.
+    pub l4: usize,
+    /// Length of the IP packet in bytes.
+    pub length: u32,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// Which part of a datagram it is.
+    pub part: Part,
+    /// Identification of a fragmented datagram, as it lies in the packet.
+    pub id: u32,
+    /// Where the IPv6 fragment header is; 0 without one.
+    pub fragment_header: usize,
+    /// Its 5-tuple; the ports are zero in a later fragment and in ICMP.
+    pub key: FlowKey<A>,
+}
+
+impl<A> Packet<A> {
+    /// The frame has lost `bytes` in front of its IP header.
+    #[inline(always)]
+    pub fn shift_down(&mut self, bytes: usize) {
+        self.l3 -= bytes;
+        self.l4 -= bytes;
+        if self.fragment_header != 0 {
+            self.fragment_header -= bytes;
+        }
+    }
+}
+
+/// The EtherType behind at most two tags, and where its header begins.
+#[inline(always)]
+pub fn ethernet(frame: &impl Frame) -> Result<(u16, usize), Reason> {
+    // SAFETY: `at` has checked the bounds.
+    let mut ethertype = unsafe { (*frame.at::<Ethernet>(0)?).ethertype };
+    let mut offset = size_of::<Ethernet>();
+    for _ in 0..2 {
+        if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
+            break;
+        }
+        // SAFETY: `at` has checked the bounds.
+        ethertype = unsafe { (*frame.at::<VlanTag>(offset)?).ethertype };
+        offset += size_of::<VlanTag>();
+    }
+    match ethertype {
+        ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => Ok((ethertype, offset)),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+/// Parses IPv4 at `l3`.
+#[inline(always)]
+pub fn ipv4(frame: &impl Frame, l3: usize) -> Result<Packet<u32>, Reason> {
+    // SAFETY: `at` has checked the bounds; see `wire` for the alignment.
+    let header = unsafe { &*frame.at::<Ipv4>(l3)? };
+    let words = header.version_ihl & 0x0f;
+    if header.version_ihl >> 4 != 4 || words < 5 {
+        return Err(Reason::BadHeader);
+    }
+    let length = u32::from(u16::from_be(header.total_length));
+    if length < u32::from(words) * 4 {
+        return Err(Reason::BadHeader);
+    }
+    let fragment = u16::from_be(header.fragment);
+    let part = match (fragment & 0x1fff, fragment & 0x2000) {
+        (0, 0) => Part::Whole,
+        (0, _) => Part::First,
+        _ => Part::Later,
+    };
+    let mut packet = Packet {
+        l3,
+        l4: l3 + usize::from(words) * 4,
+        length,
+        ttl: header.ttl,
+        part,
+        id: u32::from(header.id),
+        fragment_header: 0,
+        key: FlowKey {
+            tuple: Tuple {
+                source: header.source,
+                destination: header.destination,
+                source_port: 0,
+                destination_port: 0,
+            },
+            protocol: u32::from(header.protocol),
+        },
+    };
+    ports(frame, &mut packet)?;
+    Ok(packet)
+}
+
+/// Parses IPv6 at `l3`, stepping over extension headers.
+#[inline(always)]
+pub fn ipv6(frame: &impl Frame, l3: usize) -> Result<Packet<[u32; 4]>, Reason> {
+    // SAFETY: `at` has checked the bounds; see `wire` for the alignment.
+    let header = unsafe { &*frame.at::<Ipv6>(l3)? };
+    if u32::from_be(header.version_class_flow) >> 28 != 6 {
+        return Err(Reason::BadHeader);
+    }
+    let mut packet = Packet {
+        l3,
+        l4: l3 + size_of::<Ipv6>(),
+        length: u32::from(u16::from_be(header.payload_length)) + size_of::<Ipv6>() as u32,
+        ttl: header.hop_limit,
+        part: Part::Whole,
+        id: 0,
+        fragment_header: 0,
+        key: FlowKey {
+            tuple: Tuple {
+                source: header.source,
+                destination: header.destination,
+                source_port: 0,
+                destination_port: 0,
+            },
+            protocol: u32::from(header.next_header),
+        },
+    };
+    extensions(frame, &mut packet)?;
+    ports(frame, &mut packet)?;
+    Ok(packet)
+}
+
+/// Most extension headers that are stepped over. Senders rarely use more than
+/// two; a limit is common among routers (RFC 9098).
+const EXTENSIONS_MAX: usize = 6;
+
+/// Steps over IPv6 extension headers to the transport header.
+#[inline(always)]
+fn extensions(frame: &impl Frame, packet: &mut Packet<[u32; 4]>) -> Result<(), Reason> {
+    let mut next = packet.key.protocol as u8;
+    for _ in 0..EXTENSIONS_MAX {
+        let at = packet.l4;
+        match next {
+            proto::TCP | proto::UDP | proto::ICMPV6 => {
+                packet.key.protocol = u32::from(next);
+                return Ok(());
+            }
+            proto::HOP_BY_HOP | proto::ROUTING | proto::DESTINATION => {
+                // SAFETY: `at` has checked the bounds.
+                let header = unsafe { &*frame.at::<Ipv6Extension>(at)? };
+                // The destination in the IP header is not the last one, and the
+                // checksum is over the last one (RFC 8200, section 8.1).
+                if next == proto::ROUTING && header.segments_left != 0 {
+                    return Err(Reason::ExtensionHeader);
+                }
+                next = header.next_header;
+                packet.l4 = at + (usize::from(header.length) + 1) * 8;
+            }
+            proto::FRAGMENT => {
+                // SAFETY: `at` has checked the bounds.
+                let header = unsafe { &*frame.at::<Ipv6Fragment>(at)? };
+                if packet.fragment_header != 0 {
+                    return Err(Reason::ExtensionHeader);
+                }
+                packet.fragment_header = at;
+                packet.id = header.id;
+                packet.l4 = at + size_of::<Ipv6Fragment>();
+                next = header.next_header;
+                let offset = u16::from_be(header.offset);
+                if offset & 0xfff8 != 0 {
+                    packet.part = Part::Later;
+                    packet.key.protocol = u32::from(next);
+                    return Ok(());
+                }
+                if offset & 1 != 0 {
+                    packet.part = Part::First;
+                }
+            }
+            _ => return Err(Reason::OtherProtocol),
+        }
+    }
+    Err(Reason::ExtensionHeader)
+}
+
+/// Fills in the ports of TCP and UDP, where the packet has them.
+#[inline(always)]
+fn ports<A>(frame: &impl Frame, packet: &mut Packet<A>) -> Result<(), Reason> {
+    let protocol = packet.key.protocol as u8;
+    if packet.part == Part::Later || (protocol != proto::TCP && protocol != proto::UDP) {
+        return Ok(());
+    }
+    // SAFETY: `at` has checked the bounds.
+    let ports = unsafe { &*frame.at::<Ports>(packet.l4)? };
+    packet.key.tuple.source_port = ports.source;
+    packet.key.tuple.destination_port = ports.destination;
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! ICMP errors that home itself owes a sender, as the router it is on the way:
+//! time exceeded (RFC 1812, section 5.3.1; RFC 4443, section 3.3) and packet too
+//! big (RFC 1191; RFC 8201). The packet in hand is turned into the message and
+//! sent back the way it came.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    helpers::generated::{
+        bpf_csum_diff, bpf_ktime_get_coarse_ns, bpf_redirect, bpf_skb_change_head,
+        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+    },
+    programs::TcContext,
+};
+use redirectd_ebpf::{
+    abi::Tuple,
+    csum::{fold, halves},
+    reason::Reason,
+    wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Icmp, Ipv4, Ipv6, Tcp, Udp, proto},
+};
+
+use crate::{
+    family::{Family, V4, V6},
+    hop::LOOPBACK,
+    maps,
+    parse::{Frame, Packet},
+    stats,
+    tc::{again, raw, untag},
+};
+
+/// Between two messages of one processor, on average, in nanoseconds: a
+/// thousand a second (RFC 1812, section 4.3.2.8, asks for a limit).
+const INTERVAL: u64 = 1_000_000;
+/// How far a burst may run ahead of the average, in nanoseconds.
+const BURST: u64 = 50 * INTERVAL;
+/// Most of the packet that is quoted: headers, and what must follow them.
+const QUOTE_MAX: usize = 128;
+/// `BPF_F_INGRESS`: as if received on the interface.
+const INGRESS: u64 = 1;
+/// The time to live of what home sends itself.
+const TTL: u8 = 64;
+
+/// How to write the headers in front of a quote.
+pub trait Message: Family {
+    /// All of them together.
+    const HEADERS: usize;
+    /// Type and code: time exceeded in transit.
+    const TTL_EXPIRED: (u8, u8);
+    /// Type and code: packet too big.
+    const TOO_BIG: (u8, u8);
+    /// Writes Ethernet, IP and ICMP headers in front of `quote` bytes whose sum
+    /// is `quote_sum`.
+    fn write(
+        ctx: &TcContext,
+        macs: &[[u8; 6]; 2],
+        tuple: &Tuple<Self::Addr>,
+        icmp: Icmp,
+        quote: u32,
+        quote_sum: u32,
+    ) -> bool;
+}
+
+#[repr(C, packed)]
+struct Headers<H> {
+    ethernet: Ethernet,
+    ip: H,
+    icmp: Icmp,
+}
+
+/// Sums a header whose length is a multiple of four.
+#[inline(always)]
+fn sum<T>(header: &T, seed: u32) -> u32 {
+    // SAFETY: the header is whole; the helper only reads it.
+    let sum = unsafe {
+        bpf_csum_diff(
+            core::ptr::null_mut(),
+            0,
+            core::ptr::from_ref(header).cast_mut().cast(),
+            size_of::<T>() as u32,
+            seed,
+        )
+    };
+    sum as u32
+}
+
+/// The checksum field for a sum.
+#[inline(always)]
+fn check(sum: u32) -> u16 {
+    !fold(halves(sum))
+}
+
+#[inline(always)]
+fn store<T>(ctx: &TcContext, headers: &T) -> bool {
+    let from = core::ptr::from_ref(headers).cast_mut().cast::<c_void>();
+    // SAFETY: the context is valid; packet pointers are made anew afterwards.
+    unsafe { bpf_skb_store_bytes(raw(ctx), 0, from, size_of::<T>() as u32, 0) == 0 }
+}
+
+impl Message for V4 {
+    const HEADERS: usize = size_of::<Headers<Ipv4>>();
+    const TTL_EXPIRED: (u8, u8) = (11, 0);
+    const TOO_BIG: (u8, u8) = (3, 4);
+
+    #[inline(always)]
+    fn write(
+        ctx: &TcContext,
+        macs: &[[u8; 6]; 2],
+        tuple: &Tuple<u32>,
+        mut icmp: Icmp,
+        quote: u32,
+        quote_sum: u32,
+    ) -> bool {
+        let length = (size_of::<Ipv4>() + size_of::<Icmp>()) as u32 + quote;
+        let mut ip = Ipv4 {
+            version_ihl: 0x45,
+            // Internetwork control (RFC 1812, section 4.3.2.5).
+            tos: 0xc0,
+            total_length: (length as u16).to_be(),
+            id: 0,
+            fragment: 0x4000u16.to_be(),
+            ttl: TTL,
+            protocol: proto::ICMP,
+            check: 0,
+            source: tuple.source,
+            destination: tuple.destination,
+        };
+        ip.check = check(sum(&ip, 0));
+        icmp.check = check(sum(&icmp, quote_sum));
+        let [destination, source] = *macs;
+        let ethernet = Ethernet { destination, source, ethertype: ETHERTYPE_IPV4 };
+        store(ctx, &Headers { ethernet, ip, icmp })
+    }
+}
+
+impl Message for V6 {
+    const HEADERS: usize = size_of::<Headers<Ipv6>>();
+    const TTL_EXPIRED: (u8, u8) = (3, 0);
+    const TOO_BIG: (u8, u8) = (2, 0);
+
+    #[inline(always)]
+    fn write(
+        ctx: &TcContext,
+        macs: &[[u8; 6]; 2],
+        tuple: &Tuple<[u32; 4]>,
+        mut icmp: Icmp,
+        quote: u32,
+        quote_sum: u32,
+    ) -> bool {
+        let length = size_of::<Icmp>() as u32 + quote;
+        let ip = Ipv6 {
+            version_class_flow: 0x6000_0000u32.to_be(),
+            payload_length: (length as u16).to_be(),
+            next_header: proto::ICMPV6,
+            hop_limit: TTL,
+            source: tuple.source,
+            destination: tuple.destination,
+        };
+        // The pseudo-header (RFC 8200, section 8.1).
+        let pseudo = [length.to_be(), u32::from(proto::ICMPV6).to_be()];
+        let addresses = [tuple.source, tuple.destination];
+        let seed = sum(&addresses, sum(&pseudo, quote_sum));
+        icmp.check = check(sum(&icmp, seed));
+        let [destination, source] = *macs;
+        let ethernet = Ethernet { destination, source, ethertype: ETHERTYPE_IPV6 };
+        store(ctx, &Headers { ethernet, ip, icmp })
+    }
+}
+
+/// Turns the packet into the message that [`crate::tc`] has left word of. The
+/// packet itself counts as dropped, whether the message can be sent or not.
+///
+/// IPv4 without the don't-fragment bit is treated like the rest: cutting packets
+/// up is not this program's work, and senders of our day lower their size all
+/// the same.
+#[inline(always)]
+pub fn tell<F: Message>(ctx: &TcContext) -> Result<i32, Reason> {
+    // SAFETY: the context is valid while the program runs.
+    let word = unsafe { (*raw(ctx)).cb[0] };
+    let reason = Reason::from_index(word >> 16).ok_or(Reason::NoEffect)?;
+    let (kind, code) = if reason == Reason::TooBig { F::TOO_BIG } else { F::TTL_EXPIRED };
+    let icmp = Icmp { kind, code, check: 0, rest: (word & 0xffff).to_be() };
+    let packet = &mut again::<F>(ctx).map_err(|_| reason)?;
+    if !may_tell() {
+        return Err(reason);
+    }
+    untag(ctx, packet)?;
+    let macs = *read::<[[u8; 6]; 2]>(ctx, 0).ok_or(reason)?;
+    let (length, sum) = quote(ctx, packet).ok_or(reason)?;
+    let back = Tuple { source_port: 0, destination_port: 0, ..packet.key.tuple.inverse() };
+    let room = (F::HEADERS - packet.l3) as u32;
+    // SAFETY: the context is valid; packet pointers are made anew afterwards.
+    if unsafe { bpf_skb_change_head(raw(ctx), room, 0) } != 0 {
+        return Err(reason);
+    }
+    // The frame goes back to where it came from.
+    let [to_us, from_them] = macs;
+    if !<F as Message>::write(ctx, &[from_them, to_us], &back, icmp, length, sum) {
+        return Err(reason);
+    }
+    stats::reason(reason, u64::from(packet.length));
+    Ok(send_back(ctx))
+}
+
+#[inline(always)]
+fn read<T>(frame: &TcContext, offset: usize) -> Option<&T> {
+    let header = frame.at::<T>(offset).ok()?;
+    // SAFETY: `at` has checked the bounds.
+    Some(unsafe { &*header })
+}
+
+/// Whether one more message is within the limit.
+#[inline(always)]
+fn may_tell() -> bool {
+    let Some(due) = maps::ICMP_DUE.get_ptr_mut(0) else { return false };
+    // SAFETY: this processor's own; the helper has no preconditions.
+    let (now, due) = unsafe { (bpf_ktime_get_coarse_ns(), &mut *due) };
+    if *due > now + BURST {
+        return false;
+    }
+    *due = if *due > now { *due } else { now } + INTERVAL;
+    true
+}
+
+/// Cuts the packet down to what is quoted; returns its length and its sum as it
+/// will be on the wire.
+///
+/// A packet whose checksum is left to hardware keeps that mark whatever it
+/// becomes, so the quoted checksum will be filled in over the quote. Then the
+/// quote must reach over the whole header, and the sum count what will be there.
+#[inline(always)]
+fn quote<A>(ctx: &TcContext, packet: &Packet<A>) -> Option<(u32, u32)> {
+    let tcp = packet.key.protocol == u32::from(proto::TCP);
+    let headers = packet.l4 - packet.l3;
+    if headers > QUOTE_MAX - size_of::<Tcp>() {
+        return None;
+    }
+    let (check_at, full) = if tcp {
+        (Tcp::CHECK_OFFSET, size_of::<Tcp>())
+    } else {
+        (Udp::CHECK_OFFSET, size_of::<Udp>())
+    };
+    let last = *read::<u8>(ctx, packet.l4 + size_of::<Udp>() - 1)?;
+    let cut = |bytes: usize| {
+        // SAFETY: the context is valid; packet pointers are made anew afterwards.
+        unsafe { bpf_skb_change_tail(raw(ctx), (packet.l4 + bytes) as u32, 0) == 0 }
+    };
+    // The kernel refuses to cut through a checksum that is still to be filled in.
+    let unfinished = !cut(check_at.min(size_of::<Udp>() - 1) + usize::from(tcp));
+    let length = if unfinished {
+        if !cut(full) {
+            return None;
+        }
+        headers + full
+    } else {
+        let at = (packet.l4 + size_of::<Udp>() - 1) as u32;
+        let byte = (&raw const last).cast_mut().cast();
+        // SAFETY: one byte of this function's own.
+        let restored = cut(size_of::<Udp>())
+            && (tcp || unsafe { bpf_skb_store_bytes(raw(ctx), at, byte, 1, 0) } == 0);
+        if !restored {
+            return None;
+        }
+        headers + size_of::<Udp>()
+    };
+    let transport = if unfinished { full } else { 0 };
+    Some((length as u32, sum_of_quote(ctx, packet.l3, headers, length, transport)?))
+}
+
+/// Sums the quote of `length` bytes at `l3`; with `transport`, as if the
+/// checksum of that many last bytes were filled in.
+#[inline(always)]
+fn sum_of_quote(
+    ctx: &TcContext,
+    l3: usize,
+    headers: usize,
+    length: usize,
+    transport: usize,
+) -> Option<u32> {
+    let scratch = maps::SCRATCH.get_ptr_mut(0)?;
+    let bytes = length as u32 & 0xfc;
+    if bytes == 0 || bytes as usize > QUOTE_MAX {
+        return None;
+    }
+    // SAFETY: this processor's own; `bytes` is within the array.
+    unsafe {
+        let packet = (&raw mut (*scratch).packet).cast::<u32>();
+        if bpf_skb_load_bytes(raw(ctx).cast(), l3 as u32, packet.cast(), bytes) != 0 {
+            return None;
+        }
+        let all = bpf_csum_diff(core::ptr::null_mut(), 0, packet, bytes, 0) as u32;
+        if transport == 0 {
+            return Some(all);
+        }
+        let start = headers & 0x7c;
+        let size = if transport == size_of::<Tcp>() { size_of::<Tcp>() } else { size_of::<Udp>() };
+        let at = if size == size_of::<Tcp>() { Tcp::CHECK_OFFSET } else { Udp::CHECK_OFFSET };
+        let part = packet.byte_add(start);
+        let partial = bpf_csum_diff(core::ptr::null_mut(), 0, part, size as u32, 0) as u32;
+        let filled = match check(partial) {
+            0 if size == size_of::<Udp>() => 0xffff,
+            filled => filled,
+        };
+        let field = *part.byte_add(at).cast::<u16>();
+        let change = redirectd_ebpf::csum::Delta::word(field, filled);
+        Some(halves(all) + u32::from(change.0))
+    }
+}
+
+/// Sends the frame out where the packet came in.
+#[inline(always)]
+fn send_back(ctx: &TcContext) -> i32 {
+    // SAFETY: the context is valid; the helper takes no pointers.
+    unsafe {
+        let ifindex = (*raw(ctx)).ingress_ifindex;
+        let ifindex = if ifindex == 0 { (*raw(ctx)).ifindex } else { ifindex };
+        let flags = if ifindex == LOOPBACK { INGRESS } else { 0 };
+        bpf_redirect(ifindex, flags) as i32
+    }
+}
