@@ -37,7 +37,7 @@ impl Track {
     pub(crate) fn new(lab: Lab, running: Running, flows: u32, processor: usize) -> Result<Self> {
         let mut generator = lab.peer.enter(|| Generator::new(PEER0, &stream::stream(flows)))?;
         let (contestant, sink) = match running {
-            Running::Drops(sink) => (None, sink),
+            Running::Drops(sink) => (None, *sink),
             Running::Forwards(contestant) => {
                 establish(&lab, &mut generator, flows, processor)?;
                 (Some(contestant), Sink::attach(&lab.host, HOST0, Role::Sink, &at_host())?)

@@ -1,14 +1,17 @@
-//! The generator: run by BPF_PROG_TEST_RUN on live frames, it makes each frame
-//! the next flow's packet and sends it out of the peer's interface.
+//! Which packet is next, and two users of it: the generator, and the wrapper in
+//! which a program under test runs.
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_ABORTED, XDP_DROP},
+    bindings::{
+        TC_ACT_OK,
+        xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS},
+    },
     helpers::bpf_ktime_get_ns,
-    macros::{map, xdp},
-    maps::{Array, DevMap},
-    programs::XdpContext,
+    macros::{classifier, map, xdp},
+    maps::{Array, DevMap, ProgramArray},
+    programs::{TcContext, XdpContext},
 };
-use redirectd_bench_bpf::{CLOCKED, IP_LENGTH, Position, Stream, TTL, UDP_LENGTH, fold, halves};
+use redirectd_bench_bpf::{CLOCKED, Position, Stream};
 
 use crate::packet::Frame;
 
@@ -35,16 +38,69 @@ static POSITION: Array<Position> = Array::with_max_entries(1, 0);
 #[map]
 static OUT: DevMap = DevMap::with_max_entries(1, 0);
 
-/// Writes the next flow's packet and sends it.
+/// The XDP program under test, at 0.
+#[map]
+static TESTED_XDP: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The tc program under test, at 0.
+#[map]
+static TESTED_TC: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// `TC_ACT_SHOT`, for a wrapper without a program.
+const SHOT: i32 = 2;
+
+/// The generator, for live frames: makes each the next packet and sends it out
+/// of the peer's interface.
 #[xdp]
 fn generate(ctx: XdpContext) -> u32 {
-    let Some(frame) = Frame::new(&ctx) else { return XDP_DROP };
+    match make(Frame::of_xdp(&ctx)) {
+        Some(()) => OUT.redirect(0, 0).unwrap_or(XDP_ABORTED),
+        None => XDP_DROP,
+    }
+}
+
+/// The wrapper, for repetitions on one frame: makes it the next packet and goes
+/// on in the program under test.
+#[xdp]
+fn wrap_xdp(ctx: XdpContext) -> u32 {
+    if make(Frame::of_xdp(&ctx)).is_some() {
+        // SAFETY: the context is the program's own.
+        let _ = unsafe { TESTED_XDP.tail_call(&ctx, 0) };
+    }
+    XDP_ABORTED
+}
+
+/// As [`wrap_xdp`].
+#[classifier]
+fn wrap_tc(ctx: TcContext) -> i32 {
+    if make(Frame::of_tc(&ctx)).is_some() {
+        // SAFETY: the context is the program's own.
+        let _ = unsafe { TESTED_TC.tail_call(&ctx, 0) };
+    }
+    SHOT
+}
+
+/// What a wrapper alone costs is seen with this in it.
+#[xdp]
+fn empty_xdp(_: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// As [`empty_xdp`].
+#[classifier]
+fn empty_tc(_: TcContext) -> i32 {
+    TC_ACT_OK
+}
+
+#[inline(always)]
+fn make(frame: Option<Frame>) -> Option<()> {
     // SAFETY: the loader has set it; volatile keeps the compiler from using the
     // value above.
-    let stream = unsafe { core::ptr::read_volatile(&STREAM) };
-    let Some((target, flow)) = next(&stream) else { return XDP_DROP };
-    write(&frame, &stream, target, flow);
-    OUT.redirect(0, 0).unwrap_or(XDP_ABORTED)
+    let stream = unsafe { core::ptr::read_volatile(&raw const STREAM) };
+    let frame = frame?;
+    let (target, flow) = next(&stream)?;
+    frame.write_headers(&stream, target, flow);
+    Some(())
 }
 
 /// Which target and flow it is the turn of, and one step on.
@@ -71,33 +127,4 @@ fn next(stream: &Stream) -> Option<(u32, u32)> {
         }
     }
     Some(turn)
-}
-
-/// Writes all headers: pages come back as the last receiver left them, and
-/// nobody refills them.
-#[inline(always)]
-fn write(frame: &Frame, stream: &Stream, target: u32, flow: u32) {
-    let peer = stream.peer + target;
-    let peer_port = stream.peer_port + flow as u16;
-    let home_port = stream.home_port + target as u16;
-    let ip_sum = !fold(stream.ip_sum + halves(peer));
-    let udp_sum =
-        !fold(stream.udp_sum + halves(peer) + u32::from(peer_port) + u32::from(home_port));
-
-    frame.put(0, stream.home_mac);
-    frame.put(6, stream.peer_mac);
-    frame.put(12, 0x0800_u16.to_be());
-    frame.put(14, 0x4500_u16.to_be());
-    frame.put(16, IP_LENGTH.to_be());
-    // Identification 0, don't fragment.
-    frame.put(18, 0x0000_4000_u32.to_be());
-    frame.put(22, u16::from_be_bytes([TTL, 17]).to_be());
-    frame.put(24, ip_sum.to_be());
-    frame.put(26, peer.to_be());
-    frame.put(30, stream.home.to_be());
-    frame.put(34, peer_port.to_be());
-    frame.put(36, home_port.to_be());
-    frame.put(38, UDP_LENGTH.to_be());
-    // A sum of zero is written as its other form (RFC 768).
-    frame.put(40, if udp_sum == 0 { 0xffff } else { udp_sum.to_be() });
 }

@@ -23,7 +23,7 @@ static COUNT: PerCpuArray<u64> = PerCpuArray::with_max_entries(count::SLOTS, 0);
 /// Counts packets and drops them: the end of a measurement.
 #[xdp]
 fn sink(ctx: XdpContext) -> u32 {
-    match Frame::new(&ctx) {
+    match Frame::of_xdp(&ctx) {
         Some(frame) if is_expected(&frame, 30, 36) => add(count::EXPECTED),
         _ => add(count::OTHER),
     }
@@ -34,7 +34,7 @@ fn sink(ctx: XdpContext) -> u32 {
 /// established, whatever source port home has chosen for them.
 #[xdp]
 fn reflect(ctx: XdpContext) -> u32 {
-    match Frame::new(&ctx) {
+    match Frame::of_xdp(&ctx) {
         Some(frame) if is_expected(&frame, 30, 36) => {
             if !frame.sums_are_right() {
                 add(count::BAD_CHECKSUM);
@@ -56,7 +56,7 @@ fn reflect(ctx: XdpContext) -> u32 {
 /// Checks and counts the answers at the peer.
 #[xdp]
 fn returns(ctx: XdpContext) -> u32 {
-    add(match Frame::new(&ctx) {
+    add(match Frame::of_xdp(&ctx) {
         Some(frame) if is_expected(&frame, 26, 34) => {
             if frame.sums_are_right() {
                 count::EXPECTED

@@ -19,6 +19,7 @@ impl Contestant for Drop {
     }
 
     fn set_up(&self, lab: &Lab, _: &Scenario) -> Result<Running> {
-        Ok(Running::Drops(Sink::attach(&lab.home, IN0, Role::Sink, &stream::at_home())?))
+        let sink = Sink::attach(&lab.home, IN0, Role::Sink, &stream::at_home())?;
+        Ok(Running::Drops(Box::new(sink)))
     }
 }

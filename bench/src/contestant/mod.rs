@@ -31,7 +31,7 @@ pub(crate) enum Running {
     /// Packets arrive at the host; held for as long as they shall.
     Forwards(Box<dyn Any + Sync>),
     /// Packets end at home, in this sink.
-    Drops(Sink),
+    Drops(Box<Sink>),
 }
 
 /// Everything that takes part, in the order of reports.
