@@ -6,6 +6,8 @@ mod contestant;
 mod interrupt;
 mod measure;
 mod netns;
+mod pace;
+mod pins;
 mod processor;
 mod progress;
 mod report;
@@ -24,7 +26,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::{
     report::{Report, machine::Machine},
-    suite::{Effort, pps},
+    suite::{Effort, pps, program},
 };
 
 /// Measures redirectd side by side with what it replaces, on one processor and
@@ -62,6 +64,8 @@ struct Arguments {
 enum Suite {
     /// Packets a second through home
     Pps,
+    /// Nanoseconds that redirectd's programs take for one packet
+    Program,
 }
 
 fn main() -> ExitCode {
@@ -82,6 +86,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         machine: Machine::this(effort.processor),
         quick: effort.quick,
         pps: if wanted(Suite::Pps) { pps::run(&effort)? } else { Vec::new() },
+        program: if wanted(Suite::Program) { program::run(&effort)? } else { Vec::new() },
     };
     print!("{}", report.text());
     if let Some(path) = &arguments.json {

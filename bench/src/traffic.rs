@@ -5,16 +5,20 @@ use std::{thread, time::Duration};
 use anyhow::{Context, Result, anyhow, ensure};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, DevMap, PerCpuArray},
+    maps::{DevMap, PerCpuArray},
     programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp, xdp::XdpMode},
 };
 use nix::net::if_::if_nametoindex;
-use redirectd_bench_bpf::{CLOCKED, Expect, FRAME, Position, Stream, count};
+use redirectd_bench_bpf::{Expect, FRAME, Stream, count};
 
-use crate::netns::Netns;
+use crate::{
+    netns::Netns,
+    pace::{self, Pace},
+};
 
 /// The BPF programs of `bench/bpf`, in a form that ELF readers accept.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
+pub(crate) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
 
 /// Frames the kernel makes before it lets them be received: well below the 256
 /// that a veth queues.
@@ -45,17 +49,14 @@ impl Generator {
 
     /// Sends the next `packets` packets, and says how long making one took,
     /// with all that was done for it on the way: the kernel hands on a batch
-    /// before it makes the next. What the system call itself takes (20 ms here,
-    /// most of it asleep) is not in it; too few packets (below some thousand)
-    /// have no time. Call it in the namespace it was loaded in, and on the
-    /// processor that is to do all the work.
+    /// before it makes the next. Too few packets (below some thousand) have no
+    /// time. Call it in the namespace it was loaded in, and on the processor
+    /// that is to do all the work.
     ///
     /// # Errors
     /// The kernel cannot run it (live frames need Linux 5.18), or a signal came.
     pub(crate) fn send(&mut self, packets: u32) -> Result<Option<Pace>> {
-        let start = Position { made: 0, first: 0, last: 0, ..self.position()? };
-        let map = self.bpf.map_mut("POSITION").expect("the generator has a map POSITION");
-        Array::try_from(map)?.set(0, start, 0)?;
+        pace::start(&mut self.bpf)?;
         let program: &Xdp = self.bpf.program("generate").expect("it was loaded").try_into()?;
         program
             .test_run(TestRunOptions {
@@ -65,31 +66,7 @@ impl Generator {
                 ..TestRunOptions::default()
             })
             .context("cannot generate packets")?;
-        let end = self.position()?;
-        ensure!(end.made == u64::from(packets), "asked for {packets} packets, got {}", end.made);
-        Ok(Pace::of(&end))
-    }
-
-    fn position(&self) -> Result<Position> {
-        let map = self.bpf.map("POSITION").expect("the generator has a map POSITION");
-        Ok(Array::try_from(map)?.get(&0, 0)?)
-    }
-}
-
-/// Packets, and the time from the first to the one after the last of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Pace {
-    /// Packets.
-    pub(crate) packets: u64,
-    /// The time they took.
-    pub(crate) elapsed: Duration,
-}
-
-impl Pace {
-    fn of(end: &Position) -> Option<Self> {
-        let packets = end.made.checked_sub(1)? / CLOCKED * CLOCKED;
-        let elapsed = Duration::from_nanos(end.last - end.first);
-        (packets > 0).then_some(Self { packets, elapsed })
+        pace::of(&self.bpf, packets)
     }
 }
 
@@ -185,21 +162,4 @@ impl Sink {
 fn xdp<'a>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     let program = bpf.program_mut(name).ok_or_else(|| anyhow!("no BPF program `{name}`"))?;
     Ok(program.try_into()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pace_is_that_between_two_looks_at_the_clock() {
-        let end = |made| Position { made, first: 1_000, last: 3_000, ..Position::default() };
-        let pace = |packets| Some(Pace { packets, elapsed: Duration::from_nanos(2_000) });
-        assert_eq!(Pace::of(&end(0)), None);
-        // Packet 1,024 is the first to be clocked after packet 0.
-        assert_eq!(Pace::of(&end(1_024)), None);
-        assert_eq!(Pace::of(&end(1_025)), pace(1_024));
-        assert_eq!(Pace::of(&end(2_048)), pace(1_024));
-        assert_eq!(Pace::of(&end(2_049)), pace(2_048));
-    }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod machine;
 pub(crate) mod plot;
 pub(crate) mod pps;
+pub(crate) mod program;
 mod table;
 
 use serde::Serialize;
@@ -19,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) quick: bool,
     /// Packets a second, if measured.
     pub(crate) pps: Vec<pps::Outcome>,
+    /// Nanoseconds in the programs, if measured.
+    pub(crate) program: Vec<program::Timed>,
 }
 
 impl Report {
@@ -29,6 +32,7 @@ impl Report {
             "quick": self.quick,
             "machine": self.machine,
             "pps": self.pps.iter().map(pps::Outcome::json).collect::<Vec<_>>(),
+            "program": program::json(&self.program),
         })
     }
 
@@ -37,6 +41,9 @@ impl Report {
         let mut text = self.machine.text();
         for outcome in &self.pps {
             text += &format!("\n{}", outcome.text());
+        }
+        if !self.program.is_empty() {
+            text += &format!("\n{}", program::text(&self.program));
         }
         if self.quick {
             text += "\nA quick run: it shows that everything works; its figures mean nothing.\n";

@@ -1,6 +1,7 @@
 //! The suites: what is measured, each in a file of its own.
 
 pub(crate) mod pps;
+pub(crate) mod program;
 
 use std::time::Duration;
 
