@@ -19,12 +19,13 @@ pub(crate) struct Pace {
     pub(crate) elapsed: Duration,
 }
 
-/// Makes the programs in `bpf` count from 0; the flows go on where they were.
+/// Makes the programs in `bpf` count from 0, and take the flows in steps of
+/// `stride` from where they were.
 ///
 /// # Errors
 /// The map cannot be read or written.
-pub(crate) fn start(bpf: &mut Ebpf) -> Result<()> {
-    let start = Position { made: 0, first: 0, last: 0, ..position(bpf)? };
+pub(crate) fn start(bpf: &mut Ebpf, stride: u32) -> Result<()> {
+    let start = Position { stride, made: 0, first: 0, last: 0, ..position(bpf)? };
     let map = bpf.map_mut("POSITION").expect("the bench's programs have a map POSITION");
     Array::try_from(map)?.set(0, start, 0)?;
     Ok(())

@@ -41,6 +41,37 @@ pub(crate) fn stream(flows: u32) -> Stream {
     }
 }
 
+/// In which order flows are hit. Both go through all of them before any comes
+/// again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turns {
+    /// One after the other: for establishing them.
+    InOrder,
+    /// Far apart: for measuring. In the order of their making, a flow's
+    /// neighbour in memory would often be next, and its cache line there before
+    /// it is asked for; traffic is not like that.
+    FarApart,
+}
+
+impl Turns {
+    /// The step from one flow of a target to the next.
+    pub(crate) fn stride(self, stream: &Stream) -> u32 {
+        let flows = stream.per_target;
+        match self {
+            Self::InOrder => u32::from(flows > 1),
+            // The golden section's steps spread best.
+            Self::FarApart => {
+                let golden = (f64::from(flows) * 0.618) as u32;
+                (golden..flows).find(|&step| gcd(step, flows) == 1).unwrap_or(0)
+            }
+        }
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
 /// The stream as it arrives at home.
 pub(crate) fn at_home() -> Expect {
     Expect { addr: HOME.into(), first: HOME_PORT, last: HOME_PORT + PORTS - 1 }
@@ -72,6 +103,21 @@ mod tests {
         let stream = stream(100_000);
         assert_eq!((stream.targets, stream.per_target), (4, 25_000));
         assert!(u32::from(stream.peer_port) + stream.per_target <= 65_536);
+    }
+
+    #[test]
+    fn every_flow_has_its_turn_before_any_comes_again() {
+        for flows in [1, 1_000, 100_000] {
+            let stream = stream(flows);
+            for turns in [Turns::InOrder, Turns::FarApart] {
+                let stride = turns.stride(&stream);
+                let step = |flow: &u32| Some((flow + stride) % stream.per_target);
+                let once = std::iter::successors(Some(0), step).take(stream.per_target as usize);
+                let mut hit: Vec<u32> = once.collect();
+                hit.sort_unstable();
+                assert!(hit.into_iter().eq(0..stream.per_target), "{flows} {turns:?}");
+            }
+        }
     }
 
     #[test]

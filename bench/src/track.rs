@@ -10,7 +10,7 @@ use crate::{
     interrupt,
     measure::Sample,
     processor,
-    stream::{self, at_home, at_host},
+    stream::{self, Turns, at_home, at_host},
     topology::{HOST0, Lab, PEER0},
     traffic::{Generator, Role, Sink},
 };
@@ -59,7 +59,8 @@ impl Track {
             let switches = processor::switches()?;
             while sample.elapsed < duration {
                 interrupt::check()?;
-                let pace = generator.send(chunk)?.context("too few packets at a time")?;
+                let pace =
+                    generator.send(chunk, Turns::FarApart)?.context("too few packets at a time")?;
                 sample.sent += u64::from(chunk);
                 sample.timed += pace.packets;
                 sample.elapsed += pace.elapsed;
@@ -83,7 +84,7 @@ fn establish(lab: &Lab, generator: &mut Generator, flows: u32, processor: usize)
         let before = (host.counts()?, peer.counts()?);
         lab.peer.enter(|| {
             processor::occupy(processor)?;
-            generator.send(flows)
+            generator.send(flows, Turns::InOrder)
         })?;
         let after = (host.settled_counts()?, peer.settled_counts()?);
         ensure!(

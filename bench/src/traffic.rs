@@ -14,6 +14,7 @@ use redirectd_bench_bpf::{Expect, FRAME, Stream, count};
 use crate::{
     netns::Netns,
     pace::{self, Pace},
+    stream::Turns,
 };
 
 /// The BPF programs of `bench/bpf`, in a form that ELF readers accept.
@@ -28,6 +29,7 @@ const BATCH: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct Generator {
     bpf: Ebpf,
+    stream: Stream,
 }
 
 impl Generator {
@@ -44,10 +46,10 @@ impl Generator {
         let out = bpf.map_mut("OUT").expect("the generator has a map OUT");
         DevMap::try_from(out)?.set(0, index, None, 0).context("cannot name the interface")?;
         xdp(&mut bpf, "generate")?.load().context("cannot load the generator")?;
-        Ok(Self { bpf })
+        Ok(Self { bpf, stream: *stream })
     }
 
-    /// Sends the next `packets` packets, and says how long making one took,
+    /// Sends the next `packets` packets, with flows in `turns`, and says how long making one took,
     /// with all that was done for it on the way: the kernel hands on a batch
     /// before it makes the next. Too few packets (below some thousand) have no
     /// time. Call it in the namespace it was loaded in, and on the processor
@@ -55,8 +57,8 @@ impl Generator {
     ///
     /// # Errors
     /// The kernel cannot run it (live frames need Linux 5.18), or a signal came.
-    pub(crate) fn send(&mut self, packets: u32) -> Result<Option<Pace>> {
-        pace::start(&mut self.bpf)?;
+    pub(crate) fn send(&mut self, packets: u32, turns: Turns) -> Result<Option<Pace>> {
+        pace::start(&mut self.bpf, turns.stride(&self.stream))?;
         let program: &Xdp = self.bpf.program("generate").expect("it was loaded").try_into()?;
         program
             .test_run(TestRunOptions {

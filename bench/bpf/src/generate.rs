@@ -118,12 +118,12 @@ fn next(stream: &Stream) -> Option<(u32, u32)> {
     }
     position.made += 1;
     let turn = (position.target, position.flow);
-    position.flow += 1;
-    if position.flow >= stream.per_target {
-        position.flow = 0;
-        position.target += 1;
-        if position.target >= stream.targets {
-            position.target = 0;
+    position.target += 1;
+    if position.target >= stream.targets {
+        position.target = 0;
+        position.flow += position.stride;
+        if position.flow >= stream.per_target {
+            position.flow -= stream.per_target;
         }
     }
     Some(turn)

@@ -64,6 +64,11 @@ pub struct Position {
     pub target: u32,
     /// The next packet's flow within that target.
     pub flow: u32,
+    /// From one flow of a target to the next in turn; below the number of flows
+    /// of a target, and without a common divisor with it. User space sets it.
+    pub stride: u32,
+    /// Zero.
+    pub zero: u32,
     /// Packets made since user space last set this to 0.
     pub made: u64,
     /// Time at which the first of these was made, CLOCK_MONOTONIC, ns.
@@ -108,7 +113,7 @@ pub fn halves(addr: u32) -> u32 {
 // SAFETY: plain integers without padding between or after them (24 + 4 + 12 bytes).
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Stream {}
-// SAFETY: plain integers without padding (2 × 4 + 3 × 8 bytes).
+// SAFETY: plain integers without padding (4 × 4 + 3 × 8 bytes).
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Position {}
 // SAFETY: plain integers without padding (4 + 2 + 2 bytes).
@@ -117,6 +122,6 @@ unsafe impl aya::Pod for Expect {}
 
 const _: () = {
     assert!(size_of::<Stream>() == 40);
-    assert!(size_of::<Position>() == 32);
+    assert!(size_of::<Position>() == 40);
     assert!(size_of::<Expect>() == 8);
 };

@@ -12,6 +12,7 @@ use redirectd_bench_bpf::{FRAME, Stream};
 use super::{Entry, tables::Tables};
 use crate::{
     pace::{self, Pace},
+    stream::Turns,
     topology::{IN0, IN0_MAC, PEER0_MAC},
     traffic::OBJECT,
 };
@@ -30,6 +31,7 @@ const XDP_MD_IFINDEX: usize = 12;
 /// A wrapper with its program.
 pub(super) struct Wrapper {
     bpf: Ebpf,
+    stride: u32,
     entry: Entry,
     /// The context: the packet came in through [`IN0`].
     context: Vec<u8>,
@@ -59,7 +61,8 @@ impl Wrapper {
             None => bpf.program(empty).context("no empty program")?.fd()?,
         };
         array.set(0, program, 0).context("cannot wrap the program")?;
-        Ok(Self { bpf, entry, context: context(entry)?, _array: array })
+        let stride = Turns::FarApart.stride(stream);
+        Ok(Self { bpf, stride, entry, context: context(entry)?, _array: array })
     }
 
     /// Runs it `repeat` times; the time that each took, and the last verdict.
@@ -67,7 +70,7 @@ impl Wrapper {
     /// # Errors
     /// The kernel cannot run it, or `repeat` is too small to be timed.
     pub(super) fn run(&mut self, repeat: u32) -> Result<(Pace, u32)> {
-        pace::start(&mut self.bpf)?;
+        pace::start(&mut self.bpf, self.stride)?;
         let frame = frame();
         let options = TestRunOptions {
             data_in: Some(&frame),
