@@ -3,6 +3,7 @@
 //! Each task is a module with a function `run`; a new one is a file here, a
 //! variant of [`Task`] and an arm in `main`.
 
+mod bench;
 mod demo;
 mod lint;
 mod progress;
@@ -10,7 +11,7 @@ mod setup;
 mod test;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +32,13 @@ enum Task {
     Test,
     /// Check formatting, clippy, the documentation and the dependencies.
     Lint,
+    /// Measure redirectd side by side with what it replaces.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What to measure and how; `--help` says more.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -39,6 +47,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test => test::run(),
         Task::Lint => lint::run(),
+        Task::Bench { arguments } => bench::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
