@@ -371,18 +371,20 @@ fn translate<F: Family>(
 ) -> Result<i32, Reason> {
     let translation = Translation::of(flow)?;
     check_hop::<F>(ctx, packet, flow, &translation, now)?;
+    if packet.part == Part::First {
+        let held = fragment::first::<F>(packet, flow, now);
+        if held > 0 {
+            return Ok(fragment::release::<F>(ctx, packet, held));
+        }
+    }
     account(ctx, flow, segment, packet, now);
     let hop = &flow.hop;
-    let held = if packet.part == Part::First { fragment::first::<F>(packet, flow, now) } else { 0 };
     untag(ctx, packet)?;
     if packet.part == Part::First {
         fragment::identify::<F>(ctx, packet)?;
     }
     rewrite::headers::<F>(ctx, packet, &translation).map_err(|_| Reason::NoEffect)?;
     finish::<F>(ctx, packet, hop, &translation)?;
-    if held > 0 {
-        return Ok(fragment::release::<F>(ctx, packet, hop, held));
-    }
     Ok(send(ctx, hop))
 }
 

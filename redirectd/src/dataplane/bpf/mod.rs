@@ -10,10 +10,10 @@ mod counters;
 mod entries;
 mod family;
 mod flows;
+mod link;
 mod load;
 mod maps;
 mod ports;
-mod present;
 mod record;
 mod slots;
 

@@ -1,5 +1,5 @@
-//! XDP programs that are on an interface already, asked for and removed by
-//! rtnetlink: the kernel lets one program at a time have the driver's hook.
+//! What rtnetlink tells of an interface: whether a driver or the kernel provides
+//! it, and the XDP program on it, of which there can be one at a time.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached},
+    link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -42,8 +42,18 @@ fn failed(interface: &str, what: &dyn fmt::Display) -> Error {
     Error::new(Kind::Failed, format!("cannot ask the kernel about {interface}: {what}"))
 }
 
-/// The XDP program on `interface`, if there is one.
-pub(super) fn program_on(interface: &str) -> Result<Option<Present>, Error> {
+/// What is known of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    /// Whether a device's own driver provides it: the kernel names a kind (veth,
+    /// bridge, vlan, …) for those that it makes up itself.
+    pub physical: bool,
+    /// The XDP program on it.
+    pub xdp: Option<Present>,
+}
+
+/// Looks at `interface`.
+pub(super) fn link(interface: &str) -> Result<Link, Error> {
     let mut message = LinkMessage::default();
     message.header.index = index(interface)?;
     let answer = ask(RouteNetlinkMessage::GetLink(message), NLM_F_REQUEST)
@@ -51,11 +61,19 @@ pub(super) fn program_on(interface: &str) -> Result<Option<Present>, Error> {
     let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
         return Err(failed(interface, &"an answer of another kind"));
     };
-    let xdp = link.attributes.into_iter().find_map(|attribute| match attribute {
-        LinkAttribute::Xdp(xdp) => Some(xdp),
-        _ => None,
-    });
-    Ok(present(xdp.unwrap_or_default()))
+    let loopback = link.header.flags.contains(LinkFlags::Loopback);
+    let mut made_up = false;
+    let mut xdp = Vec::new();
+    for attribute in link.attributes {
+        match attribute {
+            LinkAttribute::LinkInfo(info) => {
+                made_up = info.iter().any(|info| matches!(info, LinkInfo::Kind(_)));
+            }
+            LinkAttribute::Xdp(attributes) => xdp = attributes,
+            _ => {}
+        }
+    }
+    Ok(Link { physical: !loopback && !made_up, xdp: present(xdp) })
 }
 
 fn present(attributes: Vec<LinkXdp>) -> Option<Present> {
