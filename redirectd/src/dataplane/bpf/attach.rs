@@ -20,7 +20,7 @@ use aya::{
 
 use super::{
     Bpf,
-    link::{Present, link, remove},
+    link::{Present, filters, link, remove},
     load::{TC, refused, tc_program, xdp_program},
     maps::{Maps, chain, failed},
 };
@@ -263,17 +263,20 @@ fn keep<E: std::error::Error + 'static>(link: Result<FdLink, E>, path: &Path) ->
     Ok(())
 }
 
-/// Other programs on the same hook, by id and name.
+/// Other programs at the tc ingress hook: TCX by id and name, then classic
+/// filters by kind and name. What cannot be asked for is left out.
 fn neighbours(ebpf: &Ebpf, interface: &str) -> Vec<String> {
     let own = ebpf.program(TC).and_then(|program| program.info().ok()).map(|info| info.id());
-    let Ok((_, programs)) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress) else {
-        return Vec::new();
-    };
-    programs
+    let tcx = SchedClassifier::query_tcx(interface, TcAttachType::Ingress);
+    let programs = tcx.map(|(_, programs)| programs).unwrap_or_default();
+    let mut neighbours: Vec<String> = programs
         .iter()
         .filter(|program| Some(program.id()) != own)
         .map(|program| format!("tcx {} {}", program.id(), program.name_as_str().unwrap_or("?")))
-        .collect()
+        .collect();
+    let filters = filters(interface).unwrap_or_default();
+    neighbours.extend(filters.into_iter().filter(|filter| !filter.ends_with(TC)));
+    neighbours
 }
 
 fn detach_xdp(bpf: &mut Bpf, interface: &str) -> Result<(), Error> {

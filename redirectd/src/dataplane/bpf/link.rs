@@ -3,15 +3,14 @@
 
 use std::fmt;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
+    tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use super::netlink::{ask, dump};
 use crate::error::{Error, Kind};
 
 /// `XDP_FLAGS_SKB_MODE` of linux/if_link.h.
@@ -123,20 +122,42 @@ fn index(interface: &str) -> Result<u32, Error> {
         .map_err(|_| Error::new(Kind::NotFound, format!("there is no interface `{interface}`")))
 }
 
-/// One request, one answer.
-fn ask(
-    message: RouteNetlinkMessage,
-    flags: u16,
-) -> std::io::Result<NetlinkMessage<RouteNetlinkMessage>> {
-    let mut request = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(message));
-    request.header.flags = flags;
-    request.header.sequence_number = 1;
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    let socket = Socket::new(NETLINK_ROUTE)?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&bytes, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    NetlinkMessage::deserialize(&answer).map_err(std::io::Error::other)
+/// The classic filters at the ingress hook of `interface`, by program or kind.
+pub(super) fn filters(interface: &str) -> Result<Vec<String>, Error> {
+    let mut message = TcMessage::default();
+    message.header.index = index(interface)? as i32;
+    message.header.parent =
+        TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_INGRESS };
+    let answers = dump(RouteNetlinkMessage::GetTrafficFilter(message))
+        .map_err(|error| failed(interface, &error))?;
+    let filters = answers.into_iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewTrafficFilter(filter) => Some(describe(&filter.attributes)),
+        _ => None,
+    });
+    // Each filter is preceded by a bare entry for its priority.
+    Ok(filters.flatten().collect())
+}
+
+fn describe(attributes: &[TcAttribute]) -> Option<String> {
+    let mut kind = None;
+    let mut program = None;
+    let mut has_options = false;
+    for attribute in attributes {
+        match attribute {
+            TcAttribute::Kind(found) => kind = Some(found.clone()),
+            TcAttribute::Options(options) => {
+                has_options = !options.is_empty();
+                program = options.iter().find_map(|option| match option {
+                    TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(*id),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    let kind = kind.filter(|_| has_options)?;
+    Some(match program {
+        Some(id) => format!("clsact {id} {}", name_of(id).as_deref().unwrap_or("?")),
+        None => format!("clsact {kind}"),
+    })
 }

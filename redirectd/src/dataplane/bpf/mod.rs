@@ -13,6 +13,7 @@ mod flows;
 mod link;
 mod load;
 mod maps;
+mod netlink;
 mod ports;
 mod record;
 mod slots;
