@@ -9,12 +9,8 @@ use crate::{
     scene::Scene,
 };
 
-/// Datagrams that fit the link. A process on home sends by `lo`, whose MTU is
-/// larger: home then tells it the link's (`larger_than_the_link_from_home`).
-const UNCUT: [usize; 2] = [1, 1452];
-
 /// A page and datagrams of several sizes for a peer that runs on `peer`.
-fn served(scene: &Scene, peer: &Host, addresses: [&str; 2], sizes: &[usize]) -> Result<()> {
+fn served(scene: &Scene, peer: &Host, addresses: [&str; 2]) -> Result<()> {
     let nginx = Nginx::start(&scene.lan.c, &["10.0.0.3:8080", "[fd00::3]:8080"])?;
     let _v4 = Echo::udp(&scene.lan.c, "10.0.0.3:7000", b'c')?;
     let _v6 = Echo::udp(&scene.lan.c, "[fd00::3]:7000", b'c')?;
@@ -30,7 +26,7 @@ fn served(scene: &Scene, peer: &Host, addresses: [&str; 2], sizes: &[usize]) -> 
 
         let socket = echo::udp(peer, &format!("{address}:0"))?;
         socket.connect(format!("{home}:7"))?;
-        for &size in sizes {
+        for size in [1, 1472, 9000] {
             echo::there_and_back(&socket, &vec![b'n'; size])?;
         }
     }
@@ -40,7 +36,7 @@ fn served(scene: &Scene, peer: &Host, addresses: [&str; 2], sizes: &[usize]) -> 
 #[test]
 fn peer_on_home() -> Result<()> {
     let scene = Scene::tc()?;
-    served(&scene, &scene.lan.home, ["10.0.0.2", "[fd00::2]"], &UNCUT)
+    served(&scene, &scene.lan.home, ["10.0.0.2", "[fd00::2]"])
 }
 
 #[test]
@@ -48,13 +44,13 @@ fn peer_on_home_at_another_address() -> Result<()> {
     let scene = Scene::tc()?;
     scene.lan.home.address("eth0", "10.0.0.22/24")?;
     scene.lan.home.address("eth0", "fd00::22/64")?;
-    served(&scene, &scene.lan.home, ["10.0.0.22", "[fd00::22]"], &UNCUT)
+    served(&scene, &scene.lan.home, ["10.0.0.22", "[fd00::22]"])
 }
 
 #[test]
 fn peer_on_the_host() -> Result<()> {
     let scene = Scene::tc()?;
-    served(&scene, &scene.lan.c, ["10.0.0.3", "[fd00::3]"], &[1, 1452, 9000])
+    served(&scene, &scene.lan.c, ["10.0.0.3", "[fd00::3]"])
 }
 
 /// Other ports, other addresses, other protocols, and home as a client.
@@ -102,24 +98,4 @@ fn what_no_redirect_names_by_tc() -> Result<()> {
 #[test]
 fn what_no_redirect_names_by_xdp() -> Result<()> {
     homes_own("xdp")
-}
-
-/// The first datagram that is too large for the link is refused with the link's
-/// MTU; from then on home's own IP stack cuts them up.
-#[test]
-fn larger_than_the_link_from_home() -> Result<()> {
-    let scene = Scene::tc()?;
-    let _v4 = Echo::udp(&scene.lan.c, "10.0.0.3:7000", b'c')?;
-    let _v6 = Echo::udp(&scene.lan.c, "[fd00::3]:7000", b'c')?;
-    scene.add_both("echo", "udp", 7, 7000)?;
-    for (own, home) in [("10.0.0.2:0", "10.0.0.2:7"), ("[fd00::2]:0", "[fd00::2]:7")] {
-        let data = [b'n'; 9000];
-        soon("9,000 bytes come back", || {
-            let socket = echo::udp(&scene.lan.home, own).ok()?;
-            socket.connect(home).ok()?;
-            socket.send(&data).ok()?;
-            (socket.recv(&mut [0; 10_000]).ok()? == 1 + data.len()).then_some(())
-        })?;
-    }
-    Ok(())
 }
