@@ -13,6 +13,7 @@ mod endpoint;
 mod files;
 mod hosts;
 mod report;
+mod resolve;
 mod settings;
 mod shape;
 mod spec;
@@ -30,6 +31,7 @@ use std::{
 
 pub use self::{
     hosts::{Host, Hosts},
+    resolve::unresolved_host,
     spec::redirects_from,
     text::Spec,
 };

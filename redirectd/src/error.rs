@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What class of failure an [`Error`] is; the command line's exit code and the
 /// API's status follow from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// It could not be done; exit code 1.
     Failed,
@@ -21,13 +24,14 @@ pub enum Kind {
 }
 
 /// One failure: what went wrong, and, where there is one, the cure.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     /// Its class.
     pub kind: Kind,
     /// What is wrong, and where; a sentence without a full stop.
     pub what: String,
     /// What to do about it; a sentence without a full stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cure: Option<String>,
 }
 
@@ -35,6 +39,13 @@ impl Error {
     /// An error of `kind` that says `what`.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
         Self { kind, what: what.into(), cure: None }
+    }
+
+    /// Problem and cure on one line, for logs.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let text = self.to_string();
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
     }
 
     /// The same error with a cure.

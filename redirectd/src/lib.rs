@@ -1,8 +1,19 @@
 //! redirectd: the daemon and the command line that keep a moved process
 //! reachable at its home address. See ARCHITECTURE.md for the way of a rule.
 
+pub mod api;
+pub mod cmd;
 pub mod config;
+pub mod daemon;
 pub mod dataplane;
+pub mod desired;
 pub mod error;
+pub mod host;
+pub mod log;
+pub mod metrics;
 pub mod plan;
+pub mod reload;
 pub mod rule;
+pub mod run;
+pub mod state;
+pub mod uninstall;

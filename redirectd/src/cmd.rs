@@ -1,0 +1,142 @@
+//! The command line `redirect`: one file for each verb.
+
+mod add;
+mod apply;
+mod check;
+mod completions;
+mod flows;
+mod list;
+mod log;
+mod man;
+mod monitor;
+mod output;
+mod remove;
+mod show;
+mod stats;
+mod status;
+mod top;
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use self::output::Color;
+use crate::{
+    api::{
+        client::Client,
+        socket::{DEFAULT_PATH, PATH_VARIABLE},
+    },
+    error::Error,
+};
+
+/// Redirects what peers send to this node's addresses to the hosts where the
+/// processes behind them run now.
+#[derive(Debug, Parser)]
+#[command(name = "redirect", version, after_long_help = EPILOGUE, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// The daemon's socket
+    #[arg(long, global = true, value_name = "PATH", env = PATH_VARIABLE, default_value = DEFAULT_PATH)]
+    #[arg(hide_env_values = true)]
+    socket: PathBuf,
+
+    /// Print JSON, with the version of its form
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Colour what is printed; NO_COLOR in the environment turns `auto` off
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    color: Color,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Add(add::Add),
+    Remove(remove::Remove),
+    List(list::List),
+    Show(show::Show),
+    Apply(apply::Apply),
+    Check(check::Check),
+    Flows(flows::Flows),
+    Stats(stats::Stats),
+    Monitor(monitor::Monitor),
+    Top(top::Top),
+    Status(status::Status),
+    Log(log::Log),
+    #[command(hide = true)]
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    Man(man::Man),
+}
+
+const EPILOGUE: &str = "\
+Exit status:
+  0  done
+  1  it failed, or what was named is not there
+  2  the command line or the redirect makes no sense
+  3  redirectd does not answer
+  4  this user may not do it
+
+Files:
+  /etc/redirectd/redirectd.yaml      home addresses, hosts, interfaces, redirects
+  /etc/redirectd/rules.d/*.yaml      more hosts and redirects
+  /var/lib/redirectd/redirects.json  redirects made by `redirect add` and `apply -f`
+  /run/redirectd/redirectd.sock      the daemon's socket";
+
+/// What every verb needs: the daemon, and how to print.
+#[derive(Debug)]
+struct Context {
+    client: Client,
+    json: bool,
+}
+
+/// The definition of the command line, for help, completions and manual pages.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+impl Cli {
+    /// Whether errors are to be printed as JSON.
+    #[must_use]
+    pub fn json(&self) -> bool {
+        self.global.json
+    }
+
+    /// Carries out the command.
+    ///
+    /// # Errors
+    /// Whatever the verb cannot do; its kind gives the exit code.
+    pub async fn run(self) -> Result<(), Error> {
+        self.global.color.set();
+        let context = Context { client: Client::new(self.global.socket), json: self.global.json };
+        match self.verb {
+            Verb::Add(verb) => verb.run(&context).await,
+            Verb::Remove(verb) => verb.run(&context).await,
+            Verb::List(verb) => verb.run(&context).await,
+            Verb::Show(verb) => verb.run(&context).await,
+            Verb::Apply(verb) => verb.run(&context).await,
+            Verb::Check(verb) => verb.run(&context),
+            Verb::Flows(verb) => verb.run(&context).await,
+            Verb::Stats(verb) => verb.run(&context).await,
+            Verb::Monitor(verb) => verb.run(&context).await,
+            Verb::Top(verb) => verb.run(&context).await,
+            Verb::Status(verb) => verb.run(&context).await,
+            Verb::Log(verb) => verb.run(&context).await,
+            Verb::Completions(verb) => verb.run(),
+            Verb::Man(verb) => verb.run(),
+        }
+    }
+}
+
+/// Prints `error` on standard error, as text or as JSON.
+pub fn print_error(error: &Error, json: bool) {
+    output::error(error, json);
+}

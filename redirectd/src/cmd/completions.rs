@@ -1,0 +1,82 @@
+//! `redirect completions`, and what a shell is told when it asks.
+
+use std::{env, ffi::OsStr, io, path::PathBuf, time::Duration};
+
+use clap::Args;
+use clap_complete::{CompletionCandidate, env::Shells};
+use tokio::time::timeout;
+
+use crate::{
+    api::{
+        client::Client,
+        socket::{DEFAULT_PATH, PATH_VARIABLE},
+        types::RedirectList,
+    },
+    error::{Error, Kind},
+};
+
+/// How long a shell's user waits for names at most.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The variable by which a shell asks this program for completions.
+const ASK_VARIABLE: &str = "COMPLETE";
+
+/// Print what makes a shell complete this command, names of redirects included
+///
+/// For bash: `redirect completions bash > /etc/bash_completion.d/redirect`
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// The shell
+    #[arg(value_parser = ["bash", "elvish", "fish", "powershell", "zsh"])]
+    shell: String,
+}
+
+impl Completions {
+    pub(super) fn run(self) -> Result<(), Error> {
+        let failed = |why: String| {
+            Error::new(Kind::Failed, format!("cannot write completions for {}: {why}", self.shell))
+        };
+        let shells = Shells::builtins();
+        let shell =
+            shells.completer(&self.shell).ok_or_else(|| failed("unknown shell".to_owned()))?;
+        shell
+            .write_registration(ASK_VARIABLE, "redirect", "redirect", "redirect", &mut io::stdout())
+            .map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// The names of the redirects there are that begin with `typed`; none when the
+/// daemon does not answer at once.
+pub(super) fn redirect_names(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(typed) = typed.to_str() else { return Vec::new() };
+    let Some(list) = ask() else { return Vec::new() };
+    list.redirects
+        .into_iter()
+        .filter(|view| view.redirect.name.starts_with(typed))
+        .map(|view| {
+            let help = view.redirect.to_string();
+            CompletionCandidate::new(view.redirect.name).help(Some(help.into()))
+        })
+        .collect()
+}
+
+fn ask() -> Option<RedirectList> {
+    let client = Client::new(socket(env::args()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let answer = async { timeout(PATIENCE, client.get("/v1/redirects")).await };
+    runtime.block_on(answer).ok()?.ok()
+}
+
+/// The socket that the line to be completed names, or else the usual one.
+fn socket(mut words: impl Iterator<Item = String>) -> PathBuf {
+    while let Some(word) = words.next() {
+        if word == "--socket" {
+            if let Some(path) = words.next() {
+                return path.into();
+            }
+        } else if let Some(path) = word.strip_prefix("--socket=") {
+            return path.into();
+        }
+    }
+    env::var_os(PATH_VARIABLE).unwrap_or(DEFAULT_PATH.into()).into()
+}

@@ -1,0 +1,58 @@
+//! `redirect list`
+
+use anstream::println;
+use clap::Args;
+
+use super::{
+    Context,
+    output::{self, Table, number, text},
+};
+use crate::{api::types::RedirectList, desired::Origin, error::Error};
+
+/// List all redirects, with what went through them
+#[derive(Debug, Args)]
+#[command(visible_alias = "ls")]
+pub(super) struct List {}
+
+impl List {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
+        let list: RedirectList = context.client.get("/v1/redirects").await?;
+        if context.json {
+            output::json(&list);
+        } else if list.redirects.is_empty() {
+            println!("no redirects; `redirect add web 80 --to HOST:8080` makes the first");
+        } else {
+            table(&list).print();
+        }
+        Ok(())
+    }
+}
+
+fn table(list: &RedirectList) -> Table {
+    let mut table =
+        Table::new(&["NAME", "PROTO", "HOME", "TO", "STATE", "FROM", "OPEN", "TO HOST", "TO PEER"]);
+    for view in &list.redirects {
+        let redirect = &view.redirect;
+        table.row([
+            text(&redirect.name).style(output::BOLD),
+            text(redirect.protocol_list()),
+            text(redirect.home_endpoint()),
+            text(redirect.target_endpoint()),
+            output::state(view.state),
+            text(origin(view.origin)),
+            number(output::count(view.open_flows)),
+            number(output::bytes(view.counters.to_host.bytes)),
+            number(output::bytes(view.counters.to_peer.bytes)),
+        ]);
+    }
+    table
+}
+
+/// Where a redirect was asked for, in a word.
+pub(super) fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::File => "file",
+        Origin::Api => "added",
+        Origin::Removed => "removed",
+    }
+}

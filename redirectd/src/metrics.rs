@@ -1,0 +1,157 @@
+//! Numbers for Prometheus, and whether the daemon is alive, over HTTP on an
+//! address of the local machine; only if the configuration asks for it.
+
+use std::{fmt::Write, net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+use tokio::{net::TcpListener, time::timeout};
+
+use crate::{
+    api::types::Stats,
+    daemon::Handle,
+    error::{Error, Kind},
+};
+
+/// How long the daemon's thread may be busy and still count as alive.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Listens on `address`.
+///
+/// # Errors
+/// It is not an address of the local machine alone, or it is taken.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    if !address.ip().is_loopback() {
+        let what = format!("`metrics: {address}` would show the metrics to the network");
+        return Err(Error::new(Kind::Failed, what)
+            .cure("give a loopback address such as 127.0.0.1:9310, and a proxy if need be"));
+    }
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::new(Kind::Failed, format!("cannot serve metrics on {address}: {error}"))
+            .cure("choose another port under `metrics:` in the configuration")
+    })
+}
+
+/// `/metrics`, `/live` and `/ready` of the daemon behind `handle`.
+pub fn router(handle: Handle) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/live", get(live))
+        .route("/ready", get(ready))
+        .with_state(handle)
+}
+
+async fn metrics(State(daemon): State<Handle>) -> Response {
+    match daemon.call(|daemon| daemon.stats()).await.and_then(|stats| text(&stats)) {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// The thread that owns the dataplane takes jobs.
+async fn live(State(daemon): State<Handle>) -> Response {
+    match timeout(PATIENCE, daemon.call(|_| Ok(()))).await {
+        Ok(Ok(())) => "live\n".into_response(),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the daemon's thread hangs\n").into_response(),
+    }
+}
+
+/// The kernel has what is desired.
+async fn ready(State(daemon): State<Handle>) -> Response {
+    match timeout(PATIENCE, daemon.call(|daemon| daemon.in_force())).await {
+        Ok(Ok(())) => "ready\n".into_response(),
+        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the daemon's thread hangs\n").into_response(),
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Direction {
+    redirect: String,
+    direction: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Named {
+    redirect: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: String,
+    verdict: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Table {
+    table: String,
+}
+
+/// `stats` in the text format of OpenMetrics.
+fn text(stats: &Stats) -> Result<String, Error> {
+    let mut registry = Registry::with_prefix("redirectd");
+    register_redirects(&mut registry, stats);
+    register_reasons(&mut registry, stats);
+    let mut text = String::new();
+    encode(&mut text, &registry)
+        .and_then(|()| text.write_str(""))
+        .map_err(|error| Error::new(Kind::Failed, format!("cannot write the metrics: {error}")))?;
+    Ok(text)
+}
+
+fn register_redirects(registry: &mut Registry, stats: &Stats) {
+    let packets = Family::<Direction, Counter>::default();
+    let bytes = Family::<Direction, Counter>::default();
+    let opened = Family::<Named, Counter>::default();
+    let refused = Family::<Named, Counter>::default();
+    let open = Family::<Named, Gauge>::default();
+    for stats in &stats.redirects {
+        let both = [("to_host", stats.counters.to_host), ("to_peer", stats.counters.to_peer)];
+        for (direction, traffic) in both {
+            let labels = Direction { redirect: stats.name.clone(), direction };
+            packets.get_or_create(&labels).inc_by(traffic.packets);
+            bytes.get_or_create(&labels).inc_by(traffic.bytes);
+        }
+        let labels = Named { redirect: stats.name.clone() };
+        opened.get_or_create(&labels).inc_by(stats.counters.flows_opened);
+        refused.get_or_create(&labels).inc_by(stats.counters.flows_refused);
+        open.get_or_create(&labels).inc_by(i64::try_from(stats.open_flows).unwrap_or(i64::MAX));
+    }
+    registry.register("redirect_packets", "Packets of a redirect, by direction", packets);
+    let help = "Bytes of a redirect, by direction (IP length)";
+    registry.register_with_unit("redirect", help, Unit::Bytes, bytes);
+    registry.register("flows_opened", "Flows taken", opened);
+    registry.register("flows_refused", "New flows refused for want of room or ports", refused);
+    registry.register("flows_open", "Flows that are open now, half-open ones included", open);
+}
+
+fn register_reasons(registry: &mut Registry, stats: &Stats) {
+    let packets = Family::<Reason, Counter>::default();
+    for count in &stats.reasons {
+        let labels = Reason { reason: count.reason.clone(), verdict: count.verdict.clone() };
+        packets.get_or_create(&labels).inc_by(count.traffic.packets);
+    }
+    let used = Family::<Table, Gauge>::default();
+    let size = Family::<Table, Gauge>::default();
+    for table in &stats.tables {
+        let labels = Table { table: table.table.clone() };
+        used.get_or_create(&labels).set(i64::try_from(table.used).unwrap_or(i64::MAX));
+        size.get_or_create(&labels).set(i64::try_from(table.size).unwrap_or(i64::MAX));
+    }
+    registry.register("packets", "Packets by what was done with them, and why", packets);
+    registry.register("table_entries", "Entries in a table", used);
+    registry.register("table_size", "Entries a table can hold", size);
+}

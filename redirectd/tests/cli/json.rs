@@ -1,0 +1,120 @@
+//! What `--json` prints, word for word: programs depend on it. A change here that
+//! takes away or renames anything needs a new version in `api/types.rs`.
+
+use std::fs;
+
+use insta::assert_json_snapshot;
+use redirectd::rule::Protocol;
+use serde_json::{Value, json};
+
+use crate::server::{CONFIG, Server};
+
+/// A daemon with a redirect of each origin and a flow.
+fn busy() -> Server {
+    let server = Server::start_with(&format!(
+        "{CONFIG}redirects:\n  web: {{ home: 80, to: \"c:8080\", flows: follow }}\n"
+    ));
+    server.ok(&[
+        "add",
+        "dns",
+        "192.0.2.1:53",
+        "--to",
+        "d",
+        "--protocol",
+        "tcp,udp",
+        "--peer",
+        "198.51.100.0/24",
+        "--no-check",
+    ]);
+    server.fake.open_flow("dns", Protocol::Udp, "198.51.100.7:40000");
+    server
+}
+
+/// Puts `[name]` where `value` differs from run to run.
+fn without(mut value: Value, pointers: &[&str]) -> Value {
+    for pointer in pointers {
+        let place = value.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}"));
+        *place = json!(format!("[{}]", pointer.rsplit('/').next().unwrap()));
+    }
+    value
+}
+
+#[test]
+fn list() {
+    assert_json_snapshot!(busy().json(&["list"]));
+}
+
+#[test]
+fn show() {
+    assert_json_snapshot!(busy().json(&["show", "dns"]));
+}
+
+#[test]
+fn add() {
+    let server = busy();
+    let add = ["add", "mail", "192.0.2.1:25", "--to", "d:2525", "--no-check"];
+    assert_json_snapshot!(server.json(&add));
+}
+
+#[test]
+fn replace() {
+    let add = ["add", "dns", "192.0.2.1:53", "--to", "c", "--replace", "--no-check"];
+    assert_json_snapshot!(busy().json(&add));
+}
+
+#[test]
+fn remove() {
+    assert_json_snapshot!(busy().json(&["remove", "dns"]));
+}
+
+#[test]
+fn apply_dry_run() {
+    let server = busy();
+    let file = server.path("mine.yaml");
+    fs::write(&file, "version: 1\nredirects:\n  mail: { home: \"192.0.2.1:25\", to: d }\n")
+        .unwrap();
+    assert_json_snapshot!(server.json(&["apply", "--dry-run", "-f", file.to_str().unwrap()]));
+}
+
+#[test]
+fn check() {
+    let server = busy();
+    let file = server.path("redirectd.yaml");
+    let checked = server.json(&["check", file.to_str().unwrap()]);
+    assert_json_snapshot!(without(checked, &["/file"]));
+}
+
+#[test]
+fn flows() {
+    assert_json_snapshot!(busy().json(&["flows"]));
+}
+
+#[test]
+fn stats() {
+    assert_json_snapshot!(busy().json(&["stats"]));
+}
+
+#[test]
+fn status() {
+    let status = busy().json(&["status"]);
+    let varying = [
+        "/daemon/pid",
+        "/daemon/release",
+        "/daemon/uptime_seconds",
+        "/configuration/path",
+        "/configuration/loaded",
+    ];
+    assert_json_snapshot!(without(status, &varying));
+}
+
+#[test]
+fn log() {
+    assert_json_snapshot!(without(busy().json(&["log"]), &["/filter"]));
+}
+
+#[test]
+fn failure() {
+    let server = busy();
+    let said = server.fails(1, &["--json", "show", "nothing"]);
+    assert_json_snapshot!(serde_json::from_str::<Value>(&said).unwrap());
+}

@@ -1,0 +1,222 @@
+//! `flows`, `stats`, `status`, `monitor`, `log` and the metrics.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, ChildStdout, Stdio},
+    time::Duration,
+};
+
+use redirectd::rule::Protocol;
+use serde_json::Value;
+
+use crate::server::{CONFIG, Server, command, eventually};
+
+#[test]
+fn flows_are_listed_and_filtered() {
+    let server = Server::start();
+    assert!(server.ok(&["flows"]).contains("no open flows"));
+    server.ok(&["add", "web", "192.0.2.1:80", "--to", "c:8080", "--no-check"]);
+    server.ok(&["add", "dns", "192.0.2.1:53", "--to", "d", "--protocol", "udp"]);
+    server.fake.open_flow("web", Protocol::Tcp, "198.51.100.7:40000");
+    server.fake.open_flow("web", Protocol::Tcp, "198.51.100.8:40000");
+    server.fake.open_flow("dns", Protocol::Udp, "198.51.100.8:5353");
+
+    let matching = |arguments: &[&str]| {
+        let list = server.json(&[&["flows"][..], arguments].concat());
+        (list["matching"].as_u64().unwrap(), list["flows"].as_array().unwrap().len())
+    };
+    assert_eq!(matching(&[]), (3, 3));
+    assert_eq!(matching(&["--redirect", "web"]), (2, 2));
+    assert_eq!(matching(&["--peer", "198.51.100.8"]), (2, 2));
+    assert_eq!(matching(&["--redirect", "web", "--peer", "198.51.100.8"]), (1, 1));
+    assert_eq!(matching(&["--limit", "1"]), (3, 1));
+
+    let table = server.ok(&["flows", "--redirect", "web", "--peer", "198.51.100.7"]);
+    for part in ["198.51.100.7:40000", "192.0.2.1:80", "192.0.2.3:8080", "established"] {
+        assert!(table.contains(part), "{part} in {table}");
+    }
+    assert!(server.redirect(&["flows", "--limit", "1"]).err.contains("2 more"));
+    assert!(server.fails(1, &["flows", "--redirect", "ftp"]).contains("no redirect `ftp`"));
+    server.fails(2, &["flows", "--peer", "somebody"]);
+}
+
+#[test]
+fn idle_flows_expire_and_a_drained_redirect_goes() {
+    let server = Server::start_with(&format!("{CONFIG}timers: {{ udp: 2m }}\n"));
+    server.ok(&["add", "dns", "192.0.2.1:53", "--to", "d", "--protocol", "udp"]);
+    server.fake.open_flow("dns", Protocol::Udp, "198.51.100.8:5353");
+    server.ok(&["remove", "dns"]);
+    assert_eq!(server.listed(), ["dns draining"]);
+    server.fake.silence(Duration::from_secs(121));
+    eventually("the redirect drains", || server.listed().is_empty());
+}
+
+#[test]
+fn stats_count_and_rates_follow() {
+    let server = Server::start();
+    server.ok(&["add", "web", "192.0.2.1:80", "--to", "c:8080", "--no-check"]);
+    server.fake.open_flow("web", Protocol::Tcp, "198.51.100.7:40000");
+    let said = server.ok(&["stats"]);
+    for part in ["web", "total", "10 packets, 5.0 kB", "translated", "redirects"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    let mut child = Following::start(&server, &["stats", "--interval", "1"]);
+    assert!(child.line().contains("BIT/s TO HOST"));
+    assert!(child.line().starts_with("web"));
+    server.fails(2, &["stats", "--interval", "0"]);
+}
+
+#[test]
+fn status_tells_of_home_addresses_that_are_not_here() {
+    let server = Server::start();
+    server.ok(&["add", "web", "192.0.2.1:80", "--to", "c:8080", "--no-check"]);
+    let ended = server.redirect(&["status"]);
+    assert!(ended.out.contains("runs") && ended.out.contains("1 added"), "{ended:?}");
+    assert!(ended.err.contains("192.0.2.1 is on no interface"), "{ended:?}");
+}
+
+/// A command that goes on printing; killed when dropped.
+struct Following {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Following {
+    fn start(server: &Server, arguments: &[&str]) -> Self {
+        let mut child =
+            command(&server.socket()).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn monitor_prints_what_happens_in_order() {
+    let mut server = Server::start();
+    let mut monitor = Following::start(&server, &["monitor", "--json"]);
+    // It listens from some moment on; what happens before is not told.
+    let mut seen: Option<Value> = None;
+    server.ok(&["add", "zero", "192.0.2.1:1", "--to", "c", "--no-check"]);
+    for n in 0..200 {
+        server.ok(&["add", "dns", "192.0.2.1:53", "--to", "d", "--protocol", "udp"]);
+        server.ok(&["remove", "dns", "--now"]);
+        if n == 20 {
+            break;
+        }
+    }
+    server.ok(&["add", "last", "192.0.2.1:2", "--to", "c", "--no-check"]);
+    while seen.as_ref().is_none_or(|event| event["redirect"]["name"] != "last") {
+        let event: Value = serde_json::from_str(&monitor.line()).unwrap();
+        assert_eq!(event["version"], 1);
+        if let Some(before) = &seen {
+            let alternating = [before["event"].as_str(), event["event"].as_str()];
+            assert!(
+                alternating == [Some("redirect-added"), Some("redirect-removed")]
+                    || alternating == [Some("redirect-removed"), Some("redirect-added")]
+                    || before["redirect"]["name"] == "zero",
+                "{alternating:?}"
+            );
+        }
+        seen = Some(event);
+    }
+
+    fs::write(server.path("redirectd.yaml"), "version: 1\nhome: nowhere\n").unwrap();
+    server.fails(1, &["apply"]);
+    let refused: Value = serde_json::from_str(&monitor.line()).unwrap();
+    assert_eq!(refused["event"], "configuration-refused");
+    assert!(refused["error"]["what"].as_str().unwrap().contains("nowhere"));
+
+    fs::write(server.path("redirectd.yaml"), CONFIG.replace("eth7", "eth8")).unwrap();
+    server.ok(&["apply"]);
+    let events: Vec<Value> =
+        (0..3).map(|_| serde_json::from_str(&monitor.line()).unwrap()).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["interface-attached", "interface-detached", "configuration-reloaded"]);
+
+    server.stop();
+    let last: Value = serde_json::from_str(&monitor.line()).unwrap();
+    assert_eq!(last["event"], "stopping");
+    assert_eq!(monitor.line(), "", "and then it ends");
+    assert!(monitor.child.wait().unwrap().success());
+}
+
+#[test]
+fn monitor_tells_of_tables_that_fill() {
+    let server = Server::start();
+    let mut monitor = Following::start(&server, &["monitor"]);
+    let rules: String = (1..=60)
+        .map(|port| format!("  r{port}: {{ home: \"192.0.2.1:{port}\", to: c }}\n"))
+        .collect();
+    let file = server.path("many.yaml");
+    fs::write(&file, format!("version: 1\nredirects:\n{rules}")).unwrap();
+    server.ok(&["apply", "-f", file.to_str().unwrap()]);
+    loop {
+        let line = monitor.line();
+        assert_ne!(line, "", "it went on without telling");
+        if line.contains("table redirects fills: 60 of 64 entries") {
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_log_level_changes_while_it_runs() {
+    let server = Server::start();
+    assert_eq!(server.ok(&["log", "redirectd=debug"]), "redirectd=debug\n");
+    assert_eq!(server.ok(&["log"]), "redirectd=debug\n");
+    let said = server.fails(2, &["log", "loud=very"]);
+    assert!(said.contains("loud=very") && said.contains("cure:"), "{said}");
+    assert_eq!(server.ok(&["log"]), "redirectd=debug\n");
+}
+
+/// The answer to a GET of `path`, status line and body.
+fn get(address: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[test]
+fn metrics_are_served_on_loopback() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = Server::start_with(&format!("{CONFIG}metrics: {free}\n"));
+    let address = free.to_string();
+    server.ok(&["add", "web", "192.0.2.1:80", "--to", "c:8080", "--no-check"]);
+    server.fake.open_flow("web", Protocol::Tcp, "198.51.100.7:40000");
+
+    let (status, body) = get(&address, "/metrics");
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    for line in [
+        "redirectd_redirect_packets_total{redirect=\"web\",direction=\"to_host\"} 10",
+        "redirectd_redirect_bytes_total{redirect=\"web\",direction=\"to_host\"} 5000",
+        "redirectd_flows_open{redirect=\"web\"} 1",
+        "redirectd_flows_opened_total{redirect=\"web\"} 1",
+        "redirectd_packets_total{reason=\"translated\",verdict=\"translated\"} 10",
+        "redirectd_table_entries{table=\"redirects\"} 1",
+        "redirectd_table_size{table=\"redirects\"} 64",
+        "# EOF",
+    ] {
+        assert!(body.contains(line), "{line} in:\n{body}");
+    }
+    assert_eq!(get(&address, "/live").0, "HTTP/1.1 200 OK");
+    assert_eq!(get(&address, "/ready"), ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned()));
+    assert_eq!(get(&address, "/nothing").0, "HTTP/1.1 404 Not Found");
+}
