@@ -4,6 +4,7 @@
 //! variant of [`Task`] and an arm in `main`.
 
 mod bench;
+mod demo;
 mod lint;
 mod progress;
 mod setup;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Task {
     /// Bring what building, testing and showing redirectd takes, where it is missing.
     Setup,
+    /// Show how a server moves to another machine, with real programs.
+    Demo(demo::Options),
     /// Set up, run every test, and see that they left nothing behind.
     Test,
     /// Check formatting, clippy, the documentation and the dependencies.
@@ -41,6 +44,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Setup => setup::run(),
+        Task::Demo(options) => demo::run(&options),
         Task::Test => test::run(),
         Task::Lint => lint::run(),
         Task::Bench { arguments } => bench::run(&arguments),

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use redirectd::{
     config::{self, Config},
-    dataplane::Dataplane,
+    dataplane::{
+        Dataplane,
+        bpf::{self, Bpf},
+    },
     error::{Error, Kind},
     host::{self, sysctl::Sysctls},
     log::Log,
@@ -54,6 +57,10 @@ fn start(options: &Options, log: Log) -> Result<(), Error> {
 
 /// The packet path in the kernel, adopted or made anew.
 fn open(options: &Options, config: &Config) -> Result<Box<dyn Dataplane>, Error> {
-    let _ = (options, config);
-    Err(Error::new(Kind::Failed, "this build has no packet path"))
+    let dataplane = Bpf::open(&bpf::Options {
+        pin_dir: options.pin_dir.clone(),
+        tables: config.tables,
+        snat_ports: config.snat_ports,
+    })?;
+    Ok(Box::new(dataplane))
 }
