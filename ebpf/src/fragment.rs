@@ -31,9 +31,9 @@ use crate::{
     atomic::fetch_add,
     family::Family,
     maps,
-    parse::{Frame, Packet, bounded},
+    parse::{Frame, Packet, Part, bounded},
     rewrite, stats,
-    tc::{again, raw, send, untag},
+    tc::{again, raw, send, untag, word},
 };
 
 /// How long the fragments of a datagram are waited for, in nanoseconds. Linux
@@ -46,10 +46,15 @@ const DONE: i32 = 2;
 /// `BPF_F_INGRESS`: as if received on the interface.
 const INGRESS: u64 = 1;
 
-/// A later fragment.
+/// The program for fragments: later ones, and first ones that turned out to be
+/// home's own.
 #[inline(always)]
 pub fn later<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let packet = &mut again::<F>(ctx)?;
+    if packet.part == Part::First {
+        own::<F>(&F::fragment_key(packet));
+        return Err(word(ctx).0);
+    }
     let protocol = packet.key.protocol as u8;
     if F::ICMP == proto::ICMP && protocol != proto::TCP && protocol != proto::UDP {
         return Err(Reason::OtherProtocol);
@@ -187,7 +192,7 @@ fn waiting<F: Family>(key: &FragmentKey<F::Addr>, now: u64) -> u32 {
 
 /// Notes a datagram as home's own, so that its other fragments are not copied.
 #[inline(never)]
-pub fn own<F: Family>(key: &FragmentKey<F::Addr>) -> i64 {
+fn own<F: Family>(key: &FragmentKey<F::Addr>) -> i64 {
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     enter::<F>(key, fragment_state::OWN, now);

@@ -239,13 +239,12 @@ fn transport<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Result<i32
 fn opening<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let mut packet = again::<F>(ctx)?;
     let result = opening_packet::<F>(ctx, &mut packet);
-    if packet.part == Part::First
-        && let Err(reason) = result
-        && reason.fate() == Fate::Passed
-    {
-        fragment::own::<F>(&F::fragment_key(&packet));
+    match result {
+        Err(reason) if packet.part == Part::First && reason.fate() == Fate::Passed => {
+            Err(disown::<F>(ctx, reason))
+        }
+        result => result,
     }
-    result
 }
 
 #[inline(always)]
@@ -425,11 +424,34 @@ fn check_hop<F: Family>(
 /// Leaves it to the next program to tell the sender why its packet is dropped.
 #[inline(always)]
 pub fn owe<F: Family>(ctx: &TcContext, reason: Reason, mtu: u16) -> Reason {
-    // SAFETY: the context is valid while the program runs; `cb` is for programs
-    // to leave notes in.
-    unsafe { (*raw(ctx)).cb[0] = (reason as u32) << 16 | u32::from(mtu) };
+    leave_word(ctx, reason, mtu);
     tail::<F>(ctx, Tail::Tell);
     reason
+}
+
+/// Leaves it to the next program to note that a first fragment, and with it the
+/// rest of its datagram, is home's own.
+#[inline(always)]
+pub fn disown<F: Family>(ctx: &TcContext, reason: Reason) -> Reason {
+    leave_word(ctx, reason, 0);
+    tail::<F>(ctx, Tail::Fragment);
+    reason
+}
+
+/// Notes a reason, and a number that goes with it, for the next program.
+#[inline(always)]
+fn leave_word(ctx: &TcContext, reason: Reason, number: u16) {
+    // SAFETY: the context is valid while the program runs; `cb` is for programs
+    // to leave notes in.
+    unsafe { (*raw(ctx)).cb[0] = (reason as u32) << 16 | u32::from(number) };
+}
+
+/// What [`leave_word`] has noted.
+#[inline(always)]
+pub fn word(ctx: &TcContext) -> (Reason, u16) {
+    // SAFETY: the context is valid while the program runs.
+    let word = unsafe { (*raw(ctx)).cb[0] };
+    (Reason::from_index(word >> 16).unwrap_or(Reason::NoEffect), word as u16)
 }
 
 /// MAC addresses and the transport's checksum: the last steps, as the helper
