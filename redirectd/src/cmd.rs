@@ -85,10 +85,10 @@ Exit status:
   4  this user may not do it
 
 Files:
-  /etc/redirectd/redirectd.yaml      home addresses, hosts, interfaces, redirects
-  /etc/redirectd/rules.d/*.yaml      more hosts and redirects
-  /var/lib/redirectd/redirects.json  redirects made by `redirect add` and `apply -f`
-  /run/redirectd/redirectd.sock      the daemon's socket";
+  /etc/redirectd/redirectd.yaml  home addresses, hosts, interfaces, redirects
+  /etc/redirectd/rules.d/*.yaml  more hosts and redirects
+  /var/lib/redirectd/redirects.* redirects made by `redirect add` and `apply -f`
+  /run/redirectd/redirectd.sock  the daemon's socket";
 
 /// What every verb needs: the daemon, and how to print.
 #[derive(Debug)]

@@ -87,7 +87,7 @@ impl Daemon {
     /// an interface cannot be used. The programs and flows of an earlier daemon
     /// go on in that case.
     pub fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { dataplane, store, config, config_path, replace } = parts;
+        let Parts { dataplane, mut store, config, config_path, replace } = parts;
         let desired = Desired::new(config.redirects.iter().cloned(), store.load()?)?;
         let mut daemon = Self {
             dataplane,

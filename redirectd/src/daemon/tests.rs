@@ -24,7 +24,7 @@ struct Disk {
 }
 
 impl Store for Memory {
-    fn load(&self) -> Result<Vec<Redirect>, Error> {
+    fn load(&mut self) -> Result<Vec<Redirect>, Error> {
         Ok(self.0.lock().unwrap().kept.clone())
     }
 
