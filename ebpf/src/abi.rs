@@ -329,7 +329,7 @@ pub struct HeldKey<A> {
 }
 
 /// Longest fragment that can be held, in bytes from its IP header on.
-pub const HELD_BYTES: usize = 1536;
+pub const HELD_BYTES: usize = 2048;
 
 /// Most fragments held of one datagram: 65,535 bytes in pieces of 1,480.
 pub const HELD_FRAGMENTS: u32 = 45;
@@ -340,10 +340,39 @@ pub const HELD_FRAGMENTS: u32 = 45;
 pub struct Held {
     /// Bytes of `packet` that count.
     pub length: u32,
-    /// Zero.
-    pub zero: u32,
+    /// Where the IPv6 fragment header is from the IP header on; 0 in IPv4.
+    pub fragment_header: u32,
     /// From the IP header on.
     pub packet: [u8; HELD_BYTES],
+}
+
+/// Longest name of a redirect or a host, in bytes.
+pub const NAME_BYTES: usize = 63;
+
+/// A redirect as user space finds it again after a restart. Its target is in
+/// the slot's location and its peers are among the prefixes, so that each fact
+/// stands in one place. The programs do not read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Record {
+    /// Length of the name and the name.
+    pub name: [u8; NAME_BYTES + 1],
+    /// Length of the host's name, 0 for none, and the name.
+    pub host: [u8; NAME_BYTES + 1],
+    /// Home address, network byte order; IPv4 in the first word.
+    pub home: [u32; 4],
+    /// First home port, host byte order.
+    pub first_port: u16,
+    /// Last home port, host byte order.
+    pub last_port: u16,
+    /// 4 or 6.
+    pub version: u8,
+    /// Bit 0: TCP, bit 1: UDP.
+    pub protocols: u8,
+    /// Bit 0: open flows follow a change of target. Bit 1: for some peers only.
+    pub flags: u8,
+    /// 0: `nat`.
+    pub mode: u8,
 }
 
 /// What user space tells the programs; one entry.
@@ -398,34 +427,31 @@ const _: () = {
     assert!(size_of::<HeldKey<[u32; 4]>>() == 44);
     assert!(size_of::<SlotCounters>() == 48);
     assert!(size_of::<Settings>() == 16);
+    assert!(size_of::<Record>() == 152);
 };
 
 #[cfg(feature = "user")]
 mod pod {
+    use aya::Pod;
+
     use super::*;
 
     macro_rules! pod {
         ($($t:ty),* $(,)?) => {$(
             // SAFETY: repr(C), Copy, 'static, without padding (asserted above)
             // and without invalid bit patterns.
-            unsafe impl aya::Pod for $t {}
+            unsafe impl Pod for $t {}
         )*};
     }
 
-    pod!(
-        FlowKey<u32>,
-        FlowKey<[u32; 4]>,
-        Flow<u32>,
-        Flow<[u32; 4]>,
-        Endpoint<u32>,
-        Endpoint<[u32; 4]>,
-        PeerPrefix<u32>,
-        PeerPrefix<[u32; 4]>,
-        Entry,
-        SlotWord,
-        Location,
-        Traffic,
-        SlotCounters,
-        Settings,
-    );
+    pod!(Entry, SlotWord, Location, Traffic, SlotCounters, Settings, Record);
+
+    macro_rules! family_pod {
+        ($($t:ident),* $(,)?) => {$(
+            // SAFETY: as above, for both types of address there are.
+            unsafe impl<A: Addr + Pod> Pod for $t<A> {}
+        )*};
+    }
+
+    family_pod!(FlowKey, Flow, Endpoint, PeerPrefix);
 }

@@ -3,35 +3,58 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
+    EbpfContext,
     bindings::{BPF_ANY, BPF_NOEXIST, bpf_sock_tuple},
     helpers::generated::{
-        bpf_get_prandom_u32, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
+        bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop, bpf_sk_lookup_udp, bpf_sk_release,
+        bpf_skc_lookup_tcp,
     },
+    programs::TcContext,
 };
 use redirectd_ebpf::{
-    abi::{ABI_VERSION, Flow, FlowKey, NextHop, Settings, Tuple, count, flow_flags, slot_state},
+    abi::{
+        ABI_VERSION, Flow, FlowKey, Location, NextHop, Settings, Tuple, count, flow_flags,
+        slot_state,
+    },
     nat::Deltas,
-    reason::Reason,
+    reason::{Fate, Reason},
     wire::proto,
 };
 
-use crate::{family::Family, lookup, maps, outcome, stats};
+use crate::{
+    family::Family,
+    fragment, lookup,
+    maps::{self, Draft},
+    parse::Part,
+    stats,
+    tc::{Tail, again, tail},
+};
 
 /// How many ports are tried before a flow is refused.
 const TRIES: u32 = 32;
 
 /// From this try on a port is taken away from a flow that is only half-open:
 /// those are the first to go, so a flood of openings cannot use the ports up.
-const STEAL_FROM: u32 = 16;
+const STEAL_FROM: u64 = 16;
 
 /// `BPF_F_CURRENT_NETNS` (linux/bpf.h): the network namespace of the packet.
 const CURRENT_NETNS: u64 = -1i64 as u64;
 
-/// Takes a new flow for packets of `key` as half-open, both directions.
-/// Returns as [`crate::outcome`] says.
-#[inline(never)]
-pub fn admit<F: Family>(ctx: *mut c_void, key: &FlowKey<F::Addr>, now: u64) -> i64 {
-    outcome::from(try_admit::<F>(ctx, key, now))
+/// The program for packets that may open a flow: takes the flow as half-open,
+/// both directions, and goes back to the program that translates.
+#[inline(always)]
+pub fn admit<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
+    let packet = again::<F>(ctx)?;
+    // SAFETY: no arguments, no preconditions.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let result = try_admit::<F>(ctx.as_ptr(), &packet.key, now);
+    if let Err(reason) = result {
+        if packet.part == Part::First && reason.fate() == Fate::Passed {
+            fragment::own::<F>(&F::fragment_key(&packet));
+        }
+        return Err(reason);
+    }
+    Err(tail::<F>(ctx, Tail::Opening))
 }
 
 #[inline(always)]
@@ -53,16 +76,9 @@ fn try_admit<F: Family>(ctx: *mut c_void, key: &FlowKey<F::Addr>, now: u64) -> R
         stats::refused(slot);
         return Err(Reason::TableFull);
     }
-    let port = u16::from_be(key.tuple.destination_port)
-        .wrapping_sub(location.home_port)
-        .wrapping_add(location.port);
-    let mut flow = Flow {
-        to: Tuple {
-            source: key.tuple.destination,
-            destination: F::address(location),
-            source_port: key.tuple.source_port,
-            destination_port: port.to_be(),
-        },
+    let draft = F::draft()?;
+    draft.flow = Flow {
+        to: location_tuple::<F>(key, location),
         slot,
         generation: word.generation(),
         flags: 0,
@@ -74,12 +90,26 @@ fn try_admit<F: Family>(ctx: *mut c_void, key: &FlowKey<F::Addr>, now: u64) -> R
         packets: 0,
         bytes: 0,
     };
-    let result = reserve::<F>(ctx, key, &mut flow, settings);
+    let result = reserve::<F>(ctx, key, draft, settings);
     match result {
         Ok(()) => stats::opened(slot),
         Err(_) => stats::refused(slot),
     }
     result
+}
+
+/// What packets of `key` become at `location`, with the peer's own port.
+#[inline(always)]
+pub fn location_tuple<F: Family>(key: &FlowKey<F::Addr>, location: &Location) -> Tuple<F::Addr> {
+    let port = u16::from_be(key.tuple.destination_port)
+        .wrapping_sub(location.home_port)
+        .wrapping_add(location.port);
+    Tuple {
+        source: key.tuple.destination,
+        destination: F::address(location),
+        source_port: key.tuple.source_port,
+        destination_port: port.to_be(),
+    }
 }
 
 /// Whether one more flow may be established.
@@ -90,6 +120,16 @@ fn has_room(settings: &Settings) -> bool {
     counted(count::ESTABLISHED).wrapping_sub(gone) < settings.flows_max
 }
 
+/// What the search for a port works on.
+struct Search<A: 'static> {
+    ctx: *mut c_void,
+    key: *const FlowKey<A>,
+    draft: *mut Draft<A>,
+    first: u32,
+    span: u32,
+    found: bool,
+}
+
 /// Finds a port for the SNAT side and enters both directions under it. The
 /// opposite entry is entered first and only if nobody has it: that is what
 /// makes the port ours.
@@ -97,32 +137,41 @@ fn has_room(settings: &Settings) -> bool {
 fn reserve<F: Family>(
     ctx: *mut c_void,
     key: &FlowKey<F::Addr>,
-    flow: &mut Flow<F::Addr>,
+    draft: &mut Draft<F::Addr>,
     settings: &Settings,
 ) -> Result<(), Reason> {
-    let span = u32::from(settings.snat_last.wrapping_sub(settings.snat_first)) + 1;
-    for attempt in 0..TRIES {
-        if attempt > 0 {
-            // SAFETY: no arguments, no preconditions.
-            let random = unsafe { bpf_get_prandom_u32() } % span;
-            flow.to.source_port = ((u32::from(settings.snat_first) + random) as u16).to_be();
-        }
-        if is_free::<F>(ctx, key.protocol, &flow.to)
-            && enter::<F>(key, flow, attempt >= STEAL_FROM)?
-        {
-            return Ok(());
-        }
+    let first = u32::from(settings.snat_first);
+    let span = u32::from(settings.snat_last).wrapping_sub(first) + 1;
+    let mut search = Search { ctx, key, draft, first, span, found: false };
+    // SAFETY: the callback takes what `bpf_loop` (Linux 5.17) calls it with, and
+    // `search` outlives the call.
+    unsafe {
+        let callback: unsafe extern "C" fn(u64, *mut c_void) -> i64 = try_port::<F>;
+        bpf_loop(TRIES, callback as *mut c_void, (&raw mut search).cast(), 0);
     }
-    Err(Reason::PortsExhausted)
+    if search.found { Ok(()) } else { Err(Reason::PortsExhausted) }
 }
 
-/// Whether `to` can be told apart from all other flows and home's own sockets.
-#[inline(always)]
-fn is_free<F: Family>(ctx: *mut c_void, protocol: u32, to: &Tuple<F::Addr>) -> bool {
-    let answer = FlowKey { tuple: to.inverse(), protocol };
+/// One try; returns whether to stop.
+unsafe extern "C" fn try_port<F: Family>(attempt: u64, search: *mut c_void) -> i64 {
+    // SAFETY: `reserve` passes a whole `Search`, and nobody else has it meanwhile.
+    let search = unsafe { &mut *search.cast::<Search<F::Addr>>() };
+    // SAFETY: both outlive the search and are not part of it.
+    let (key, draft) = unsafe { (&*search.key, &mut *search.draft) };
+    if attempt > 0 {
+        // SAFETY: no arguments, no preconditions.
+        let random = u64::from(unsafe { bpf_get_prandom_u32() });
+        // Scaled to the range: a division would bring a panic with it.
+        let offset = (random * u64::from(search.span) >> 32) as u32;
+        draft.flow.to.source_port = ((search.first + offset) as u16).to_be();
+    }
+    draft.key = FlowKey { tuple: draft.flow.to.inverse(), protocol: key.protocol };
     // SAFETY: only the presence of the key is asked for.
-    let taken = unsafe { F::maps().flows.get(answer).is_some() };
-    !taken && !has_socket(ctx, protocol, &answer.tuple)
+    let taken = unsafe { F::maps().flows.get(&draft.key).is_some() };
+    if !taken && !has_socket(search.ctx, key.protocol, &draft.key.tuple) {
+        search.found = enter::<F>(key, draft, attempt >= STEAL_FROM);
+    }
+    i64::from(search.found)
 }
 
 /// Whether a socket of this node would receive a packet with `tuple`.
@@ -150,28 +199,22 @@ fn has_socket<A>(ctx: *mut c_void, protocol: u32, tuple: &Tuple<A>) -> bool {
 /// Enters both directions among the half-open flows; false if the port is
 /// taken, by a half-open flow and `steal` is not set.
 #[inline(always)]
-fn enter<F: Family>(
-    key: &FlowKey<F::Addr>,
-    flow: &mut Flow<F::Addr>,
-    steal: bool,
-) -> Result<bool, Reason> {
+fn enter<F: Family>(key: &FlowKey<F::Addr>, draft: &mut Draft<F::Addr>, steal: bool) -> bool {
     let half_open = F::maps().half_open;
-    let to = flow.to;
-    let answer = FlowKey { tuple: to.inverse(), protocol: key.protocol };
-    let deltas = Deltas::between(&key.tuple, &to);
+    let flow = &mut draft.flow;
+    let deltas = Deltas::between(&key.tuple, &flow.to);
     flow.to = key.tuple.inverse();
     flow.flags = 0;
     flow.addresses = deltas.addresses.undone().0;
     flow.ports = deltas.ports.undone().0;
     let how = if steal { BPF_ANY } else { BPF_NOEXIST };
-    let entered = half_open.insert(answer, &*flow, u64::from(how)).is_ok();
-    flow.to = to;
+    let entered = half_open.insert(&draft.key, &*flow, u64::from(how)).is_ok();
+    flow.to = draft.key.tuple.inverse();
     if !entered {
-        return Ok(false);
+        return false;
     }
     flow.flags = flow_flags::TO_HOST;
     flow.addresses = deltas.addresses.0;
     flow.ports = deltas.ports.0;
-    half_open.insert(key, &*flow, u64::from(BPF_ANY)).map_err(|_| Reason::TableFull)?;
-    Ok(true)
+    half_open.insert(key, &*flow, u64::from(BPF_ANY)).is_ok()
 }

@@ -1,7 +1,7 @@
 //! What IPv4 and IPv6 do differently; everything else is written once, for a
 //! [`Family`].
 
-use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap};
+use aya_ebpf::maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use redirectd_ebpf::{
     abi::{
         Addr, Endpoint, Entry, Flow, FlowKey, FragmentKey, Fragments, Held, HeldKey, Location,
@@ -14,7 +14,7 @@ use redirectd_ebpf::{
 };
 
 use crate::{
-    maps,
+    maps::{self, Draft},
     parse::{self, Frame, Packet},
 };
 
@@ -26,6 +26,7 @@ pub struct Maps<A: 'static> {
     pub peers: &'static LpmTrie<PeerPrefix<A>, u32>,
     pub fragments: &'static LruHashMap<FragmentKey<A>, Fragments<A>>,
     pub held: &'static LruHashMap<HeldKey<A>, Held>,
+    pub draft: &'static PerCpuArray<Draft<A>>,
 }
 
 /// An address family.
@@ -44,14 +45,28 @@ pub trait Family: Sized + 'static {
     /// Its maps.
     fn maps() -> Maps<Self::Addr>;
 
+    /// A place to put an entry of a flow table together.
+    #[inline(always)]
+    fn draft() -> Result<&'static mut Draft<Self::Addr>, Reason> {
+        let draft = Self::maps().draft.get_ptr_mut(0).ok_or(Reason::NotReady)?;
+        // SAFETY: this processor's own, and no two users of it are at work at once.
+        Ok(unsafe { &mut *draft })
+    }
+
     /// Parses the packet whose header is at `l3`.
     fn parse(frame: &impl Frame, l3: usize) -> Result<Packet<Self::Addr>, Reason>;
 
     /// Writes new addresses and takes one off the time to live.
     fn write(header: &mut Self::Header, source: Self::Addr, destination: Self::Addr, delta: Delta);
 
-    /// Writes another identification of a fragment.
-    fn write_id(frame: &impl Frame, packet: &Packet<Self::Addr>, id: u32) -> Result<(), Reason>;
+    /// Writes another identification of a fragment: in the header at `l3`, or
+    /// with IPv6 in the one at `fragment_header`.
+    fn write_id(
+        frame: &impl Frame,
+        l3: usize,
+        fragment_header: usize,
+        id: u32,
+    ) -> Result<(), Reason>;
 
     /// The address as four words, as the route look-up wants it.
     fn words(address: Self::Addr) -> [u32; 4];
@@ -85,6 +100,7 @@ impl Family for V4 {
             peers: &maps::PEERS4,
             fragments: &maps::FRAGMENTS4,
             held: &maps::HELD4,
+            draft: &maps::DRAFT4,
         }
     }
 
@@ -100,9 +116,9 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn write_id(frame: &impl Frame, packet: &Packet<u32>, id: u32) -> Result<(), Reason> {
+    fn write_id(frame: &impl Frame, l3: usize, _: usize, id: u32) -> Result<(), Reason> {
         // SAFETY: `at` has checked the bounds; see `wire` for the alignment.
-        nat::ipv4_id(unsafe { &mut *frame.at::<Ipv4>(packet.l3)? }, id as u16);
+        nat::ipv4_id(unsafe { &mut *frame.at::<Ipv4>(l3)? }, id as u16);
         Ok(())
     }
 
@@ -155,6 +171,7 @@ impl Family for V6 {
             peers: &maps::PEERS6,
             fragments: &maps::FRAGMENTS6,
             held: &maps::HELD6,
+            draft: &maps::DRAFT6,
         }
     }
 
@@ -170,9 +187,14 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn write_id(frame: &impl Frame, packet: &Packet<[u32; 4]>, id: u32) -> Result<(), Reason> {
+    fn write_id(
+        frame: &impl Frame,
+        _: usize,
+        fragment_header: usize,
+        id: u32,
+    ) -> Result<(), Reason> {
         // SAFETY: `at` has checked the bounds; see `wire` for the alignment.
-        unsafe { (*frame.at::<Ipv6Fragment>(packet.fragment_header)?).id = id };
+        unsafe { (*frame.at::<Ipv6Fragment>(fragment_header)?).id = id };
         Ok(())
     }
 

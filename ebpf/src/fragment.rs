@@ -19,8 +19,8 @@ use aya_ebpf::{
 };
 use redirectd_ebpf::{
     abi::{
-        Flow, FragmentKey, Fragments, HELD_BYTES, HELD_FRAGMENTS, Held, HeldKey, NextHop, count,
-        flow_flags, fragment_state, hop_kind, slot_state,
+        Addr, Flow, FragmentKey, Fragments, HELD_BYTES, HELD_FRAGMENTS, Held, HeldKey, NextHop,
+        count, flow_flags, fragment_state, hop_kind, slot_state,
     },
     csum::Delta,
     reason::Reason,
@@ -31,7 +31,7 @@ use crate::{
     atomic::fetch_add,
     family::Family,
     maps,
-    parse::{Frame, Packet, Part},
+    parse::{Frame, Packet, bounded},
     rewrite, stats,
     tc::{again, raw, send, untag},
 };
@@ -56,12 +56,12 @@ pub fn later<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     let key = F::fragment_key(packet);
     match known::<F>(&key, now) {
-        Some(datagram) => follow_first::<F>(ctx, packet, datagram),
+        Some(datagram) => follow_first::<F>(ctx, packet, &key, datagram),
         None => {
             hold::<F>(ctx, packet, &key, now)?;
             // The first may have come on another processor while we copied.
             match known::<F>(&key, now) {
-                Some(datagram) => follow_first::<F>(ctx, packet, datagram),
+                Some(datagram) => follow_first::<F>(ctx, packet, &key, datagram),
                 None => Err(Reason::FragmentEarly),
             }
         }
@@ -84,6 +84,7 @@ fn known<F: Family>(key: &FragmentKey<F::Addr>, now: u64) -> Option<&'static Fra
 fn follow_first<F: Family>(
     ctx: &TcContext,
     packet: &mut Packet<F::Addr>,
+    key: &FragmentKey<F::Addr>,
     datagram: &Fragments<F::Addr>,
 ) -> Result<i32, Reason> {
     if datagram.state == fragment_state::OWN {
@@ -102,7 +103,8 @@ fn follow_first<F: Family>(
         return Err(Reason::TooBig);
     }
     untag(ctx, packet)?;
-    header::<F>(ctx, packet, datagram)?;
+    let at = (packet.l3, packet.fragment_header);
+    header::<F>(ctx, at, key, datagram)?;
     if hop.kind != hop_kind::UNRESOLVED {
         rewrite::macs(ctx, hop).map_err(|_| Reason::NoEffect)?;
     }
@@ -112,21 +114,21 @@ fn follow_first<F: Family>(
     Ok(send(ctx, hop))
 }
 
-/// Rewrites the header of a later fragment.
+/// Rewrites the header of a later fragment: at `l3`, with IPv6 the fragment
+/// header at `fragment_header`.
 #[inline(always)]
 fn header<F: Family>(
     ctx: &TcContext,
-    packet: &Packet<F::Addr>,
+    (l3, fragment_header): (usize, usize),
+    key: &FragmentKey<F::Addr>,
     datagram: &Fragments<F::Addr>,
 ) -> Result<(), Reason> {
-    use redirectd_ebpf::abi::Addr;
-    let tuple = &packet.key.tuple;
     let change: Delta =
-        tuple.source.delta(datagram.source).and(tuple.destination.delta(datagram.destination));
-    let header = ctx.at::<F::Header>(packet.l3).map_err(|_| Reason::NoEffect)?;
+        key.source.delta(datagram.source).and(key.destination.delta(datagram.destination));
+    let header = ctx.at::<F::Header>(l3).map_err(|_| Reason::NoEffect)?;
     // SAFETY: `at` has checked the bounds.
     F::write(unsafe { &mut *header }, datagram.source, datagram.destination, change);
-    F::write_id(ctx, packet, datagram.id).map_err(|_| Reason::NoEffect)
+    F::write_id(ctx, l3, fragment_header, datagram.id).map_err(|_| Reason::NoEffect)
 }
 
 /// Notes the datagram whose first fragment is about to be translated. Returns
@@ -156,7 +158,7 @@ pub fn identify<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Result<
     let datagram = F::maps().fragments.get_ptr(F::fragment_key(packet)).ok_or(Reason::NoEffect)?;
     // SAFETY: a map's value stays valid while the program runs.
     let id = unsafe { (*datagram).id };
-    F::write_id(ctx, packet, id).map_err(|_| Reason::NoEffect)
+    F::write_id(ctx, packet.l3, packet.fragment_header, id).map_err(|_| Reason::NoEffect)
 }
 
 /// A number for the identification: each next one, so that it comes round as
@@ -183,26 +185,25 @@ fn waiting<F: Family>(key: &FragmentKey<F::Addr>, now: u64) -> u32 {
 
 /// Notes a datagram as home's own, so that its other fragments are not copied.
 #[inline(never)]
-pub fn own<F: Family>(packet: &Packet<F::Addr>) -> i64 {
+pub fn own<F: Family>(key: &FragmentKey<F::Addr>) -> i64 {
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let key = F::fragment_key(packet);
-    enter::<F>(&key, packet, fragment_state::OWN, now);
+    enter::<F>(key, fragment_state::OWN, now);
     0
 }
 
 #[inline(always)]
-fn enter<F: Family>(key: &FragmentKey<F::Addr>, packet: &Packet<F::Addr>, state: u32, now: u64) {
+fn enter<F: Family>(key: &FragmentKey<F::Addr>, state: u32, now: u64) {
     let datagram = Fragments {
-        source: packet.key.tuple.source,
-        destination: packet.key.tuple.destination,
-        id: packet.id,
+        source: key.source,
+        destination: key.destination,
+        id: key.id,
         slot: 0,
         state,
-        held: 0,
-        hop: NextHop::default(),
-        made: now,
         flags: 0,
+        hop: NextHop::default(),
+        held: 0,
+        made: now,
     };
     let _ = F::maps().fragments.insert(key, datagram, u64::from(BPF_ANY));
 }
@@ -216,17 +217,25 @@ fn hold<F: Family>(
     now: u64,
 ) -> Result<(), Reason> {
     let length = packet.length;
+    if packet.ttl <= 1 {
+        return Err(Reason::TtlExpired);
+    }
     if length as usize > HELD_BYTES || length == 0 {
         return Err(Reason::FragmentTooLong);
     }
-    let index = place::<F>(packet, key, now)?;
+    let index = place::<F>(key, now)?;
     let scratch = maps::SCRATCH.get_ptr_mut(0).ok_or(Reason::NoEffect)?;
     // SAFETY: this processor's own; `length` is within the array.
     let loaded = unsafe {
         (*scratch).length = length;
-        (*scratch).zero = 0;
+        (*scratch).fragment_header = packet.fragment_header.saturating_sub(packet.l3) as u32;
         let to = (&raw mut (*scratch).packet).cast();
-        bpf_skb_load_bytes(raw(ctx).cast(), packet.l3 as u32, to, bounded(length))
+        bpf_skb_load_bytes(
+            raw(ctx).cast(),
+            packet.l3 as u32,
+            to,
+            bounded::<{ HELD_BYTES as u32 }>(&(*scratch).length),
+        )
     };
     if loaded != 0 {
         return Err(Reason::Truncated);
@@ -239,11 +248,7 @@ fn hold<F: Family>(
 
 /// The how manieth early fragment this is.
 #[inline(always)]
-fn place<F: Family>(
-    packet: &Packet<F::Addr>,
-    key: &FragmentKey<F::Addr>,
-    now: u64,
-) -> Result<u32, Reason> {
+fn place<F: Family>(key: &FragmentKey<F::Addr>, now: u64) -> Result<u32, Reason> {
     if let Some(datagram) = F::maps().fragments.get_ptr_mut(key) {
         // SAFETY: a map's value stays valid while the program runs; `held` is
         // only ever changed atomically.
@@ -257,19 +262,12 @@ fn place<F: Family>(
             return if index < HELD_FRAGMENTS { Ok(index) } else { Err(Reason::FragmentTooLong) };
         }
     }
-    enter::<F>(key, packet, fragment_state::WAITING, now);
+    enter::<F>(key, fragment_state::WAITING, now);
     if let Some(datagram) = F::maps().fragments.get_ptr_mut(key) {
         // SAFETY: an aligned u64 in the map's value.
         unsafe { fetch_add(&raw mut (*datagram).held, 1) };
     }
     Ok(0)
-}
-
-/// A length of 1 to [`HELD_BYTES`], in a form the verifier follows.
-#[inline(always)]
-fn bounded(length: u32) -> u32 {
-    let length = length & 0x7ff;
-    if length == 0 || length as usize > HELD_BYTES { 1 } else { length }
 }
 
 /// Sends the first fragment, already rewritten, and then the copies of those
@@ -310,7 +308,7 @@ fn release_one<F: Family>(
     let Some(datagram) = F::maps().fragments.get_ptr(key) else { return 0 };
     // SAFETY: maps' values stay valid while the program runs.
     let (held, datagram) = unsafe { (&*held, &*datagram) };
-    match become_copy::<F>(&ctx, held, datagram) {
+    match become_copy::<F>(&ctx, held, key, datagram) {
         Ok(bytes) => {
             stats::reason(Reason::FragmentReleased, bytes);
             stats::translated(datagram.slot, datagram.flags & flow_flags::TO_HOST != 0, 1, bytes);
@@ -327,10 +325,11 @@ fn release_one<F: Family>(
 fn become_copy<F: Family>(
     ctx: &TcContext,
     held: &Held,
+    key: &FragmentKey<F::Addr>,
     datagram: &Fragments<F::Addr>,
 ) -> Result<u64, Reason> {
     let l3 = size_of::<Ethernet>() as u32;
-    let length = bounded(held.length);
+    let length = bounded::<{ HELD_BYTES as u32 }>(&held.length);
     // SAFETY: the context is valid; `length` is within the copy.
     let stored = unsafe {
         bpf_skb_change_tail(raw(ctx), l3 + length, 0) == 0
@@ -339,10 +338,8 @@ fn become_copy<F: Family>(
     if !stored {
         return Err(Reason::NoEffect);
     }
-    let copy = F::parse(ctx, l3 as usize)?;
-    if copy.ttl <= 1 {
-        return Err(Reason::TtlExpired);
-    }
-    header::<F>(ctx, &copy, datagram)?;
-    Ok(u64::from(copy.length))
+    let l3 = l3 as usize;
+    let at = (l3, l3 + (held.fragment_header as usize & 0x7ff));
+    header::<F>(ctx, at, key, datagram)?;
+    Ok(u64::from(length))
 }

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use redirectd_ebpf::abi::{
     Endpoint, Entry, Flow, FlowKey, FragmentKey, Fragments, Held, HeldKey, Location,
-    PORT_SET_WORDS, PeerPrefix, Settings, SlotCounters, SlotWord, Traffic, count,
+    PORT_SET_WORDS, PeerPrefix, Record, Settings, SlotCounters, SlotWord, Traffic, count,
 };
 
 type V4 = u32;
@@ -104,4 +104,25 @@ pub static SCRATCH: PerCpuArray<Held> = PerCpuArray::pinned(1, 0);
 pub static ICMP_DUE: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
 /// The tc programs that are tail-called, see [`crate::tc::Tail`]. User space writes.
 #[map]
-pub static PROGRAMS: ProgramArray = ProgramArray::pinned(8, 0);
+pub static PROGRAMS: ProgramArray = ProgramArray::pinned(12, 0);
+/// Redirects by slot. User space only: what it adopts after a restart.
+#[map]
+pub static RECORDS: HashMap<u32, Record> = HashMap::pinned(SLOT_COUNT, BPF_F_NO_PREALLOC);
+/// What was found behind IPv6 extension headers. Programs only.
+#[map]
+pub static BEYOND: PerCpuArray<crate::parse::Beyond> = PerCpuArray::pinned(1, 0);
+/// Where flows are put together: the stack is too small. tc only.
+#[map]
+pub static DRAFT4: PerCpuArray<Draft<V4>> = PerCpuArray::pinned(1, 0);
+/// As [`DRAFT4`].
+#[map]
+pub static DRAFT6: PerCpuArray<Draft<V6>> = PerCpuArray::pinned(1, 0);
+
+/// An entry of a flow table that is being put together.
+#[repr(C)]
+pub struct Draft<A> {
+    /// Its key.
+    pub key: FlowKey<A>,
+    /// Its value.
+    pub flow: Flow<A>,
+}

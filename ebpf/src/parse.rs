@@ -9,6 +9,13 @@ use redirectd_ebpf::{
     },
 };
 
+use crate::maps;
+
+/// Where a header may begin at most, in bytes from the frame's start. The
+/// verifier wants a bound; this one leaves room for all IPv4 options and for far
+/// more IPv6 extension headers than are met.
+const DEEPEST: usize = 1023;
+
 /// The bytes of a frame that can be reached directly.
 pub trait Frame {
     /// Address of the first byte.
@@ -16,12 +23,11 @@ pub trait Frame {
     /// Address behind the last one.
     fn end(&self) -> usize;
 
-    /// A header at `offset`, if all of it is there. `offset` is small: the
-    /// verifier wants a bound on it, which every caller's parsing provides.
+    /// A header at `offset`, if all of it is there.
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Result<*mut T, Reason> {
         let start = self.start();
-        if start + offset + size_of::<T>() > self.end() {
+        if offset > DEEPEST || start + offset + size_of::<T>() > self.end() {
             return Err(Reason::Truncated);
         }
         Ok((start + offset) as *mut T)
@@ -167,17 +173,53 @@ pub fn ipv6(frame: &impl Frame, l3: usize) -> Result<Packet<[u32; 4]>, Reason> {
 /// two; a limit is common among routers (RFC 9098).
 const EXTENSIONS_MAX: usize = 6;
 
+/// What is found behind IPv6 extension headers.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Beyond {
+    l4: u32,
+    protocol: u32,
+    part: u32,
+    id: u32,
+    fragment_header: u32,
+}
+
 /// Steps over IPv6 extension headers to the transport header.
 #[inline(always)]
 fn extensions(frame: &impl Frame, packet: &mut Packet<[u32; 4]>) -> Result<(), Reason> {
-    let mut next = packet.key.protocol as u8;
+    if let proto::TCP | proto::UDP | proto::ICMPV6 = packet.key.protocol as u8 {
+        return Ok(());
+    }
+    // By way of a map, so that the verifier forgets by which path it was found:
+    // it would else follow each of them through all the rest of the program.
+    let place = maps::BEYOND.get_ptr_mut(0).ok_or(Reason::NotReady)?;
+    let found = step_over(frame, packet.l4, packet.key.protocol as u8)?;
+    // SAFETY: this processor's own entry; volatile so that it is really read back.
+    let found = unsafe {
+        place.write_volatile(found);
+        place.read_volatile()
+    };
+    packet.l4 = found.l4 as usize;
+    packet.key.protocol = found.protocol & 0xff;
+    packet.id = found.id;
+    packet.fragment_header = found.fragment_header as usize;
+    packet.part = match found.part {
+        0 => Part::Whole,
+        1 => Part::First,
+        _ => Part::Later,
+    };
+    Ok(())
+}
+
+#[inline(always)]
+fn step_over(frame: &impl Frame, l4: usize, next: u8) -> Result<Beyond, Reason> {
+    let mut next = next;
+    let mut beyond = Beyond { l4: l4 as u32, protocol: 0, part: 0, id: 0, fragment_header: 0 };
     for _ in 0..EXTENSIONS_MAX {
-        let at = packet.l4;
+        let at = beyond.l4 as usize;
+        beyond.protocol = u32::from(next);
         match next {
-            proto::TCP | proto::UDP | proto::ICMPV6 => {
-                packet.key.protocol = u32::from(next);
-                return Ok(());
-            }
+            proto::TCP | proto::UDP | proto::ICMPV6 => return Ok(beyond),
             proto::HOP_BY_HOP | proto::ROUTING | proto::DESTINATION => {
                 // SAFETY: `at` has checked the bounds.
                 let header = unsafe { &*frame.at::<Ipv6Extension>(at)? };
@@ -187,26 +229,24 @@ fn extensions(frame: &impl Frame, packet: &mut Packet<[u32; 4]>) -> Result<(), R
                     return Err(Reason::ExtensionHeader);
                 }
                 next = header.next_header;
-                packet.l4 = at + (usize::from(header.length) + 1) * 8;
+                beyond.l4 += (u32::from(header.length) + 1) * 8;
             }
             proto::FRAGMENT => {
                 // SAFETY: `at` has checked the bounds.
                 let header = unsafe { &*frame.at::<Ipv6Fragment>(at)? };
-                if packet.fragment_header != 0 {
+                if beyond.fragment_header != 0 {
                     return Err(Reason::ExtensionHeader);
                 }
-                packet.fragment_header = at;
-                packet.id = header.id;
-                packet.l4 = at + size_of::<Ipv6Fragment>();
+                beyond.fragment_header = at as u32;
+                beyond.id = header.id;
+                beyond.l4 += size_of::<Ipv6Fragment>() as u32;
                 next = header.next_header;
                 let offset = u16::from_be(header.offset);
+                beyond.part = u32::from(offset & 1 != 0);
                 if offset & 0xfff8 != 0 {
-                    packet.part = Part::Later;
-                    packet.key.protocol = u32::from(next);
-                    return Ok(());
-                }
-                if offset & 1 != 0 {
-                    packet.part = Part::First;
+                    beyond.part = 2;
+                    beyond.protocol = u32::from(next);
+                    return Ok(beyond);
                 }
             }
             _ => return Err(Reason::OtherProtocol),
@@ -227,4 +267,15 @@ fn ports<A>(frame: &impl Frame, packet: &mut Packet<A>) -> Result<(), Reason> {
     packet.key.tuple.source_port = ports.source;
     packet.key.tuple.destination_port = ports.destination;
     Ok(())
+}
+
+/// A length of 1 to `MOST`, a power of two, in a form the verifier follows:
+/// read back from memory and without a comparison, as the compiler would else
+/// turn the checks into something only it understands.
+#[inline(always)]
+pub fn bounded<const MOST: u32>(length: &u32) -> u32 {
+    const { assert!(MOST.is_power_of_two()) };
+    // SAFETY: a reference.
+    let length = unsafe { core::ptr::read_volatile(length) };
+    (length.wrapping_sub(1) & (MOST - 1)) + 1
 }

@@ -79,6 +79,10 @@ pub enum Tail {
     Fragment = 4,
     /// Messages home itself owes.
     Tell = 6,
+    /// New flows.
+    Admit = 8,
+    /// Flows whose redirect has a new target.
+    Follow = 10,
 }
 
 /// Goes on in another program, which has a stack of its own and parses the
@@ -128,6 +132,10 @@ tails! {
     redirectd_frag6 = fragment::later::<V6>;
     redirectd_tell4 = tell::tell::<V4>;
     redirectd_tell6 = tell::tell::<V6>;
+    redirectd_admit4 = admit::admit::<V4>;
+    redirectd_admit6 = admit::admit::<V6>;
+    redirectd_follow4 = follow::<V4>;
+    redirectd_follow6 = follow::<V6>;
 }
 
 #[inline(always)]
@@ -223,7 +231,7 @@ fn opening<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
         && let Err(reason) = result
         && reason.fate() == Fate::Passed
     {
-        fragment::own::<F>(&packet);
+        fragment::own::<F>(&F::fragment_key(&packet));
     }
     result
 }
@@ -236,7 +244,7 @@ fn opening_packet<F: Family>(ctx: &TcContext, packet: &mut Packet<F::Addr>) -> R
     let mut flow = F::maps().flows.get_ptr_mut(packet.key);
     if let Some(established) = flow {
         // SAFETY: a map's value stays valid while the program runs.
-        if !is_valid::<F>(packet, unsafe { &mut *established }, segment)? {
+        if !is_valid::<F>(ctx, packet, unsafe { &*established }, segment)? {
             flow = None;
         }
     }
@@ -248,19 +256,32 @@ fn opening_packet<F: Family>(ctx: &TcContext, packet: &mut Packet<F::Addr>) -> R
     translate::<F>(ctx, packet, unsafe { &mut *flow }, segment, now)
 }
 
+/// Brings an established flow up to its redirect's new target, and goes back to
+/// the program that translates.
+#[inline(always)]
+fn follow<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
+    let packet = again::<F>(ctx)?;
+    let flow = F::maps().flows.get_ptr_mut(packet.key).ok_or(Reason::NoEffect)?;
+    // SAFETY: a map's value stays valid while the program runs.
+    let flow = unsafe { &mut *flow };
+    if let Standing::Moved(word) = lookup::standing(flow) {
+        track::follow::<F>(&packet.key, flow, word)?;
+    }
+    Err(tail::<F>(ctx, Tail::Opening))
+}
+
 /// Whether an established flow still stands. If it does not it is removed, and
 /// the packet may open another.
 #[inline(always)]
 fn is_valid<F: Family>(
+    ctx: &TcContext,
     packet: &Packet<F::Addr>,
-    flow: &mut Flow<F::Addr>,
+    flow: &Flow<F::Addr>,
     segment: Segment,
 ) -> Result<bool, Reason> {
     match lookup::standing(flow) {
         Standing::Current => {}
-        Standing::Moved(word) => {
-            outcome::check(track::follow::<F>(&packet.key, flow, word.0))?;
-        }
+        Standing::Moved(_) => return Err(tail::<F>(ctx, Tail::Follow)),
         Standing::Void => {
             track::remove::<F>(&packet.key, flow);
             return Ok(false);
@@ -292,10 +313,7 @@ fn half_open<F: Family>(
         Step::Drop => return Err(Reason::NotAnswered),
         Step::Promote => maps.flows.get_ptr_mut(packet.key),
         Step::Translate => maps.half_open.get_ptr_mut(packet.key),
-        Step::Admit => {
-            outcome::check(admit::admit::<F>(ctx.as_ptr(), &packet.key, now))?;
-            maps.half_open.get_ptr_mut(packet.key)
-        }
+        Step::Admit => return Err(tail::<F>(ctx, Tail::Admit)),
     };
     flow.ok_or(Reason::NoEffect)
 }

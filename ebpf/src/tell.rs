@@ -23,7 +23,7 @@ use crate::{
     family::{Family, V4, V6},
     hop::LOOPBACK,
     maps,
-    parse::{Frame, Packet},
+    parse::{Frame, Packet, bounded},
     stats,
     tc::{again, raw, untag},
 };
@@ -239,7 +239,7 @@ fn quote<A>(ctx: &TcContext, packet: &Packet<A>) -> Option<(u32, u32)> {
     } else {
         (Udp::CHECK_OFFSET, size_of::<Udp>())
     };
-    let last = *read::<u8>(ctx, packet.l4 + size_of::<Udp>() - 1)?;
+    let [.., last] = *read::<[u8; size_of::<Udp>()]>(ctx, packet.l4)?;
     let cut = |bytes: usize| {
         // SAFETY: the context is valid; packet pointers are made anew afterwards.
         unsafe { bpf_skb_change_tail(raw(ctx), (packet.l4 + bytes) as u32, 0) == 0 }
@@ -277,12 +277,10 @@ fn sum_of_quote(
     transport: usize,
 ) -> Option<u32> {
     let scratch = maps::SCRATCH.get_ptr_mut(0)?;
-    let bytes = length as u32 & 0xfc;
-    if bytes == 0 || bytes as usize > QUOTE_MAX {
-        return None;
-    }
     // SAFETY: this processor's own; `bytes` is within the array.
     unsafe {
+        (*scratch).length = length as u32;
+        let bytes = bounded::<{ QUOTE_MAX as u32 }>(&(*scratch).length);
         let packet = (&raw mut (*scratch).packet).cast::<u32>();
         if bpf_skb_load_bytes(raw(ctx).cast(), l3 as u32, packet.cast(), bytes) != 0 {
             return None;

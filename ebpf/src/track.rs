@@ -2,14 +2,20 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use redirectd_ebpf::{
-    abi::{Flow, FlowKey, Location, SlotWord, Tuple, count, flow_flags},
+    abi::{Flow, FlowKey, SlotWord, count, flow_flags},
     csum::Delta,
     nat::Deltas,
     reason::Reason,
     wire::{Tcp, proto},
 };
 
-use crate::{atomic::fetch_add, family::Family, maps, outcome};
+use crate::{
+    admit::location_tuple,
+    atomic::fetch_add,
+    family::Family,
+    maps::{self, Draft},
+    outcome,
+};
 
 /// TCP's share of a packet, as far as a flow's state depends on it.
 #[derive(Clone, Copy, Default)]
@@ -155,23 +161,24 @@ pub fn promote<F: Family>(key: &FlowKey<F::Addr>, flow: &Flow<F::Addr>) -> i64 {
 #[inline(always)]
 fn try_promote<F: Family>(key: &FlowKey<F::Addr>, half: &Flow<F::Addr>) -> Result<(), Reason> {
     let maps = F::maps();
-    let mut flow = *half;
-    let other_key = opposite(&flow, key.protocol);
+    let draft = F::draft()?;
+    draft.key = opposite(half, key.protocol);
+    draft.flow = *half;
     let exclusive = u64::from(BPF_NOEXIST);
-    maps.flows.insert(key, &flow, exclusive).map_err(|_| Reason::TableFull)?;
-    turn(&mut flow, key);
+    maps.flows.insert(key, &draft.flow, exclusive).map_err(|_| Reason::TableFull)?;
+    turn(&mut draft.flow, key);
     // SAFETY: read at once.
-    if let Some(other) = unsafe { maps.half_open.get(other_key) } {
-        flow.packets = other.packets;
-        flow.bytes = other.bytes;
+    if let Some(other) = unsafe { maps.half_open.get(&draft.key) } {
+        draft.flow.packets = other.packets;
+        draft.flow.bytes = other.bytes;
     }
-    if maps.flows.insert(other_key, &flow, exclusive).is_err() {
+    if maps.flows.insert(&draft.key, &draft.flow, exclusive).is_err() {
         let _ = maps.flows.remove(key);
         return Err(Reason::TableFull);
     }
     add(count::ESTABLISHED);
     let _ = maps.half_open.remove(key);
-    let _ = maps.half_open.remove(other_key);
+    let _ = maps.half_open.remove(&draft.key);
     Ok(())
 }
 
@@ -189,13 +196,8 @@ fn turn<A: Copy>(flow: &mut Flow<A>, key: &FlowKey<A>) {
 
 /// Brings an established flow, direction peer → host, up to its redirect's
 /// present target, or lets it stay where it is.
-#[inline(never)]
-pub fn follow<F: Family>(key: &FlowKey<F::Addr>, flow: &mut Flow<F::Addr>, word: u64) -> i64 {
-    outcome::from(try_follow::<F>(key, flow, SlotWord(word)))
-}
-
 #[inline(always)]
-fn try_follow<F: Family>(
+pub fn follow<F: Family>(
     key: &FlowKey<F::Addr>,
     flow: &mut Flow<F::Addr>,
     word: SlotWord,
@@ -205,19 +207,23 @@ fn try_follow<F: Family>(
         flow.flags |= flow_flags::STAYS;
         return Ok(());
     }
-    let to = followed::<F>(key, &flow.to, location);
-    let mut answer = *flow;
-    answer.to = to;
-    let answer_key = opposite(&answer, key.protocol);
-    answer.generation = word.generation();
+    let draft = F::draft()?;
+    draft.flow = *flow;
+    draft.flow.to.destination = F::address(location);
+    draft.flow.to.destination_port = location_tuple::<F>(key, location).destination_port;
+    draft.flow.generation = word.generation();
+    let to = draft.flow.to;
     let deltas = Deltas::between(&key.tuple, &to);
-    answer.addresses = deltas.addresses.0;
-    answer.ports = deltas.ports.0;
-    turn(&mut answer, key);
-    install_answer::<F>(&answer_key, &answer)?;
-    let old = opposite(flow, key.protocol);
-    if old != answer_key {
-        let _ = F::maps().flows.remove(old);
+    draft.flow.addresses = deltas.addresses.0;
+    draft.flow.ports = deltas.ports.0;
+    draft.key = opposite(&draft.flow, key.protocol);
+    turn(&mut draft.flow, key);
+    install_answer::<F>(draft)?;
+    // Both ports of the old way back are the new one's too; if the host is the
+    // same, so is the entry.
+    if flow.to != to {
+        draft.key = opposite(flow, key.protocol);
+        let _ = F::maps().flows.remove(&draft.key);
     }
     // Readers on other processors check the generation before and after.
     write_generation(flow, 0);
@@ -232,29 +238,16 @@ fn try_follow<F: Family>(
 /// Enters the way back from the new host; that it is there already, prepared by
 /// user space, is as good.
 #[inline(always)]
-fn install_answer<F: Family>(key: &FlowKey<F::Addr>, answer: &Flow<F::Addr>) -> Result<(), Reason> {
+fn install_answer<F: Family>(draft: &Draft<F::Addr>) -> Result<(), Reason> {
     let flows = F::maps().flows;
-    if flows.insert(key, answer, u64::from(BPF_NOEXIST)).is_ok() {
+    if flows.insert(&draft.key, &draft.flow, u64::from(BPF_NOEXIST)).is_ok() {
         return Ok(());
     }
     // SAFETY: read at once.
-    match unsafe { flows.get(key) } {
-        Some(present) if present.to == answer.to => Ok(()),
+    match unsafe { flows.get(&draft.key) } {
+        Some(present) if present.to == draft.flow.to => Ok(()),
         _ => Err(Reason::CannotFollow),
     }
-}
-
-/// What packets of `key` become at `location`.
-#[inline(always)]
-fn followed<F: Family>(
-    key: &FlowKey<F::Addr>,
-    to: &Tuple<F::Addr>,
-    location: &Location,
-) -> Tuple<F::Addr> {
-    let port = u16::from_be(key.tuple.destination_port)
-        .wrapping_sub(location.home_port)
-        .wrapping_add(location.port);
-    Tuple { destination: F::address(location), destination_port: port.to_be(), ..*to }
 }
 
 #[inline(always)]

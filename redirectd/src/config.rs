@@ -3,7 +3,7 @@
 //!
 //! Nothing outside this module knows YAML. What a redirect may be is decided in
 //! [`crate::rule`]; this module turns words into redirects and finds the place
-//! of whatever is wrong. The way of a file: `text` (what was written) →
+//! of whatever is wrong. The way of a file: `read` as `text` (what was written) →
 //! `assemble` with `settings`, `hosts` and `spec` (what it means) → [`Config`].
 //! Only when something is wrong is the file read a second time, by `tree` with
 //! the place of every node, for `shape` and `report` to say where.
@@ -12,6 +12,7 @@ mod assemble;
 mod endpoint;
 mod files;
 mod hosts;
+mod read;
 mod report;
 mod resolve;
 mod settings;

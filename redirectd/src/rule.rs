@@ -6,6 +6,8 @@
 mod conflict;
 mod flaw;
 mod ports;
+#[cfg(test)]
+pub(crate) mod properties;
 mod set;
 #[cfg(test)]
 mod tests;

@@ -44,12 +44,13 @@ pub(crate) fn run_logged(title: &str, command: &mut Command, log: &Path) -> Resu
     for line in last_lines(&String::from_utf8_lossy(&output)) {
         eprintln!("    {line}");
     }
-    bail!("{} failed ({status}); all it said is in {}", program(command), log.display());
+    bail!("{title} failed ({status}); all it said is in {}", log.display());
 }
 
 /// Waits for `command`; on a terminal, with a clock that runs.
 fn wait_visibly(command: &mut Command, start: Instant) -> Result<ExitStatus> {
-    let mut child = command.spawn().with_context(|| format!("cannot run {}", program(command)))?;
+    let program = command.get_program().display().to_string();
+    let mut child = command.spawn().with_context(|| format!("cannot run {program}"))?;
     if !io::stderr().is_terminal() {
         return Ok(child.wait()?);
     }
@@ -62,10 +63,6 @@ fn wait_visibly(command: &mut Command, start: Instant) -> Result<ExitStatus> {
         io::stderr().flush()?;
         thread::sleep(Duration::from_millis(250));
     }
-}
-
-fn program(command: &Command) -> String {
-    command.get_program().display().to_string()
 }
 
 fn last_lines(text: &str) -> VecDeque<&str> {

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use redirectd::{
     config::{self, Config},
-    dataplane::Dataplane,
+    dataplane::{
+        Dataplane,
+        bpf::{self, Bpf},
+    },
     error::{Error, Kind},
     host::{self, sysctl::Sysctls},
     log::Log,
@@ -29,8 +32,9 @@ fn main() -> ExitCode {
 fn start(options: &Options, log: Log) -> Result<(), Error> {
     let lock = run::Lock::take(&options.state_dir)?;
     if options.uninstall {
-        let dataplane = config::load(&options.config).and_then(|config| open(options, &config));
-        return uninstall(options, dataplane);
+        let opened = config::load(&options.config)
+            .and_then(|config| Ok((open(options, &config)?, config.interfaces)));
+        return uninstall(options, opened, bpf::uninstall);
     }
     let config = config::load(&options.config)?;
     host::check(&options.pin_dir)?;
@@ -54,6 +58,7 @@ fn start(options: &Options, log: Log) -> Result<(), Error> {
 
 /// The packet path in the kernel, adopted or made anew.
 fn open(options: &Options, config: &Config) -> Result<Box<dyn Dataplane>, Error> {
-    let _ = (options, config);
-    Err(Error::new(Kind::Failed, "this build has no packet path"))
+    let Config { tables, snat_ports, .. } = *config;
+    let bpf = Bpf::open(&bpf::Options { pin_dir: options.pin_dir.clone(), tables, snat_ports })?;
+    Ok(Box::new(bpf))
 }

@@ -77,13 +77,13 @@ pub(super) fn expand(
     let (Some(read), true) = (read, faults.is_empty()) else { return Err(faults) };
     let pairs = read.pairs(hosts, home).map_err(|fault| vec![fault])?;
 
-    let both_families = pairs.iter().any(|(home, _)| home.is_ipv4());
+    let some_v4 = pairs.iter().any(|(home, _)| home.is_ipv4());
     let mut redirects = Vec::with_capacity(pairs.len());
     let (mut of_v4, mut of_v6) = (0, 0);
     for (home, target) in pairs {
         let count = if home.is_ipv4() { &mut of_v4 } else { &mut of_v6 };
         *count += 1;
-        let name = numbered(name, both_families && home.is_ipv6(), *count);
+        let name = numbered(name, some_v4 && home.is_ipv6(), *count);
         redirects.push(read.redirect(name, home, target, &mut faults));
     }
     if faults.is_empty() { Ok(redirects) } else { Err(faults) }
@@ -241,9 +241,8 @@ impl Read<'_> {
                 "the host `{name}` has no {} address, which the home address {home} needs",
                 rule::family(home)
             ),
-            cure: format!(
-                "give it one under `hosts`, or redirect from a home address of its family"
-            ),
+            cure: "give it one under `hosts`, or redirect from a home address of its family"
+                .to_owned(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What the files may say, and what is said of them when they may not.
 
 mod errors;
+mod meaning;
 mod properties;
 
 use super::{Config, assemble, files::Source};

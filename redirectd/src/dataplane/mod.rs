@@ -4,6 +4,7 @@
 //! aya, `fake` is for tests of logic. One owner holds it; no method is called
 //! concurrently.
 
+pub mod bpf;
 pub mod fake;
 
 use std::{net::IpAddr, time::Duration};

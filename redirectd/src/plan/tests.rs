@@ -1,9 +1,16 @@
 //! What a change of rules comes down to.
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
 use super::{diff, render};
 use crate::{
-    dataplane::Removal,
-    rule::{Flows, Mode, Protocol, Redirect, RedirectSet},
+    dataplane::{Change, Removal},
+    rule::{
+        Flows, Mode, Protocol, Redirect, RedirectSet,
+        properties::{crowded_set, overlap},
+    },
 };
 
 fn redirect(name: &str, ports: &str, target: &str) -> Redirect {
@@ -77,4 +84,51 @@ fn what_a_removed_redirect_held_can_be_taken_over_by_an_update() {
          ~ a: home 192.0.2.1:80 -> 192.0.2.1:80-81; to 192.0.2.3:8080 -> 192.0.2.3:8080-8081\n\
          0 to add, 1 to update, 1 to remove\n"
     );
+}
+
+/// What a step needs to be true, and what is in force after it.
+fn apply(current: &mut BTreeMap<String, Redirect>, change: &Change) {
+    match change {
+        Change::Add(redirect) => {
+            assert_eq!(current.insert(redirect.name.clone(), redirect.clone()), None);
+        }
+        Change::Update { from, to } => {
+            assert_eq!(from.name, to.name);
+            assert_ne!(from, to);
+            assert_eq!(current.insert(to.name.clone(), to.clone()).as_ref(), Some(from));
+        }
+        Change::Remove { redirect, .. } => {
+            assert_eq!(current.remove(&redirect.name).as_ref(), Some(redirect));
+        }
+    }
+    let all: Vec<&Redirect> = current.values().collect();
+    for (n, a) in all.iter().enumerate() {
+        assert!(!all[..n].iter().any(|b| overlap(a, b)), "two claim the same after {change:?}");
+    }
+}
+
+fn rank(change: &Change) -> u8 {
+    match change {
+        Change::Remove { .. } => 0,
+        Change::Update { .. } => 1,
+        Change::Add(_) => 2,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn the_difference_leads_from_one_to_the_other(old in crowded_set(), new in crowded_set()) {
+        let changes = diff(&old, &new, Removal::Drain);
+        prop_assert_eq!(&changes, &diff(&old, &new, Removal::Drain));
+        prop_assert!(changes.is_sorted_by_key(rank));
+        let mut current: BTreeMap<String, Redirect> =
+            old.iter().map(|r| (r.name.clone(), r.clone())).collect();
+        for change in &changes {
+            apply(&mut current, change);
+        }
+        prop_assert_eq!(RedirectSet::new(current.into_values()).unwrap(), new);
+        prop_assert_eq!(render(&changes).lines().count(), changes.len() + 1);
+    }
 }

@@ -23,9 +23,9 @@ pub struct RedirectSet {
     by_name: BTreeMap<String, Arc<Redirect>>,
     /// What is claimed, and by whom. Claims on the same packets are disjoint, so
     /// that the order by first port is also the order by last port.
-    claims: BTreeMap<Claim, Arc<Redirect>>,
-    homes: Tally,
-    targets: Tally,
+    pub(super) claims: BTreeMap<Claim, Arc<Redirect>>,
+    pub(super) homes: Tally,
+    pub(super) targets: Tally,
 }
 
 /// How many redirects have an address.

@@ -341,3 +341,17 @@ fn replies_are_not_mistaken_for_connections() {
     assert_eq!(error.kind, Kind::Conflict);
     assert!(error.what.contains("60000-61000 overlap snat_ports 61000-65535"), "{error}");
 }
+
+/// A short range of home ports inside a long one must not hide the long one.
+#[test]
+fn a_chain_to_a_long_range_is_seen_behind_a_short_one() {
+    let home = "192.0.2.9".parse().unwrap();
+    let long = Redirect { home, ..redirect("long", "1-10") };
+    let short = with_peers(Redirect { home, ..redirect("short", "2-3") }, &["10.0.0.0/8"]);
+    let sender = Redirect { target: home, target_port: 8, ..redirect("sender", "80") };
+    let error = RedirectSet::new([long, short, sender]).unwrap_err();
+    assert!(
+        error.what.starts_with("redirect `sender` sends to tcp 192.0.2.9:8, which redirect `long`"),
+        "{error}"
+    );
+}

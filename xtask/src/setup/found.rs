@@ -1,7 +1,7 @@
 //! What is there already; looks, and changes nothing.
 
 use std::{
-    env, fs,
+    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -55,7 +55,7 @@ pub(super) enum Privilege {
 impl Found {
     /// Looks at this machine.
     pub(super) fn look() -> Self {
-        let path = search_path();
+        let path = workspace::search_path();
         let compiler = toolchain::find_compiler(native_target());
         let missing = |packages: &'static [Package]| {
             packages.iter().filter(|package| !package.is_there(&path)).collect()
@@ -90,12 +90,6 @@ impl System {
             known: value("ID") == Some("debian") && value("VERSION_ID") == Some("12"),
         }
     }
-}
-
-/// PATH, and where Debian keeps the administrator's programs.
-fn search_path() -> Vec<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).collect()
 }
 
 fn privilege(path: &[PathBuf]) -> Privilege {

@@ -2,6 +2,7 @@
 # they bring; $SERVICES names those, which shall not start with the machine
 # either. Run by cargo xtask setup, as root.
 set -eu
+PATH=$PATH:/usr/sbin:/sbin
 
 policy=/usr/sbin/policy-rc.d
 wait_for_locks='-o DPkg::Lock::Timeout=600'
@@ -31,8 +32,6 @@ export DEBIAN_FRONTEND=noninteractive
 # shellcheck disable=SC2086 # two words
 apt-get install -q -y --no-install-recommends $wait_for_locks -o Dpkg::Use-Pty=0 "$@"
 
-if command -v systemctl >/dev/null; then
-    for service in ${SERVICES:-}; do
-        systemctl disable "$service" || true
-    done
-fi
+for service in ${SERVICES:-}; do
+    update-rc.d "$service" disable
+done

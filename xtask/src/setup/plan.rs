@@ -21,7 +21,7 @@ pub(super) struct Tool {
 }
 
 /// Links what the BPF compiler makes.
-pub(super) const BPF_LINKER: Tool = Tool { name: "bpf-linker", version: "0.13.0", minutes: 1 };
+pub(super) const BPF_LINKER: Tool = Tool { name: "bpf-linker", version: "0.13.0", minutes: 2 };
 /// Checks the dependencies' licences and sources.
 pub(super) const CARGO_DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", minutes: 3 };
 
@@ -66,7 +66,7 @@ impl fmt::Display for Step {
                 }
                 Ok(())
             }
-            Self::BpfLinker { llvm } => write!(f, "{BPF_LINKER}, with LLVM {llvm}"),
+            Self::BpfLinker { .. } => BPF_LINKER.fmt(f),
             Self::CargoDeny => CARGO_DENY.fmt(f),
             Self::MountBpffs => write!(f, "mount the BPF file system at {}", super::BPFFS),
         }

@@ -12,6 +12,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+use crate::workspace;
+
 /// How long the kernel may take to let go of what was closed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -102,12 +104,15 @@ fn add_tree(place: &Path, prefix: &str, seen: &mut BTreeSet<Trace>) {
 /// XDP and clsact and not TCX; a TCX link lives by its pin or its process, and
 /// both are looked for elsewhere.
 fn attached() -> Result<Vec<String>> {
-    let root = nix::unistd::geteuid().is_root();
-    let mut bpftool = Command::new(if root { "bpftool" } else { "sudo" });
-    if !root {
-        bpftool.arg("bpftool");
-    }
-    let output = bpftool.args(["net", "show"]).output().context("cannot run bpftool")?;
+    let bpftool = workspace::program("bpftool");
+    let mut command = if nix::unistd::geteuid().is_root() {
+        Command::new(bpftool)
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.arg(bpftool);
+        sudo
+    };
+    let output = command.args(["net", "show"]).output().context("cannot run bpftool")?;
     ensure!(
         output.status.success(),
         "bpftool net show: {}",

@@ -55,7 +55,7 @@ fn every_error_names_the_place_and_the_cure() {
         if said != expected {
             differing.push(format!("{title}\nexpected:\n{expected}\nsaid:\n{said}\n"));
         }
-        write!(written, "{CASE}{title}\n").unwrap();
+        writeln!(written, "{CASE}{title}").unwrap();
         for (name, text) in files {
             write!(written, "{FILE}{name}\n{text}").unwrap();
         }

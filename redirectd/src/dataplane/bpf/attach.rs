@@ -1,0 +1,305 @@
+//! Programs on interfaces: put there, adopted, replaced, taken off.
+//!
+//! Links are pinned as `link-tc-<interface>` and `link-xdp-<interface>`, so the
+//! programs stay when the daemon goes, and the next one replaces them in place.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf,
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType, XdpMode,
+        links::{FdLink, PinnedLink},
+        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError},
+        xdp::XdpLink,
+    },
+};
+
+use super::{
+    Bpf,
+    load::{TC, refused, tc_program, xdp_program},
+    maps::{Maps, chain, failed},
+};
+use crate::{
+    dataplane::{Attach, Attached},
+    error::{Error, Kind},
+};
+
+const TC_PIN: &str = "link-tc-";
+const XDP_PIN: &str = "link-xdp-";
+
+/// Our place among classic filters: in front of most others, which see what we
+/// leave alone.
+const PRIORITY: u16 = 1;
+
+/// Where the pins of an interface are.
+fn pin(directory: &Path, prefix: &str, interface: &str) -> PathBuf {
+    // A dot is not allowed in names on a BPF file system.
+    directory.join(format!("{prefix}{}", interface.replace('.', "%")))
+}
+
+/// The interfaces that have pins with `prefix`.
+fn pinned(directory: &Path, prefix: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some(name.strip_prefix(prefix)?.replace('%', "."))
+        })
+        .collect()
+}
+
+/// Takes over the links of an earlier daemon: its programs are replaced by ours
+/// without a packet in between. Links of interfaces that are gone are removed.
+pub(super) fn adopt(ebpf: &mut Ebpf, directory: &Path) -> Result<Vec<Attached>, Error> {
+    let mut attached = Vec::new();
+    for interface in pinned(directory, XDP_PIN) {
+        let path = pin(directory, XDP_PIN, &interface);
+        if index(&interface).is_none() {
+            unpin(&path)?;
+            continue;
+        }
+        let link = from_pin(&path)?;
+        let program = xdp_program(ebpf)?;
+        let link = XdpLink::try_from(link).map_err(|error| foreign(&path, &error))?;
+        let id =
+            program.attach_to_link(link).map_err(|error| refused("replace a program", &error))?;
+        // The pin holds the link; ours may go.
+        drop(program.take_link(id));
+    }
+    for interface in pinned(directory, TC_PIN) {
+        let path = pin(directory, TC_PIN, &interface);
+        if index(&interface).is_none() {
+            unpin(&path)?;
+            continue;
+        }
+        let link = from_pin(&path)?;
+        let program = tc_program(ebpf, TC)?;
+        let link = SchedClassifierLink::try_from(link).map_err(|error| foreign(&path, &error))?;
+        let id =
+            program.attach_to_link(link).map_err(|error| refused("replace a program", &error))?;
+        drop(program.take_link(id));
+        let xdp = pin(directory, XDP_PIN, &interface).exists();
+        attached.push(Attached {
+            asked: if xdp { Attach::Xdp } else { Attach::Tc },
+            running: (if xdp { "xdp+tcx" } else { "tcx" }).to_owned(),
+            neighbours: neighbours(ebpf, &interface),
+            interface,
+        });
+    }
+    Ok(attached)
+}
+
+fn from_pin(path: &Path) -> Result<FdLink, Error> {
+    PinnedLink::from_pin(path)
+        .map(FdLink::from)
+        .map_err(|error| refused(&format!("adopt the link {}", path.display()), &error))
+}
+
+fn foreign(path: &Path, error: &dyn std::error::Error) -> Error {
+    Error::new(
+        Kind::Failed,
+        format!("{} is not one of redirectd's links: {}", path.display(), chain(error)),
+    )
+    .cure("remove it, or use another --pin-dir")
+}
+
+fn unpin(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::new(Kind::Failed, format!("cannot remove {}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn index(interface: &str) -> Option<u32> {
+    nix::net::if_::if_nametoindex(interface).ok()
+}
+
+/// Puts the programs on `interface`, or brings what is there to what is asked.
+pub(super) fn attach(
+    bpf: &mut Bpf,
+    interface: &str,
+    asked: Attach,
+    replace: bool,
+) -> Result<Attached, Error> {
+    let Some(index) = index(interface) else {
+        return Err(Error::new(Kind::NotFound, format!("there is no interface `{interface}`"))
+            .cure("`ip link` lists the interfaces; set the right one under `interfaces:`"));
+    };
+    let wants_xdp = match asked {
+        Attach::Tc => false,
+        Attach::Xdp => true,
+        Attach::Auto => is_physical(interface),
+    };
+    // tc first: from the moment XDP runs, it leaves packets to tc.
+    let tc = attach_tc(bpf, interface)?;
+    let xdp = if wants_xdp {
+        match attach_xdp(bpf, interface, replace) {
+            Ok(()) => true,
+            // Not every driver has it; `auto` takes what there is.
+            Err(error) if asked == Attach::Auto && error.kind != Kind::Conflict => false,
+            Err(error) => {
+                if !bpf.attached.iter().any(|attached| attached.interface == interface) {
+                    let _ = detach(bpf, interface);
+                }
+                return Err(error);
+            }
+        }
+    } else {
+        detach_xdp(bpf, interface)?;
+        false
+    };
+    allow_xdp(&mut bpf.maps, index, xdp)?;
+    let attached = Attached {
+        interface: interface.to_owned(),
+        asked,
+        running: if xdp { format!("xdp+{tc}") } else { tc.to_owned() },
+        neighbours: neighbours(&bpf.ebpf, interface),
+    };
+    bpf.attached.retain(|attached| attached.interface != interface);
+    bpf.attached.push(attached.clone());
+    Ok(attached)
+}
+
+/// Whether the interface is a device with a driver of its own, rather than one
+/// that the kernel makes up.
+fn is_physical(interface: &str) -> bool {
+    Path::new("/sys/class/net").join(interface).join("device").exists()
+}
+
+/// Tells the programs whether XDP may send out through the interface.
+fn allow_xdp(maps: &mut Maps, index: u32, allowed: bool) -> Result<(), Error> {
+    let result = if allowed {
+        maps.xdp_interfaces.insert(index, 1, 0)
+    } else {
+        super::entries::ignore_absent(maps.xdp_interfaces.remove(&index))
+    };
+    result.map_err(|error| failed("write", "XDP_INTERFACES", &error))
+}
+
+/// Puts the tc program on; returns `tcx`, or `clsact` on kernels before 6.6.
+fn attach_tc(bpf: &mut Bpf, interface: &str) -> Result<&'static str, Error> {
+    let path = pin(&bpf.options.pin_dir, TC_PIN, interface);
+    if path.exists() {
+        return Ok("tcx");
+    }
+    let program = tc_program(&mut bpf.ebpf, TC)?;
+    let tcx = program.attach_with_options(
+        interface,
+        TcAttachType::Ingress,
+        TcAttachOptions::TcxOrder(LinkOrder::first()),
+    );
+    match tcx {
+        Ok(id) => {
+            let link = program.take_link(id).map_err(|error| refused("keep a link", &error))?;
+            keep(FdLink::try_from(link), &path)?;
+            Ok("tcx")
+        }
+        Err(error) if is_unknown_to_kernel(&error) => {
+            attach_clsact(program, interface)?;
+            Ok("clsact")
+        }
+        Err(error) => Err(refused(&format!("attach to {interface} at tc"), &error)),
+    }
+}
+
+/// Whether the kernel does not know TCX (Linux before 6.6).
+fn is_unknown_to_kernel(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(error)
+        if error.io_error.raw_os_error() == Some(libc::EINVAL))
+}
+
+fn attach_clsact(program: &mut SchedClassifier, interface: &str) -> Result<(), Error> {
+    match aya::programs::tc::qdisc_add_clsact(interface) {
+        Ok(()) | Err(TcError::AlreadyAttached) => {}
+        Err(error) => return Err(refused(&format!("add clsact to {interface}"), &error)),
+    }
+    // An earlier daemon's filter; a link would have been replaced in place.
+    let _ = aya::programs::tc::qdisc_detach_program(interface, TcAttachType::Ingress, TC);
+    let options = NlOptions { priority: PRIORITY, ..NlOptions::default() };
+    let id = program
+        .attach_with_options(interface, TcAttachType::Ingress, TcAttachOptions::Netlink(options))
+        .map_err(|error| refused(&format!("attach to {interface} at clsact"), &error))?;
+    // The filter is to outlive this process, so its guard must not run.
+    std::mem::forget(program.take_link(id));
+    Ok(())
+}
+
+fn attach_xdp(bpf: &mut Bpf, interface: &str, replace: bool) -> Result<(), Error> {
+    let path = pin(&bpf.options.pin_dir, XDP_PIN, interface);
+    if path.exists() {
+        return Ok(());
+    }
+    if let Some(present) = super::present::program_on(interface)? {
+        if !replace {
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("another XDP program is on {interface}: {present}"),
+            )
+            .cure("start redirectd with --replace to push it out, or set `attach: tc`"));
+        }
+        super::present::remove(interface, &present)?;
+    }
+    let program = xdp_program(&mut bpf.ebpf)?;
+    let id = program.attach(interface, XdpMode::Driver).map_err(|error| {
+        refused(&format!("attach to {interface} at XDP in the driver"), &error)
+            .cure("set `attach: tc` for this interface: its driver has no XDP")
+    })?;
+    let link = program.take_link(id).map_err(|error| refused("keep a link", &error))?;
+    keep(FdLink::try_from(link), &path)
+}
+
+/// Pins a link, so that it outlives this process.
+fn keep<E: std::error::Error + 'static>(link: Result<FdLink, E>, path: &Path) -> Result<(), Error> {
+    let link = link.map_err(|error| refused("keep a link", &error))?;
+    link.pin(path).map_err(|error| refused(&format!("pin {}", path.display()), &error))?;
+    Ok(())
+}
+
+/// Other programs on the same hook, by id and name.
+fn neighbours(ebpf: &Ebpf, interface: &str) -> Vec<String> {
+    let own = ebpf.program(TC).and_then(|program| program.info().ok()).map(|info| info.id());
+    let Ok((_, programs)) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress) else {
+        return Vec::new();
+    };
+    programs
+        .iter()
+        .filter(|program| Some(program.id()) != own)
+        .map(|program| format!("tcx {} {}", program.id(), program.name_as_str().unwrap_or("?")))
+        .collect()
+}
+
+fn detach_xdp(bpf: &mut Bpf, interface: &str) -> Result<(), Error> {
+    unpin(&pin(&bpf.options.pin_dir, XDP_PIN, interface))
+}
+
+/// Takes the programs off. The links' pins are their last holders.
+pub(super) fn detach(bpf: &mut Bpf, interface: &str) -> Result<(), Error> {
+    if let Some(index) = index(interface) {
+        allow_xdp(&mut bpf.maps, index, false)?;
+    }
+    detach_xdp(bpf, interface)?;
+    unpin(&pin(&bpf.options.pin_dir, TC_PIN, interface))?;
+    let _ = aya::programs::tc::qdisc_detach_program(interface, TcAttachType::Ingress, TC);
+    bpf.attached.retain(|attached| attached.interface != interface);
+    Ok(())
+}
+
+/// Takes the programs of all pins in `directory` off; returns what went wrong.
+pub(super) fn detach_all(directory: &Path) -> Vec<String> {
+    let mut problems = Vec::new();
+    for prefix in [XDP_PIN, TC_PIN] {
+        for interface in pinned(directory, prefix) {
+            if let Err(error) = unpin(&pin(directory, prefix, &interface)) {
+                problems.push(error.what);
+            }
+        }
+    }
+    problems
+}

@@ -1,0 +1,469 @@
+//! Slots: which redirect has which, and changes of them that are all or nothing.
+//!
+//! A change is made of steps; each leaves behind how to take it back. The order
+//! of the steps is such that a packet at any moment meets the old state or the
+//! new one, and that [`Slots::adopt`] can finish a change that a dying daemon
+//! has left half done: the record says which redirects there are, the slot's
+//! word what they do, the location where they lead.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use redirectd_ebpf::abi::{Location, Record, SlotWord, slot_state};
+
+use super::{
+    counters,
+    entries::{self, Entries, For, Key},
+    family::words,
+    flows,
+    maps::{Maps, failed},
+    ports::Ports,
+    record,
+};
+use crate::{
+    dataplane::{Change, Installed, Removal, Slot, State},
+    error::{Error, Kind},
+    rule::{Flows, Redirect},
+};
+
+/// A redirect in its slot.
+#[derive(Debug, Clone)]
+struct Occupant {
+    redirect: Redirect,
+    word: SlotWord,
+}
+
+/// How to take a step back.
+enum Undo {
+    Word(Slot, SlotWord),
+    Record(Slot, Option<Record>),
+    Entry(Key, For, Slot),
+    Occupant(Slot, Option<Occupant>),
+    Hold(Redirect),
+    Release(Redirect),
+}
+
+/// All slots.
+pub(super) struct Slots {
+    taken: BTreeMap<Slot, Occupant>,
+    by_name: HashMap<String, Slot>,
+    /// Slots whose redirect was cut; they are free once no flow names them.
+    doomed: BTreeSet<Slot>,
+    free: Vec<Slot>,
+    /// What each free slot's word was, so that generations go on.
+    words: HashMap<Slot, SlotWord>,
+    entries: Entries,
+    ports: Ports,
+    undo: Vec<Undo>,
+}
+
+impl Slots {
+    /// Reads what is pinned and finishes what was left half done.
+    pub(super) fn adopt(maps: &mut Maps) -> Result<Self, Error> {
+        let mut slots = Self {
+            taken: BTreeMap::new(),
+            by_name: HashMap::new(),
+            doomed: BTreeSet::new(),
+            free: Vec::new(),
+            words: HashMap::new(),
+            entries: Entries::adopt(maps)?,
+            ports: Ports::default(),
+            undo: Vec::new(),
+        };
+        slots.read(maps)?;
+        slots.ports = Ports::rebuild(maps, slots.taken.values().map(|taken| &taken.redirect))?;
+        slots.mend(maps)?;
+        Ok(slots)
+    }
+
+    fn read(&mut self, maps: &Maps) -> Result<(), Error> {
+        let mut records = HashMap::new();
+        for item in maps.records.iter() {
+            let (slot, record) = item.map_err(|error| failed("read", "RECORDS", &error))?;
+            records.insert(slot, record);
+        }
+        let mut peers: HashMap<Slot, Vec<ipnet::IpNet>> = HashMap::new();
+        for (_, whom, slot) in self.entries.all() {
+            if let Some(net) = whom {
+                let nets = peers.entry(slot).or_default();
+                if !nets.contains(&net) {
+                    nets.push(net);
+                }
+            }
+        }
+        for slot in (1..maps.slots.len()).rev() {
+            let word = maps.slots.get(&slot, 0).map_err(|error| failed("read", "SLOTS", &error))?;
+            let redirect = match records.get(&slot) {
+                Some(record) if word.state() != slot_state::NONE => {
+                    let location = read_location(maps, word.location(slot))?;
+                    record::decode(record, &location).map(|mut redirect| {
+                        if record::is_for_some_peers(record) {
+                            redirect.peers = peers.remove(&slot).unwrap_or_default();
+                            redirect.peers.sort();
+                        }
+                        redirect
+                    })
+                }
+                _ => None,
+            };
+            match redirect {
+                Some(redirect) => {
+                    if word.state() == slot_state::ACTIVE {
+                        self.by_name.insert(redirect.name.clone(), slot);
+                    }
+                    self.taken.insert(slot, Occupant { redirect, word });
+                }
+                // Flows may still name it: the next sweep tells.
+                None if word.generation() != 0 => {
+                    self.words.insert(slot, word);
+                    self.doomed.insert(slot);
+                }
+                None => self.free.push(slot),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the entries what the redirects say.
+    fn mend(&mut self, maps: &mut Maps) -> Result<(), Error> {
+        let mut wanted = HashMap::new();
+        for (slot, occupant) in &self.taken {
+            if occupant.word.state() == slot_state::ACTIVE {
+                for (key, whom) in entries::claims(&occupant.redirect) {
+                    wanted.insert((key, whom), *slot);
+                }
+            }
+        }
+        for (key, whom, slot) in self.entries.all() {
+            if wanted.get(&(key, whom)) != Some(&slot) {
+                self.entries.set(maps, key, whom, 0)?;
+            }
+        }
+        for ((key, whom), slot) in wanted {
+            if self.entries.get(&key, whom) != slot {
+                self.entries.set(maps, key, whom, slot)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All redirects, those that drain included.
+    pub(super) fn installed(&self) -> Vec<Installed> {
+        let state = |word: SlotWord| match word.state() {
+            slot_state::DRAINING => State::Draining,
+            _ => State::Active,
+        };
+        self.taken
+            .iter()
+            .map(|(slot, occupant)| Installed {
+                slot: *slot,
+                redirect: occupant.redirect.clone(),
+                state: state(occupant.word),
+            })
+            .collect()
+    }
+
+    /// How many slots are in use.
+    pub(super) fn used(&self) -> u64 {
+        (self.taken.len() + self.doomed.len()) as u64
+    }
+
+    /// Slots whose flows are to be removed.
+    pub(super) fn doomed(&self) -> &BTreeSet<Slot> {
+        &self.doomed
+    }
+
+    /// Carries out all changes or none.
+    pub(super) fn apply(&mut self, maps: &mut Maps, changes: &[Change]) -> Result<(), Error> {
+        self.undo.clear();
+        for change in changes {
+            let result = match change {
+                Change::Add(redirect) => self.add(maps, redirect),
+                Change::Update { from, to } => self.update(maps, from, to),
+                Change::Remove { redirect, removal } => self.remove(maps, &redirect.name, *removal),
+            };
+            if let Err(error) = result {
+                return Err(self.take_back(maps, error));
+            }
+        }
+        self.undo.clear();
+        Ok(())
+    }
+
+    fn add(&mut self, maps: &mut Maps, redirect: &Redirect) -> Result<(), Error> {
+        let slot = self.next_free()?;
+        let old = self.words.get(&slot).copied().unwrap_or_default();
+        let word = SlotWord::new(old.generation().wrapping_add(1).max(1), slot_state::ACTIVE);
+        self.undo.push(Undo::Occupant(slot, None));
+        self.taken.insert(slot, Occupant { redirect: redirect.clone(), word });
+        self.by_name.insert(redirect.name.clone(), slot);
+        counters::clear_slot(maps, slot)?;
+        write_location(maps, slot, word, redirect, word.generation())?;
+        self.write_word(maps, slot, old, word)?;
+        self.write_record(maps, slot, None, Some(record::encode(redirect)))?;
+        self.hold(maps, redirect)?;
+        self.claim(maps, redirect, slot)
+    }
+
+    fn remove(&mut self, maps: &mut Maps, name: &str, removal: Removal) -> Result<(), Error> {
+        let (slot, occupant) = self.find(name)?;
+        for (key, whom) in entries::claims(&occupant.redirect) {
+            self.set_entry(maps, key, whom, 0)?;
+        }
+        let state = match removal {
+            Removal::Drain => slot_state::DRAINING,
+            Removal::Cut => slot_state::NONE,
+        };
+        let word = SlotWord::new(occupant.word.generation(), state);
+        self.write_word(maps, slot, occupant.word, word)?;
+        self.undo.push(Undo::Occupant(slot, Some(occupant.clone())));
+        self.by_name.remove(name);
+        if removal == Removal::Drain {
+            self.taken.insert(slot, Occupant { word, ..occupant });
+            return Ok(());
+        }
+        self.taken.remove(&slot);
+        self.words.insert(slot, word);
+        self.doomed.insert(slot);
+        let record = record::encode(&occupant.redirect);
+        self.write_record(maps, slot, Some(record), None)?;
+        self.release(maps, &occupant.redirect)
+    }
+
+    /// Changes a redirect in its slot, or, where its home endpoints change,
+    /// gives it another one and lets the old one drain.
+    fn update(&mut self, maps: &mut Maps, from: &Redirect, to: &Redirect) -> Result<(), Error> {
+        let same_home =
+            from.home == to.home && from.ports == to.ports && from.protocols == to.protocols;
+        if !same_home {
+            self.remove(maps, &from.name, Removal::Drain)?;
+            return self.add(maps, to);
+        }
+        let (slot, occupant) = self.find(&from.name)?;
+        let moved = from.target != to.target || from.target_port != to.target_port;
+        self.hold(maps, to)?;
+        let word = if moved { self.flip(maps, slot, &occupant, to)? } else { occupant.word };
+        let (old, new) = (record::encode(&occupant.redirect), record::encode(to));
+        self.write_record(maps, slot, Some(old), Some(new))?;
+        let (before, after) = (entries::claims(&occupant.redirect), entries::claims(to));
+        for (key, whom) in &after {
+            self.set_entry(maps, *key, *whom, slot)?;
+        }
+        let kept: HashSet<_> = after.into_iter().collect();
+        for (key, whom) in before {
+            if !kept.contains(&(key, whom)) {
+                self.set_entry(maps, key, whom, 0)?;
+            }
+        }
+        self.undo.push(Undo::Occupant(slot, Some(occupant.clone())));
+        self.taken.insert(slot, Occupant { redirect: to.clone(), word });
+        // Half-open flows to the old target may still be answered; their ports
+        // are let go with the slot.
+        if moved { Ok(()) } else { self.release(maps, &occupant.redirect) }
+    }
+
+    /// Leads the slot to its new target: the ways back first, then one write.
+    fn flip(
+        &mut self,
+        maps: &mut Maps,
+        slot: Slot,
+        occupant: &Occupant,
+        to: &Redirect,
+    ) -> Result<SlotWord, Error> {
+        let old = occupant.word;
+        let word = SlotWord::new(old.generation().wrapping_add(1).max(1), old.state());
+        let current = read_location(maps, old.location(slot))?;
+        let follow_from = match to.flows {
+            Flows::Follow => current.follow_from,
+            Flows::NewOnly => word.generation(),
+        };
+        let location = write_location(maps, slot, word, to, follow_from)?;
+        if to.flows == Flows::Follow {
+            flows::prepare(maps, slot, word.generation(), &location)?;
+        }
+        self.write_word(maps, slot, old, word)?;
+        if to.flows == Flows::Follow {
+            // Flows that were opened between the first pass and the flip.
+            flows::prepare(maps, slot, word.generation(), &location)?;
+        }
+        Ok(word)
+    }
+
+    /// Frees the slots that no flow names any more: those that were cut, and
+    /// those that have drained.
+    pub(super) fn free(&mut self, maps: &mut Maps, in_use: &HashSet<Slot>) -> Result<(), Error> {
+        let freed: Vec<Slot> =
+            self.doomed.iter().copied().filter(|slot| !in_use.contains(slot)).collect();
+        for slot in freed {
+            self.doomed.remove(&slot);
+            self.free.push(slot);
+        }
+        let drained: Vec<Slot> = self
+            .taken
+            .iter()
+            .filter(|(slot, taken)| {
+                taken.word.state() == slot_state::DRAINING && !in_use.contains(slot)
+            })
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in drained {
+            let Some(occupant) = self.taken.remove(&slot) else { continue };
+            let word = SlotWord::new(occupant.word.generation(), slot_state::NONE);
+            self.write_word(maps, slot, occupant.word, word)?;
+            let record = record::encode(&occupant.redirect);
+            self.write_record(maps, slot, Some(record), None)?;
+            self.release(maps, &occupant.redirect)?;
+            self.words.insert(slot, word);
+            self.doomed.insert(slot);
+        }
+        self.undo.clear();
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<(Slot, Occupant), Error> {
+        let slot = self.by_name.get(name).copied();
+        let occupant = slot.and_then(|slot| Some((slot, self.taken.get(&slot)?.clone())));
+        occupant.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("the kernel has no redirect named `{name}`"))
+        })
+    }
+
+    fn next_free(&mut self) -> Result<Slot, Error> {
+        self.free.pop().ok_or_else(|| {
+            Error::new(
+                Kind::Failed,
+                format!("the table of redirects is full: {} are in it", self.used()),
+            )
+            .cure(
+                "remove redirects, wait until removed ones have drained, or raise \
+                 `tables: redirects:` and reinstall with `redirectd --uninstall`",
+            )
+        })
+    }
+
+    fn claim(&mut self, maps: &mut Maps, redirect: &Redirect, slot: Slot) -> Result<(), Error> {
+        for (key, whom) in entries::claims(redirect) {
+            self.set_entry(maps, key, whom, slot)?;
+        }
+        Ok(())
+    }
+
+    fn set_entry(&mut self, maps: &mut Maps, key: Key, whom: For, slot: Slot) -> Result<(), Error> {
+        let old = self.entries.get(&key, whom);
+        if old == slot {
+            return Ok(());
+        }
+        self.entries.set(maps, key, whom, slot)?;
+        self.undo.push(Undo::Entry(key, whom, old));
+        Ok(())
+    }
+
+    fn write_word(
+        &mut self,
+        maps: &mut Maps,
+        slot: Slot,
+        old: SlotWord,
+        word: SlotWord,
+    ) -> Result<(), Error> {
+        set_word(maps, slot, word)?;
+        self.undo.push(Undo::Word(slot, old));
+        Ok(())
+    }
+
+    fn write_record(
+        &mut self,
+        maps: &mut Maps,
+        slot: Slot,
+        old: Option<Record>,
+        record: Option<Record>,
+    ) -> Result<(), Error> {
+        set_record(maps, slot, record)?;
+        self.undo.push(Undo::Record(slot, old));
+        Ok(())
+    }
+
+    fn hold(&mut self, maps: &mut Maps, redirect: &Redirect) -> Result<(), Error> {
+        self.ports.hold(maps, redirect)?;
+        self.undo.push(Undo::Hold(redirect.clone()));
+        Ok(())
+    }
+
+    fn release(&mut self, maps: &mut Maps, redirect: &Redirect) -> Result<(), Error> {
+        self.ports.release(maps, redirect)?;
+        self.undo.push(Undo::Release(redirect.clone()));
+        Ok(())
+    }
+
+    /// Takes back all steps, the last one first, and tells of those that would
+    /// not be taken back.
+    fn take_back(&mut self, maps: &mut Maps, mut error: Error) -> Error {
+        while let Some(step) = self.undo.pop() {
+            let result = match step {
+                Undo::Word(slot, word) => set_word(maps, slot, word),
+                Undo::Record(slot, record) => set_record(maps, slot, record),
+                Undo::Entry(key, whom, slot) => self.entries.set(maps, key, whom, slot),
+                Undo::Hold(redirect) => self.ports.release(maps, &redirect),
+                Undo::Release(redirect) => self.ports.hold(maps, &redirect),
+                Undo::Occupant(slot, occupant) => {
+                    self.reinstate(slot, occupant);
+                    Ok(())
+                }
+            };
+            if let Err(also) = result {
+                error.what = format!("{}; and taking the change back: {}", error.what, also.what);
+            }
+        }
+        error
+    }
+
+    fn reinstate(&mut self, slot: Slot, occupant: Option<Occupant>) {
+        if let Some(present) = self.taken.remove(&slot)
+            && self.by_name.get(&present.redirect.name) == Some(&slot)
+        {
+            self.by_name.remove(&present.redirect.name);
+        }
+        self.doomed.remove(&slot);
+        match occupant {
+            Some(occupant) => {
+                self.by_name.insert(occupant.redirect.name.clone(), slot);
+                self.taken.insert(slot, occupant);
+            }
+            None => self.free.push(slot),
+        }
+    }
+}
+
+fn set_word(maps: &mut Maps, slot: Slot, word: SlotWord) -> Result<(), Error> {
+    maps.slots.set(slot, word, 0).map_err(|error| failed("write", "SLOTS", &error))
+}
+
+fn set_record(maps: &mut Maps, slot: Slot, record: Option<Record>) -> Result<(), Error> {
+    let result = match record {
+        Some(record) => maps.records.insert(slot, record, 0),
+        None => entries::ignore_absent(maps.records.remove(&slot)),
+    };
+    result.map_err(|error| failed("write", "RECORDS", &error))
+}
+
+fn read_location(maps: &Maps, index: u32) -> Result<Location, Error> {
+    maps.locations.get(&index, 0).map_err(|error| failed("read", "LOCATIONS", &error))
+}
+
+/// Writes the location that `word` makes the slot's.
+fn write_location(
+    maps: &mut Maps,
+    slot: Slot,
+    word: SlotWord,
+    redirect: &Redirect,
+    follow_from: u32,
+) -> Result<Location, Error> {
+    let location = Location {
+        address: words(redirect.target),
+        port: redirect.target_port,
+        home_port: redirect.ports.first(),
+        follow_from,
+    };
+    maps.locations
+        .set(word.location(slot), location, 0)
+        .map_err(|error| failed("write", "LOCATIONS", &error))?;
+    Ok(location)
+}
