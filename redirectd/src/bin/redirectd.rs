@@ -19,8 +19,14 @@ use tracing::{error, warn};
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let result = Log::start(&options.log).and_then(|log| start(&options, log));
-    match result {
+    let log = match Log::start(&options.log) {
+        Ok(log) => log,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            return ExitCode::from(failure.kind.exit_code());
+        }
+    };
+    match start(&options, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!("{failure}");

@@ -66,7 +66,6 @@ fn print(counters: &Counters) {
         number(output::traffic(total.to_peer)),
     ]);
     table.print();
-    println!();
     print_reasons(counters);
     println!();
     let mut table = Table::new(&["TABLE", "USED", "SIZE"]);
@@ -78,6 +77,10 @@ fn print(counters: &Counters) {
 
 /// The reasons that occurred; --json has the others too.
 fn print_reasons(counters: &Counters) {
+    if counters.reasons.iter().all(|count| count.traffic.packets == 0) {
+        return;
+    }
+    println!();
     let mut table = Table::new(&["VERDICT", "REASON", "PACKETS", "BYTES", "MEANING"]);
     for count in counters.reasons.iter().filter(|count| count.traffic.packets > 0) {
         table.row([

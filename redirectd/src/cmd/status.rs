@@ -29,7 +29,7 @@ fn print(state: &State) {
     let State { daemon, configuration, redirects, .. } = state;
     let uptime = output::duration(daemon.uptime_seconds as f64);
     println!(
-        "{BOLD}redirectd {}{BOLD:#} {GOOD}runs{GOOD:#} since {uptime} as process {}",
+        "{BOLD}redirectd {}{BOLD:#} {GOOD}runs{GOOD:#} for {uptime}, process {}",
         daemon.release, daemon.pid
     );
     output::field(
