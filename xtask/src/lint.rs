@@ -12,8 +12,15 @@ use crate::{
 };
 
 /// The BPF programs, whose code the machine's own clippy does not see.
-const BPF_PROGRAMS: &[Program<'_>] =
-    &[Program { package: "redirectd-ebpf", bin: "redirectd-bpf", features: &["log"], object: "" }];
+const BPF_PROGRAMS: &[Program<'_>] = &[
+    Program { package: "redirectd-ebpf", bin: "redirectd-bpf", features: &["log"], object: "" },
+    Program {
+        package: "redirectd-bench-bpf",
+        bin: "redirectd-bench-bpf",
+        features: &[],
+        object: "",
+    },
+];
 
 type Check = fn() -> Result<()>;
 

@@ -1,0 +1,127 @@
+//! What the bench's BPF programs and its user space share: the shape of the
+//! generated traffic, and how it is summed.
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+/// Bytes of a generated frame, Ethernet header to payload, without the FCS:
+/// what makes a 64-byte frame on a wire.
+pub const FRAME: usize = 60;
+/// Bytes of Ethernet, IPv4 (no options) and UDP headers together.
+pub const HEADERS: usize = 42;
+/// Value of the IPv4 total length field of a generated frame.
+pub const IP_LENGTH: u16 = 46;
+/// Value of the UDP length field of a generated frame.
+pub const UDP_LENGTH: u16 = 26;
+/// Hop count generated packets start with.
+pub const TTL: u8 = 64;
+
+/// Slots of the sinks' counters.
+pub mod count {
+    /// Packets that are what was expected.
+    pub const EXPECTED: u32 = 0;
+    /// Packets that are not, such as neighbour solicitations.
+    pub const OTHER: u32 = 1;
+    /// Expected packets with a wrong IPv4 or UDP checksum; counted by `reflect`
+    /// and `returns` only, and not among the expected ones.
+    pub const BAD_CHECKSUM: u32 = 2;
+    /// How many slots there are.
+    pub const SLOTS: u32 = 3;
+}
+
+/// The generated traffic. Flow `n` goes from peer address `n / per_target` and
+/// port `n % per_target` (both counted from the first) to home port
+/// `n / per_target`. Addresses and ports are in host byte order.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stream {
+    /// First peer address.
+    pub peer: u32,
+    /// Home's address.
+    pub home: u32,
+    /// Target ports in use, and with them peer addresses; at least 1.
+    pub targets: u32,
+    /// Flows to each target port; at least 1.
+    pub per_target: u32,
+    /// Sum of the IPv4 header's words, without the source address.
+    pub ip_sum: u32,
+    /// Sum of the words under the UDP checksum, without addresses and ports
+    /// of the source, and without the destination port.
+    pub udp_sum: u32,
+    /// First source port.
+    pub peer_port: u16,
+    /// First destination port.
+    pub home_port: u16,
+    /// Destination of the frames.
+    pub home_mac: [u8; 6],
+    /// Source of the frames.
+    pub peer_mac: [u8; 6],
+}
+
+/// Where the generator is. One generator runs at a time.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The next packet's target.
+    pub target: u32,
+    /// The next packet's flow within that target.
+    pub flow: u32,
+    /// From one flow of a target to the next in turn; below the number of flows
+    /// of a target, and without a common divisor with it. User space sets it.
+    pub stride: u32,
+    /// Zero.
+    pub zero: u32,
+    /// Packets made since user space last set this to 0.
+    pub made: u64,
+    /// Time at which the first of these was made, CLOCK_MONOTONIC, ns.
+    pub first: u64,
+    /// Time at which the last one that is a multiple of [`CLOCKED`] was made.
+    pub last: u64,
+}
+
+/// The generator looks at the clock once in so many packets; a power of two.
+pub const CLOCKED: u64 = 1024;
+
+/// What a sink expects: UDP over IPv4 to (`sink`, `reflect`) or from
+/// (`returns`) this address and these ports, in host byte order.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expect {
+    /// The address.
+    pub addr: u32,
+    /// First port.
+    pub first: u16,
+    /// Last port, included.
+    pub last: u16,
+}
+
+/// Folds a sum of 16-bit words to the one's complement sum (RFC 1071), not yet
+/// inverted.
+#[inline(always)]
+#[must_use]
+pub fn fold(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum as u16
+}
+
+/// Both halves of an address, as a checksum adds them.
+#[inline(always)]
+#[must_use]
+pub fn halves(addr: u32) -> u32 {
+    (addr >> 16) + (addr & 0xffff)
+}
+
+// SAFETY: plain integers without padding between or after them (24 + 4 + 12 bytes).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Stream {}
+// SAFETY: plain integers without padding (4 × 4 + 3 × 8 bytes).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Position {}
+// SAFETY: plain integers without padding (4 + 2 + 2 bytes).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Expect {}
+
+const _: () = {
+    assert!(size_of::<Stream>() == 40);
+    assert!(size_of::<Position>() == 40);
+    assert!(size_of::<Expect>() == 8);
+};

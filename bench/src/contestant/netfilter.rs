@@ -1,0 +1,129 @@
+//! The kernel's own NAT, by nftables and by iptables: DNAT towards the host,
+//! SNAT to home, and what conntrack undoes on the way back.
+
+use std::{fmt::Write, fs};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Contestant, Running};
+use crate::{
+    command::run,
+    scenario::{Scenario, busy_endpoints},
+    stream::{HOST_PORT, PORTS},
+    topology::{HOME, HOST, Lab},
+};
+
+/// nftables with all redirects in one map: its best form.
+pub(super) struct Nftables;
+
+impl Contestant for Nftables {
+    fn name(&self) -> &'static str {
+        "nftables"
+    }
+
+    fn set_up(&self, lab: &Lab, scenario: &Scenario) -> Result<Running> {
+        prepare_conntrack(lab, scenario)?;
+        run(lab.home.command("nft").args(["-f", "-"]), &ruleset(scenario))?;
+        // The rules go with the namespace.
+        Ok(Running::Forwards(Box::new(())))
+    }
+}
+
+fn ruleset(scenario: &Scenario) -> String {
+    let mut elements = String::new();
+    for (home, port, host_port) in busy_endpoints() {
+        let _ = write!(elements, "{home} . {port} : {HOST} . {host_port}, ");
+    }
+    for (home, port) in scenario.idle_endpoints() {
+        let _ = write!(elements, "{home} . {port} : {HOST} . {HOST_PORT}, ");
+    }
+    format!(
+        "table ip redirects {{
+           map targets {{
+             type ipv4_addr . inet_service : ipv4_addr . inet_service
+             elements = {{ {elements} }}
+           }}
+           chain prerouting {{
+             type nat hook prerouting priority dstnat
+             dnat ip to ip daddr . udp dport map @targets
+           }}
+           chain postrouting {{
+             type nat hook postrouting priority srcnat
+             ip daddr {HOST} snat to {HOME}
+           }}
+         }}\n"
+    )
+}
+
+/// iptables, with the rules of the papers.
+pub(super) struct Iptables;
+
+impl Contestant for Iptables {
+    fn name(&self) -> &'static str {
+        "iptables"
+    }
+
+    fn takes_part(&self, scenario: &Scenario) -> bool {
+        // A rule for each redirect, walked in line by each new flow: 100,000 of
+        // them are no way to run a machine, and established flows pass none.
+        scenario.redirects == 1
+    }
+
+    fn set_up(&self, lab: &Lab, scenario: &Scenario) -> Result<Running> {
+        prepare_conntrack(lab, scenario)?;
+        for (home, port, host_port) in busy_endpoints() {
+            lab.home.run(
+                "iptables",
+                &format!(
+                    "-t nat -A PREROUTING -p udp -d {home} --dport {port} \
+                     -j DNAT --to-destination {HOST}:{host_port}"
+                ),
+            )?;
+        }
+        let last = HOST_PORT + PORTS - 1;
+        lab.home.run(
+            "iptables",
+            &format!(
+                "-t nat -A POSTROUTING -p udp -d {HOST} --dport {HOST_PORT}:{last} \
+                 -j SNAT --to-source {HOME}"
+            ),
+        )?;
+        Ok(Running::Forwards(Box::new(())))
+    }
+}
+
+/// Lets flows stay for the whole run, and makes sure that there is room for them.
+fn prepare_conntrack(lab: &Lab, scenario: &Scenario) -> Result<()> {
+    for timeout in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
+        lab.home.run("sysctl", &format!("-qw net.netfilter.{timeout}=86400"))?;
+    }
+    // The limit belongs to the machine; only its first namespace can change it.
+    let path = "/proc/sys/net/netfilter/nf_conntrack_max";
+    let max: u32 = fs::read_to_string(path)
+        .with_context(|| format!("cannot read {path}"))?
+        .trim()
+        .parse()
+        .with_context(|| format!("{path} is not a number"))?;
+    // 0 is no limit.
+    ensure!(
+        max == 0 || max > scenario.flows,
+        "conntrack has room for {max} flows and {} are needed: \
+         `sysctl net.netfilter.nf_conntrack_max={}`",
+        scenario.flows,
+        2 * scenario.flows,
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_redirect_is_an_element_of_the_map() {
+        let text = ruleset(&Scenario { flows: 1, redirects: 10 });
+        // Four busy ports are one redirect.
+        assert_eq!(text.matches(" : 198.19.0.2 . ").count(), 4 + 9);
+        assert!(text.contains("198.18.0.1 . 9003 : 198.19.0.2 . 8003,"));
+    }
+}

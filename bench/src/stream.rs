@@ -1,0 +1,138 @@
+//! The traffic of a scenario: which flows there are.
+
+use redirectd_bench_bpf::{Expect, IP_LENGTH, Stream, TTL, UDP_LENGTH, halves};
+
+use crate::topology::{HOME, HOST, IN0_MAC, PEER, PEER0_MAC, PEERS};
+
+/// First home port; the redirect under test has [`PORTS`] of them.
+pub(crate) const HOME_PORT: u16 = 9000;
+/// First port at the host that they are redirected to.
+pub(crate) const HOST_PORT: u16 = 8000;
+/// Ports of the redirect. One host endpoint can have 64,512 flows from one home
+/// address (a source port each), so that 100,000 flows need several.
+pub(crate) const PORTS: u16 = PEERS as u16;
+/// First source port at the peers.
+const PEER_PORT: u16 = 10_000;
+/// Source ports at each peer, at most.
+const PER_PEER: u32 = 50_000;
+
+/// The most flows a stream can have.
+pub(crate) const MAX_FLOWS: u32 = PORTS as u32 * PER_PEER;
+
+/// `flows` flows (a single one, or a multiple of [`PORTS`]), hit in turn.
+///
+/// # Panics
+/// With another number of flows, or more than [`MAX_FLOWS`].
+pub(crate) fn stream(flows: u32) -> Stream {
+    let targets = if flows == 1 { 1 } else { u32::from(PORTS) };
+    assert!(flows > 0 && flows <= MAX_FLOWS && flows.is_multiple_of(targets));
+    let home = u32::from(HOME);
+    Stream {
+        peer: PEER.into(),
+        home,
+        targets,
+        per_target: flows / targets,
+        ip_sum: ip_sum(home),
+        udp_sum: udp_sum(home),
+        peer_port: PEER_PORT,
+        home_port: HOME_PORT,
+        home_mac: IN0_MAC,
+        peer_mac: PEER0_MAC,
+    }
+}
+
+/// In which order flows are hit. Both go through all of them before any comes
+/// again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turns {
+    /// One after the other: for establishing them.
+    InOrder,
+    /// Far apart: for measuring. In the order of their making, a flow's
+    /// neighbour in memory would often be next, and its cache line there before
+    /// it is asked for; traffic is not like that.
+    FarApart,
+}
+
+impl Turns {
+    /// The step from one flow of a target to the next.
+    pub(crate) fn stride(self, stream: &Stream) -> u32 {
+        let flows = stream.per_target;
+        match self {
+            Self::InOrder => u32::from(flows > 1),
+            // The golden section's steps spread best.
+            Self::FarApart => {
+                let golden = (f64::from(flows) * 0.618) as u32;
+                (golden..flows).find(|&step| gcd(step, flows) == 1).unwrap_or(0)
+            }
+        }
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// The stream as it arrives at home.
+pub(crate) fn at_home() -> Expect {
+    Expect { addr: HOME.into(), first: HOME_PORT, last: HOME_PORT + PORTS - 1 }
+}
+
+/// The stream as it arrives at the host; at the peer, its answers come from
+/// [`at_home`].
+pub(crate) fn at_host() -> Expect {
+    Expect { addr: HOST.into(), first: HOST_PORT, last: HOST_PORT + PORTS - 1 }
+}
+
+/// Version and header length, total length, flags, TTL and protocol, destination.
+fn ip_sum(home: u32) -> u32 {
+    0x4500 + u32::from(IP_LENGTH) + 0x4000 + u32::from(u16::from_be_bytes([TTL, 17])) + halves(home)
+}
+
+/// Pseudo header (destination, protocol, length) and length; the payload is zero.
+fn udp_sum(home: u32) -> u32 {
+    halves(home) + 17 + 2 * u32::from(UDP_LENGTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redirectd_bench_bpf::fold;
+
+    #[test]
+    fn flows_are_split_evenly() {
+        let stream = stream(100_000);
+        assert_eq!((stream.targets, stream.per_target), (4, 25_000));
+        assert!(u32::from(stream.peer_port) + stream.per_target <= 65_536);
+    }
+
+    #[test]
+    fn every_flow_has_its_turn_before_any_comes_again() {
+        for flows in [1, 1_000, 100_000] {
+            let stream = stream(flows);
+            for turns in [Turns::InOrder, Turns::FarApart] {
+                let stride = turns.stride(&stream);
+                let step = |flow: &u32| Some((flow + stride) % stream.per_target);
+                let once = std::iter::successors(Some(0), step).take(stream.per_target as usize);
+                let mut hit: Vec<u32> = once.collect();
+                hit.sort_unstable();
+                assert!(hit.into_iter().eq(0..stream.per_target), "{flows} {turns:?}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "is_multiple_of")]
+    fn a_number_that_cannot_be_split_is_refused() {
+        stream(6);
+    }
+
+    #[test]
+    fn the_ip_sum_is_that_of_the_header() {
+        // The header the generator writes for the first flow, checksum field zero.
+        let mut header = vec![0x45, 0, 0, 46, 0, 0, 0x40, 0, TTL, 17, 0, 0];
+        header.extend(PEER.octets());
+        header.extend(HOME.octets());
+        let words = header.chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
+        assert_eq!(fold(words.sum()), fold(ip_sum(HOME.into()) + halves(PEER.into())));
+    }
+}

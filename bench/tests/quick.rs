@@ -1,0 +1,98 @@
+//! The bench works, end to end: the real programs on real interfaces. Nothing
+//! here judges speed.
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+fn bench() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_redirectd-bench"))
+}
+
+/// Namespaces of the bench with process `id`.
+fn namespaces(id: u32) -> Vec<String> {
+    let prefix = format!("rdbench-{id}-");
+    let Ok(entries) = Path::new("/run/netns").read_dir() else { return Vec::new() };
+    entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(&prefix))
+        .collect()
+}
+
+/// The process, ended and waited for when the test is over, however it ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn every_contestant_forwards_what_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let (json, svg) = (folder.path().join("results.json"), folder.path().join("plot.svg"));
+    let output = bench()
+        .args(["pps", "--quick", "--json"])
+        .arg(&json)
+        .arg("--svg")
+        .arg(&svg)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert_eq!((&report["version"], &report["quick"]), (&1.into(), &true.into()));
+    let scenarios = report["pps"].as_array().unwrap();
+    assert_eq!(scenarios.len(), 4);
+    for scenario in scenarios {
+        let contestants = scenario["contestants"].as_array().unwrap();
+        let names: Vec<_> = contestants.iter().map(|c| c["name"].as_str().unwrap()).collect();
+        assert!(names.contains(&"drop") && names.contains(&"nftables"), "{names:?}");
+        assert_eq!(names.contains(&"iptables"), scenario["redirects"] == 1, "{names:?}");
+        for contestant in contestants {
+            let loss = contestant["loss"].as_f64().unwrap();
+            assert!((0.0..0.01).contains(&loss), "{contestant}");
+            assert_eq!(contestant["samples_mpps"].as_array().unwrap().len(), 2, "{contestant}");
+            assert!(text.contains(contestant["name"].as_str().unwrap()));
+        }
+    }
+    assert!(std::fs::read_to_string(svg).unwrap().contains(">nftables<"));
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    let mut bench =
+        Running(bench().args(["pps", "--rounds", "1000"]).stderr(Stdio::piped()).spawn().unwrap());
+    let id = bench.0.id();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // Two labs, so that it is in the midst of it.
+    while namespaces(id).len() < 4 {
+        assert!(bench.0.try_wait().unwrap().is_none(), "the bench ended by itself");
+        assert!(Instant::now() < deadline, "the bench makes no lab");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let pid = nix::unistd::Pid::from_raw(id.try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    while bench.0.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the bench does not stop");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(bench.0.wait().unwrap().code(), Some(1));
+    assert_eq!(namespaces(id), Vec::<String>::new());
+}
+
+#[test]
+fn an_unknown_contestant_is_an_error_that_names_it() {
+    let output = bench().args(["pps", "--only", "ipvs"]).output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ipvs"));
+}

@@ -1,0 +1,30 @@
+//! Real programs in network namespaces talk through a real redirectd. Each
+//! test compares what arrived with what was sent.
+//!
+//! The hosts come from `xtask::lab`; [`scene`] puts redirectd on home, and
+//! [`numbered`] and [`raw`] make the traffic that no program makes on demand.
+//! These tests need root, and the tools that `cargo xtask setup` installs.
+
+mod echo;
+mod numbered;
+mod raw;
+mod scene;
+
+mod attach;
+mod bulk;
+mod change;
+mod crowd;
+mod datagrams;
+mod dns;
+mod flood;
+mod fragments;
+mod icmp;
+mod local;
+mod neighbours;
+mod pmtu;
+mod restart;
+mod routes;
+mod scope;
+mod session;
+mod vlan;
+mod web;

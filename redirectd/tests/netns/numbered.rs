@@ -1,0 +1,181 @@
+//! Numbered UDP datagrams at a fixed rate, each of which an echo server
+//! answers: what was lost, what came twice, who answered, and the longest
+//! silence.
+
+use std::{
+    net::UdpSocket,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use xtask::lab::{Host, soon, until};
+
+use crate::echo;
+
+/// How long the last answers may take after the last question.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A stream of numbered datagrams; dropping it ends it.
+pub(crate) struct Numbered {
+    end: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    answers: Arc<Mutex<Vec<Answer>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// One answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer {
+    /// The number that was answered.
+    pub(crate) number: u64,
+    /// The name of the server that answered.
+    pub(crate) by: char,
+    /// When the answer came.
+    pub(crate) at: Instant,
+}
+
+/// What became of a stream.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// The numbers 0 to `sent` - 1 were sent.
+    pub(crate) sent: u64,
+    /// Every answer, in the order in which they came.
+    pub(crate) answers: Vec<Answer>,
+}
+
+impl Numbered {
+    /// Starts to send from `host`'s address `from` to `to`.
+    pub(crate) fn start(host: &Host, from: &str, to: &str, per_second: u32) -> Result<Self> {
+        let socket = echo::udp(host, from)?;
+        socket.connect(to).with_context(|| format!("no way to {to}"))?;
+        let end = Arc::new(AtomicBool::new(false));
+        let sent = Arc::new(AtomicU64::new(0));
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        let receiver = {
+            let (socket, end, answers) = (socket.try_clone()?, end.clone(), answers.clone());
+            std::thread::spawn(move || receive(&socket, &end, &answers))
+        };
+        let sender = {
+            let (end, sent) = (end.clone(), sent.clone());
+            std::thread::spawn(move || send(&socket, per_second, &end, &sent))
+        };
+        Ok(Self { end, sent, answers, threads: vec![sender, receiver] })
+    }
+
+    /// Waits until `count` more have been sent.
+    pub(crate) fn send_more(&self, count: u64) -> Result<()> {
+        let wanted = self.sent.load(Ordering::Relaxed) + count;
+        until(Duration::from_secs(30), "the datagrams are sent", || {
+            (self.sent.load(Ordering::Relaxed) >= wanted).then_some(())
+        })
+    }
+
+    /// Waits until `count` more have been answered, and gives the last answer.
+    pub(crate) fn hear_more(&self, count: usize) -> Result<Answer> {
+        let wanted = self.heard() + count;
+        soon("the datagrams are answered", || {
+            let answers = self.answers.lock().expect("nobody panics with it");
+            answers.last().copied().filter(|_| answers.len() >= wanted)
+        })
+    }
+
+    /// Waits until an answer by `name` comes to something sent from now on.
+    pub(crate) fn hear_from(&self, name: char) -> Result<Answer> {
+        let first = self.sent.load(Ordering::Relaxed);
+        soon(&format!("{name} answers"), || {
+            let answers = self.answers.lock().expect("nobody panics with it");
+            answers.last().copied().filter(|answer| answer.by == name && answer.number > first)
+        })
+    }
+
+    /// Ends the stream; waits for answers that may still come.
+    pub(crate) fn finish(mut self) -> Report {
+        self.end.store(true, Ordering::Relaxed);
+        self.threads.drain(..1).for_each(|sender| sender.join().expect("the sender works"));
+        let sent = self.sent.load(Ordering::Relaxed);
+        // That not all come is for the caller to judge.
+        let _ = until(PATIENCE, "all are answered", || (self.heard() as u64 >= sent).then_some(()));
+        self.threads.drain(..).for_each(|receiver| receiver.join().expect("the receiver works"));
+        Report { sent, answers: self.answers.lock().expect("nobody panics with it").clone() }
+    }
+
+    fn heard(&self) -> usize {
+        self.answers.lock().expect("nobody panics with it").len()
+    }
+}
+
+impl Drop for Numbered {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Report {
+    /// The numbers that nobody answered.
+    pub(crate) fn lost(&self) -> Vec<u64> {
+        let answered = self.sorted();
+        (0..self.sent).filter(|number| answered.binary_search(number).is_err()).collect()
+    }
+
+    /// The numbers that were answered more than once.
+    pub(crate) fn doubled(&self) -> Vec<u64> {
+        let answered = self.sorted();
+        answered.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect()
+    }
+
+    /// The longest time without an answer.
+    pub(crate) fn longest_silence(&self) -> Duration {
+        let gaps = self.answers.windows(2).map(|pair| pair[1].at - pair[0].at);
+        gaps.max().unwrap_or(Duration::MAX)
+    }
+
+    /// Asserts that each number was answered exactly once.
+    pub(crate) fn assert_complete(&self) {
+        let (lost, doubled) = (self.lost(), self.doubled());
+        assert!(lost.is_empty(), "{} of {} lost: {lost:?}", lost.len(), self.sent);
+        assert!(doubled.is_empty(), "{} of {} came twice: {doubled:?}", doubled.len(), self.sent);
+    }
+
+    fn sorted(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> = self.answers.iter().map(|answer| answer.number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+}
+
+fn send(socket: &UdpSocket, per_second: u32, end: &AtomicBool, sent: &AtomicU64) {
+    let interval = Duration::from_secs(1) / per_second;
+    let mut next = Instant::now();
+    for number in 0_u64.. {
+        if end.load(Ordering::Relaxed) {
+            return;
+        }
+        // An error of an earlier datagram (port unreachable) is told here; that
+        // one is lost, this one is then sent.
+        if socket.send(&number.to_be_bytes()).is_err() {
+            let _ = socket.send(&number.to_be_bytes());
+        }
+        sent.store(number + 1, Ordering::Relaxed);
+        next += interval;
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Takes answers until the stream has ended and it has been silent for long
+/// enough that nothing comes twice any more.
+fn receive(socket: &UdpSocket, end: &AtomicBool, answers: &Mutex<Vec<Answer>>) {
+    let mut buffer = [0; 64];
+    let mut heard = Instant::now();
+    while !end.load(Ordering::Relaxed) || heard.elapsed() < PATIENCE / 4 {
+        let Ok(length) = socket.recv(&mut buffer) else { continue };
+        heard = Instant::now();
+        let number = buffer[1..length].try_into().expect("a number comes back whole");
+        let answer = Answer { number: u64::from_be_bytes(number), by: buffer[0].into(), at: heard };
+        answers.lock().expect("nobody panics with it").push(answer);
+    }
+}
