@@ -14,18 +14,20 @@ use crate::{
 /// Takes the programs off all interfaces, removes what is pinned by `remove`, and
 /// puts the kernel's settings back. Goes on after a failure, to leave as little
 /// as possible behind, and returns the first. What is pinned is removed also if
-/// the dataplane could not be `opened`, for it may be of another version.
+/// the dataplane could not be opened, for it may be of another version.
+/// `configured` are the interfaces of the configuration.
 ///
 /// # Errors
 /// Something could not be removed.
 pub fn uninstall(
     options: &Options,
-    opened: Result<(Box<dyn Dataplane>, BTreeMap<String, Attach>), Error>,
+    dataplane: Result<Box<dyn Dataplane>, Error>,
+    configured: BTreeMap<String, Attach>,
     remove: impl FnOnce(&Path) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut failures = Vec::new();
-    match opened {
-        Ok((mut dataplane, configured)) => {
+    match dataplane {
+        Ok(mut dataplane) => {
             // Filters of kernels without links are not pinned anywhere: the
             // configuration is all that is known of them.
             let known = dataplane.attached().into_iter().map(|there| there.interface);

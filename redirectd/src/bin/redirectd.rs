@@ -1,6 +1,6 @@
 //! The daemon.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::Parser;
 use redirectd::{
@@ -38,9 +38,10 @@ fn main() -> ExitCode {
 fn start(options: &Options, log: Log) -> Result<(), Error> {
     let lock = run::Lock::take(&options.state_dir)?;
     if options.uninstall {
-        let opened = config::load(&options.config)
-            .and_then(|config| Ok((open(options, &config)?, config.interfaces)));
-        return uninstall(options, opened, bpf::uninstall);
+        let config = config::load(&options.config);
+        let configured = config.as_ref().map_or_else(|_| BTreeMap::new(), |c| c.interfaces.clone());
+        let dataplane = config.and_then(|config| open(options, &config));
+        return uninstall(options, dataplane, configured, bpf::uninstall);
     }
     let config = config::load(&options.config)?;
     host::check(&options.pin_dir)?;
