@@ -14,7 +14,9 @@ mod remove;
 mod show;
 mod stats;
 mod status;
+mod table;
 mod top;
+mod units;
 
 use std::path::PathBuf;
 

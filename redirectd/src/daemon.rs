@@ -34,7 +34,7 @@ pub use self::{
     upkeep::TICK,
 };
 use crate::{
-    api::types::{ChangeReport, Happening},
+    api::{events::Happening, types::ChangeReport},
     config::Config,
     dataplane::{Attach, Change, Dataplane, Removal, State},
     desired::{Desired, Edit},
@@ -184,7 +184,7 @@ impl Daemon {
         }
         debug!(changes = changes.len(), ?staged, all = ?begin.elapsed(), "carried out");
         for change in &changes {
-            if let Change::Remove { redirect, .. } = change {
+            if let Change::Remove { redirect, removal: Removal::Drain } = change {
                 *self.draining.entry(redirect.name.clone()).or_default() += 1;
             }
         }

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::{
-    api::types::{AddRequest, Happening, RemoveRequest},
+    api::{
+        events::Happening,
+        types::{AddRequest, RemoveRequest},
+    },
     config::{self, Spec},
     dataplane::fake::Fake,
     rule::{Protocol, Redirect},

@@ -10,7 +10,7 @@ use nix::net::if_::if_nametoindex;
 use tracing::{debug, error, info, warn};
 
 use super::Daemon;
-use crate::{api::types::Happening, dataplane::TableUse, error::Error};
+use crate::{api::events::Happening, dataplane::TableUse, error::Error};
 
 /// Looking for idle flows takes at most one part in so many of the time.
 const EXPIRY_SHARE: u32 = 20;
