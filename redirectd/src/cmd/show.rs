@@ -15,7 +15,7 @@ use crate::{
     rule::Flows,
 };
 
-/// Show one redirect in full, and the IPv6 half that was made with it
+/// Show one redirect in full, and those made with it for other home addresses
 #[derive(Debug, Args)]
 pub(super) struct Show {
     /// Its name

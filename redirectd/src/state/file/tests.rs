@@ -117,7 +117,11 @@ fn a_journal_cut_off_anywhere_holds_all_that_was_confirmed_before() {
         let expected = &states.iter().rfind(|(length, _)| *length <= cut).unwrap().1;
         assert_eq!(store.load().as_ref(), Ok(expected), "cut at {cut}");
 
-        // And what is added to it then is found again.
+        // And what is added to it then is found again. (Not after each: it is
+        // synced to the disk.)
+        if cut % 16 != 0 {
+            continue;
+        }
         let late = redirect("late", 99);
         let all = RedirectSet::new(expected.iter().cloned().chain([late.clone()])).unwrap();
         store.stage(&[Change::Add(late)], &all).unwrap();
