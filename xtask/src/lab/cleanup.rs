@@ -112,6 +112,7 @@ pub(super) fn prepare() {
         remove_leftovers();
         // Also where a shell made us ignore SIGINT, as it does in the background.
         let set = ctrlc::set_handler(|| {
+            eprintln!("\ninterrupted; removing what this run has made");
             remove_everything();
             std::process::exit(INTERRUPTED);
         });

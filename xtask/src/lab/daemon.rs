@@ -171,6 +171,12 @@ impl Daemon {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Its folder in the BPF file system.
     #[must_use]
     pub fn pins(&self) -> &Path {
