@@ -59,6 +59,15 @@ impl Scene {
         Ok(list["flows"].as_array().context("a list of flows")?.clone())
     }
 
+    /// How many packets were counted under a reason.
+    pub(crate) fn reason(&self, name: &str) -> Result<u64> {
+        let stats = self.daemon.json(&["stats"])?;
+        let reasons = stats["reasons"].as_array().context("reasons")?;
+        let one = reasons.iter().find(|reason| reason["reason"] == name);
+        let packets = one.and_then(|reason| reason["traffic"]["packets"].as_u64());
+        packets.with_context(|| format!("no reason {name} in {stats:#}"))
+    }
+
     /// The counters of one redirect, as `redirect stats --json` tells them.
     pub(crate) fn counters(&self, name: &str) -> Result<Value> {
         let stats = self.daemon.json(&["stats"])?;
