@@ -403,6 +403,19 @@ pub mod count {
     pub const LEN: u32 = 4;
 }
 
+/// Interfaces that XDP can be used on have a lower index than this.
+pub const XDP_INTERFACES: u32 = 4096;
+
+/// An interface with the XDP program on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Station {
+    /// Its MAC address, two bytes a word, as they lie in a frame.
+    pub mac: [u16; 3],
+    /// 1 if the program is on it, so that others may send out through it.
+    pub on: u16,
+}
+
 /// Words of the port set for one protocol: one bit for each port.
 pub const PORT_SET_WORDS: u32 = 1024;
 
@@ -427,6 +440,7 @@ const _: () = {
     assert!(size_of::<SlotCounters>() == 48);
     assert!(size_of::<Settings>() == 16);
     assert!(size_of::<Record>() == 152);
+    assert!(size_of::<Station>() == 8);
 };
 
 #[cfg(feature = "user")]
@@ -443,7 +457,7 @@ mod pod {
         )*};
     }
 
-    pod!(Entry, SlotWord, Location, Traffic, SlotCounters, Settings, Record);
+    pod!(Station, Entry, SlotWord, Location, Traffic, SlotCounters, Settings, Record);
 
     macro_rules! family_pod {
         ($($t:ident),* $(,)?) => {$(

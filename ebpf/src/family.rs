@@ -56,8 +56,12 @@ pub trait Family: Sized + 'static {
     /// Parses the packet whose header is at `l3`.
     fn parse(frame: &impl Frame, l3: usize) -> Result<Packet<Self::Addr>, Reason>;
 
-    /// Writes new addresses and takes one off the time to live.
+    /// Writes new addresses.
     fn write(header: &mut Self::Header, source: Self::Addr, destination: Self::Addr, delta: Delta);
+
+    /// Takes one off the time to live; returns what of that no checksum in the
+    /// packet takes up again.
+    fn age(header: &mut Self::Header) -> Delta;
 
     /// Writes another identification of a fragment: in the header at `l3`, or
     /// with IPv6 in the one at `fragment_header`.
@@ -116,7 +120,12 @@ impl Family for V4 {
     #[inline(always)]
     fn write(header: &mut Ipv4, source: u32, destination: u32, delta: Delta) {
         nat::ipv4(header, source, destination, delta);
+    }
+
+    #[inline(always)]
+    fn age(header: &mut Ipv4) -> Delta {
         nat::ipv4_hop(header);
+        Delta::NONE
     }
 
     #[inline(always)]
@@ -193,7 +202,14 @@ impl Family for V6 {
     #[inline(always)]
     fn write(header: &mut Ipv6, source: [u32; 4], destination: [u32; 4], _: Delta) {
         nat::ipv6(header, source, destination);
+    }
+
+    #[inline(always)]
+    fn age(header: &mut Ipv6) -> Delta {
+        let word = |header: &Ipv6| u16::from_ne_bytes([header.next_header, header.hop_limit]);
+        let old = word(header);
         nat::ipv6_hop(header);
+        Delta::word(old, word(header))
     }
 
     #[inline(always)]

@@ -25,7 +25,7 @@ use crate::{
     maps,
     parse::{Frame, Packet, bounded},
     stats,
-    tc::{again, raw, untag},
+    tc::{again, raw, untag, word},
 };
 
 /// Between two messages of one processor, on average, in nanoseconds: a
@@ -179,15 +179,13 @@ impl Message for V6 {
 /// the same.
 #[inline(always)]
 pub fn tell<F: Message>(ctx: &TcContext) -> Result<i32, Reason> {
-    // SAFETY: the context is valid while the program runs.
-    let word = unsafe { (*raw(ctx)).cb[0] };
-    let reason = Reason::from_index(word >> 16).ok_or(Reason::NoEffect)?;
+    let (reason, mtu) = word(ctx);
     let (kind, code) = match reason {
         Reason::TooBig => F::TOO_BIG,
         Reason::TtlExpired => F::TTL_EXPIRED,
         _ => F::REFUSED,
     };
-    let icmp = Icmp { kind, code, check: 0, rest: (word & 0xffff).to_be() };
+    let icmp = Icmp { kind, code, check: 0, rest: u32::from(mtu).to_be() };
     let packet = &mut again::<F>(ctx).map_err(|_| reason)?;
     if !may_tell() {
         return Err(reason);

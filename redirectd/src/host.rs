@@ -57,7 +57,7 @@ fn check_kernel(release: &str) -> Result<(), Error> {
             "Linux {release} is too old: redirectd needs {oldest_major}.{oldest_minor} or newer"
         ),
     )
-    .cure("boot a newer kernel; Debian 12's own (6.1) will do"))
+    .cure("boot a newer kernel"))
 }
 
 fn check_privileges(has: impl Fn(Capability) -> bool) -> Result<(), Error> {
@@ -118,15 +118,16 @@ pub fn check_interfaces<'a>(interfaces: impl Iterator<Item = &'a String>) -> Res
 pub fn warnings<'a>(redirects: impl IntoIterator<Item = &'a Redirect>) -> Vec<String> {
     let homes: BTreeSet<IpAddr> = redirects.into_iter().map(|redirect| redirect.home).collect();
     let Some(own) = own_addresses() else { return Vec::new() };
-    let foreign = homes.into_iter().filter(|home| !own.contains(home));
-    foreign
-        .map(|home| {
-            format!(
-                "home address {home} is on no interface of this machine; its packets may not come \
-                 here"
-            )
-        })
-        .collect()
+    let mut foreign = homes.into_iter().filter(|home| !own.contains(home));
+    let Some(first) = foreign.next() else { return Vec::new() };
+    let more = match foreign.count() {
+        0 => String::new(),
+        more => format!(" (and {more} others)"),
+    };
+    vec![format!(
+        "home address {first}{more} is on no interface of this machine; its packets may not come \
+         here"
+    )]
 }
 
 fn own_addresses() -> Option<BTreeSet<IpAddr>> {
