@@ -7,7 +7,7 @@
 //!
 //! A fragment that comes before the first is copied and passed on to the
 //! kernel, as it may be home's own. When the first comes and belongs to a flow,
-//! the copies are sent after it.
+//! the copies are received once more, after it.
 
 use aya_ebpf::{
     bindings::BPF_ANY,
@@ -31,9 +31,9 @@ use crate::{
     atomic::fetch_add,
     family::Family,
     maps,
-    parse::{Frame, Packet, bounded},
+    parse::{Frame, Packet, Part, bounded},
     rewrite, stats,
-    tc::{again, raw, send, untag},
+    tc::{TO_STACK, again, raw, send, settle, untag, word},
 };
 
 /// How long the fragments of a datagram are waited for, in nanoseconds. Linux
@@ -41,13 +41,20 @@ use crate::{
 /// second, a sender's identifications have come round.
 const LIFETIME: u64 = 5_000_000_000;
 
-/// What is done with the tail of a copy that was sent: `TC_ACT_SHOT`.
+/// The packet in hand has served: `TC_ACT_SHOT`.
 const DONE: i32 = 2;
+/// `BPF_F_INGRESS`: as if received on the interface.
+const INGRESS: u64 = 1;
 
-/// A later fragment.
+/// The program for fragments: later ones, and first ones that turned out to be
+/// home's own.
 #[inline(always)]
 pub fn later<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let packet = &mut again::<F>(ctx)?;
+    if packet.part == Part::First {
+        own::<F>(&F::fragment_key(packet));
+        return Err(word(ctx).0);
+    }
     let protocol = packet.key.protocol as u8;
     if F::ICMP == proto::ICMP && protocol != proto::TCP && protocol != proto::UDP {
         return Err(Reason::OtherProtocol);
@@ -99,9 +106,11 @@ fn follow_first<F: Family>(
         // ICMP tells of the first fragment only (RFC 792).
         return Err(Reason::TtlExpired);
     }
-    if hop.mtu != 0 && packet.length > u32::from(hop.mtu) {
+    let too_big = hop.mtu != 0 && packet.length > u32::from(hop.mtu);
+    if too_big && !packet.may_cut {
         return Err(Reason::TooBig);
     }
+    let hop = if too_big { &TO_STACK } else { hop };
     untag(ctx, packet)?;
     let at = (packet.l3, packet.fragment_header);
     header::<F>(ctx, at, key, datagram)?;
@@ -127,8 +136,17 @@ fn header<F: Family>(
         key.source.delta(datagram.source).and(key.destination.delta(datagram.destination));
     let header = ctx.at::<F::Header>(l3).map_err(|_| Reason::NoEffect)?;
     // SAFETY: `at` has checked the bounds.
-    F::write(unsafe { &mut *header }, datagram.source, datagram.destination, change);
-    F::write_id(ctx, l3, fragment_header, datagram.id).map_err(|_| Reason::NoEffect)
+    let header = unsafe { &mut *header };
+    F::write(header, datagram.source, datagram.destination, change);
+    let aged = F::age(header);
+    F::write_id(ctx, l3, fragment_header, datagram.id).map_err(|_| Reason::NoEffect)?;
+    // A later fragment has no transport checksum, so in IPv6 nothing balances
+    // what has changed; in IPv4 the header checksum does.
+    settle(ctx, aged);
+    if F::ICMP != proto::ICMP {
+        settle(ctx, change.and(Delta::long(key.id, datagram.id)));
+    }
+    Ok(())
 }
 
 /// Notes the datagram whose first fragment is about to be translated. Returns
@@ -158,7 +176,11 @@ pub fn identify<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Result<
     let datagram = F::maps().fragments.get_ptr(F::fragment_key(packet)).ok_or(Reason::NoEffect)?;
     // SAFETY: a map's value stays valid while the program runs.
     let id = unsafe { (*datagram).id };
-    F::write_id(ctx, packet.l3, packet.fragment_header, id).map_err(|_| Reason::NoEffect)
+    F::write_id(ctx, packet.l3, packet.fragment_header, id).map_err(|_| Reason::NoEffect)?;
+    if F::ICMP != proto::ICMP {
+        settle(ctx, Delta::long(packet.id, id));
+    }
+    Ok(())
 }
 
 /// A number for the identification: each next one, so that it comes round as
@@ -185,7 +207,7 @@ fn waiting<F: Family>(key: &FragmentKey<F::Addr>, now: u64) -> u32 {
 
 /// Notes a datagram as home's own, so that its other fragments are not copied.
 #[inline(never)]
-pub fn own<F: Family>(key: &FragmentKey<F::Addr>) -> i64 {
+fn own<F: Family>(key: &FragmentKey<F::Addr>) -> i64 {
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     enter::<F>(key, fragment_state::OWN, now);
@@ -217,9 +239,6 @@ fn hold<F: Family>(
     now: u64,
 ) -> Result<(), Reason> {
     let length = packet.length;
-    if packet.ttl <= 1 {
-        return Err(Reason::TtlExpired);
-    }
     if length as usize > HELD_BYTES || length == 0 {
         return Err(Reason::FragmentTooLong);
     }
@@ -228,7 +247,6 @@ fn hold<F: Family>(
     // SAFETY: this processor's own; `length` is within the array.
     let loaded = unsafe {
         (*scratch).length = length;
-        (*scratch).fragment_header = packet.fragment_header.saturating_sub(packet.l3) as u32;
         let to = (&raw mut (*scratch).packet).cast();
         bpf_skb_load_bytes(
             raw(ctx).cast(),
@@ -270,76 +288,53 @@ fn place<F: Family>(key: &FragmentKey<F::Addr>, now: u64) -> Result<u32, Reason>
     Ok(0)
 }
 
-/// Sends the first fragment, already rewritten, and then the copies of those
-/// that came before it.
+/// Receives the first fragment again, and after it the copies of those that came
+/// before it: now that the datagram is known, all of them take the common way.
 #[inline(always)]
-pub fn release<F: Family>(
-    ctx: &TcContext,
-    packet: &Packet<F::Addr>,
-    hop: &NextHop,
-    held: u32,
-) -> i32 {
-    if hop.kind != hop_kind::ETHERNET && hop.kind != hop_kind::ETHERNET_XDP {
-        return send(ctx, hop);
-    }
-    // SAFETY: the context is valid; packet pointers are made anew afterwards.
-    unsafe { bpf_clone_redirect(raw(ctx), hop.ifindex, 0) };
+pub fn release<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>, held: u32) -> i32 {
+    receive_again(ctx);
     let key = F::fragment_key(packet);
     for index in 0..HELD_FRAGMENTS {
         if index >= held {
             break;
         }
-        release_one::<F>(raw(ctx).cast(), &key, index);
+        release_one::<F>(raw(ctx).cast(), packet.l3 as u32, &key, index);
     }
     DONE
 }
 
-/// Turns the packet in hand into the copy of number `index`, rewritten, and
-/// sends it.
+/// Turns the packet in hand into the copy of number `index` and receives it.
 #[inline(never)]
 fn release_one<F: Family>(
     skb: *mut core::ffi::c_void,
+    l3: u32,
     key: &FragmentKey<F::Addr>,
     index: u32,
 ) -> i64 {
     let ctx = TcContext::new(skb.cast());
     let held_key = HeldKey { datagram: *key, index };
     let Some(held) = F::maps().held.get_ptr(held_key) else { return 0 };
-    let Some(datagram) = F::maps().fragments.get_ptr(key) else { return 0 };
-    // SAFETY: maps' values stay valid while the program runs.
-    let (held, datagram) = unsafe { (&*held, &*datagram) };
-    match become_copy::<F>(&ctx, held, key, datagram) {
-        Ok(bytes) => {
-            stats::reason(Reason::FragmentReleased, bytes);
-            stats::translated(datagram.slot, datagram.flags & flow_flags::TO_HOST != 0, 1, bytes);
-            // SAFETY: the context is valid.
-            unsafe { bpf_clone_redirect(raw(&ctx), datagram.hop.ifindex, 0) };
-        }
-        Err(reason) => stats::reason(reason, u64::from(held.length)),
+    // SAFETY: a map's value stays valid while the program runs.
+    let held = unsafe { &*held };
+    let length = bounded::<{ HELD_BYTES as u32 }>(&held.length);
+    // SAFETY: the context is valid; `length` is within the copy.
+    let stored = unsafe {
+        bpf_skb_change_tail(raw(&ctx), l3 + length, 0) == 0
+            && bpf_skb_store_bytes(raw(&ctx), l3, held.packet.as_ptr().cast(), length, 0) == 0
+    };
+    if stored {
+        stats::reason(Reason::FragmentReleased, u64::from(length));
+        receive_again(&ctx);
+    } else {
+        stats::reason(Reason::NoEffect, u64::from(length));
     }
     let _ = F::maps().held.remove(held_key);
     0
 }
 
+/// Puts a copy of the packet in hand back to where it came in.
 #[inline(always)]
-fn become_copy<F: Family>(
-    ctx: &TcContext,
-    held: &Held,
-    key: &FragmentKey<F::Addr>,
-    datagram: &Fragments<F::Addr>,
-) -> Result<u64, Reason> {
-    let l3 = size_of::<Ethernet>() as u32;
-    let length = bounded::<{ HELD_BYTES as u32 }>(&held.length);
-    // SAFETY: the context is valid; `length` is within the copy.
-    let stored = unsafe {
-        bpf_skb_change_tail(raw(ctx), l3 + length, 0) == 0
-            && bpf_skb_store_bytes(raw(ctx), l3, held.packet.as_ptr().cast(), length, 0) == 0
-    };
-    if !stored {
-        return Err(Reason::NoEffect);
-    }
-    let l3 = l3 as usize;
-    let at = (l3, l3 + (held.fragment_header as usize & 0x7ff));
-    header::<F>(ctx, at, key, datagram)?;
-    Ok(u64::from(length))
+fn receive_again(ctx: &TcContext) {
+    // SAFETY: the context is valid; packet pointers are made anew afterwards.
+    unsafe { bpf_clone_redirect(raw(ctx), (*raw(ctx)).ifindex, INGRESS) };
 }

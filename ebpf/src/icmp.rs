@@ -17,7 +17,7 @@ use crate::{
     parse::{Frame, Packet, Part},
     rewrite::{self, Translation},
     stats,
-    tc::{again, send, untag},
+    tc::{again, send, settle, untag},
 };
 
 /// A packet as an ICMP error quotes it.
@@ -268,6 +268,7 @@ fn rewrite_error<F: Errors>(
     // SAFETY: `at` has checked the bounds of both.
     unsafe {
         F::write(&mut *header, outer.source, outer.destination, outer_change);
+        settle(ctx, F::age(&mut *header));
         (*icmp).check = Check::after((*icmp).check, seen);
     }
     Ok(())

@@ -6,8 +6,8 @@ use aya_ebpf::{
     EbpfContext,
     bindings::__sk_buff,
     helpers::generated::{
-        bpf_ktime_get_coarse_ns, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh,
-        bpf_skb_pull_data, bpf_skb_vlan_pop,
+        bpf_csum_update, bpf_ktime_get_coarse_ns, bpf_l4_csum_replace, bpf_redirect,
+        bpf_redirect_neigh, bpf_skb_pull_data, bpf_skb_vlan_pop,
     },
     macros::classifier,
     programs::TcContext,
@@ -91,34 +91,44 @@ pub enum Tail {
 pub fn tail<F: Family>(ctx: &TcContext, tail: Tail) -> Reason {
     let index = tail as u32 + u32::from(F::AF != V4::AF);
     // SAFETY: the context is the program's own.
-    let _ = unsafe { maps::PROGRAMS.tail_call(ctx, index) };
+    unsafe { maps::PROGRAMS.tail_call(ctx, index) };
     Reason::NotReady
 }
 
-/// Counts what became of the packet and says so to the kernel.
+/// What becomes of a packet that is not translated: counted, and said to the
+/// kernel.
 #[inline(always)]
-fn verdict(ctx: &TcContext, result: Result<i32, Reason>) -> i32 {
-    match result {
-        Ok(action) => action,
-        Err(reason) => {
-            stats::reason(reason, u64::from(ctx.len()));
-            if reason.fate() == Fate::Dropped { DROP } else { NEXT }
-        }
-    }
+fn let_go(ctx: &TcContext, reason: Reason) -> i32 {
+    stats::reason(reason, u64::from(ctx.len()));
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "tc: {} bytes: {}", ctx.len(), reason.name());
+    if reason.fate() == Fate::Dropped { DROP } else { NEXT }
+}
+
+/// As [`let_go`], as a function of its own: it leaves the caller's stack alone.
+#[inline(never)]
+fn let_go_late(ctx: &TcContext, reason: u32) -> i32 {
+    let_go(ctx, Reason::from_index(reason).unwrap_or(Reason::NoEffect))
 }
 
 /// The program on the ingress hook: established flows. What needs more goes on
 /// in the programs below.
 #[classifier]
 pub fn redirectd_tc(ctx: TcContext) -> i32 {
-    verdict(&ctx, enter(&ctx))
+    match enter(&ctx) {
+        Ok(action) => action,
+        Err(reason) => let_go(&ctx, reason),
+    }
 }
 
 macro_rules! tails {
     ($($name:ident = $f:expr;)*) => {$(
         #[classifier]
         pub fn $name(ctx: TcContext) -> i32 {
-            verdict(&ctx, $f(&ctx))
+            match $f(&ctx) {
+                Ok(action) => action,
+                Err(reason) => let_go_late(&ctx, reason as u32),
+            }
         }
     )*};
 }
@@ -212,12 +222,16 @@ fn transport<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Result<i32
     }
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let translation = Translation::of(flow)?;
-    check_hop::<F>(ctx, packet, flow, &translation, now)?;
+    let Ok(translation) = Translation::of(flow) else {
+        return Err(tail::<F>(ctx, Tail::Opening));
+    };
+    if check_hop::<F>(ctx, packet, flow, &translation, now)? == Way::Stack {
+        return Err(tail::<F>(ctx, Tail::Opening));
+    }
     account(ctx, flow, segment, packet, now);
     let hop = &flow.hop;
-    rewrite::headers::<F>(ctx, packet, &translation)?;
-    finish::<F>(ctx, packet, hop, &translation)?;
+    let aged = rewrite::headers::<F>(ctx, packet, &translation)?;
+    finish::<F>(ctx, packet, hop, &translation, aged)?;
     Ok(send(ctx, hop))
 }
 
@@ -227,13 +241,12 @@ fn transport<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Result<i32
 fn opening<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let mut packet = again::<F>(ctx)?;
     let result = opening_packet::<F>(ctx, &mut packet);
-    if packet.part == Part::First
-        && let Err(reason) = result
-        && reason.fate() == Fate::Passed
-    {
-        fragment::own::<F>(&F::fragment_key(&packet));
+    match result {
+        Err(reason) if packet.part == Part::First && reason.fate() == Fate::Passed => {
+            Err(disown::<F>(ctx, reason))
+        }
+        result => result,
     }
-    result
 }
 
 #[inline(always)]
@@ -347,8 +360,7 @@ fn step<F: Family>(
 #[inline(always)]
 fn segment<A>(ctx: &TcContext, packet: &Packet<A>) -> Result<Segment, Reason> {
     if packet.key.protocol != u32::from(proto::TCP) {
-        // SAFETY: `at` has checked the bounds.
-        unsafe { &*ctx.at::<Udp>(packet.l4)? };
+        ctx.at::<Udp>(packet.l4)?;
         return Ok(Segment::default());
     }
     // SAFETY: `at` has checked the bounds.
@@ -370,21 +382,44 @@ fn translate<F: Family>(
     now: u64,
 ) -> Result<i32, Reason> {
     let translation = Translation::of(flow)?;
-    check_hop::<F>(ctx, packet, flow, &translation, now)?;
+    let way = check_hop::<F>(ctx, packet, flow, &translation, now)?;
+    if packet.part == Part::First {
+        let held = fragment::first::<F>(packet, flow, now);
+        if held > 0 {
+            return Ok(fragment::release::<F>(ctx, packet, held));
+        }
+    }
     account(ctx, flow, segment, packet, now);
     let hop = &flow.hop;
-    let held = if packet.part == Part::First { fragment::first::<F>(packet, flow, now) } else { 0 };
     untag(ctx, packet)?;
     if packet.part == Part::First {
         fragment::identify::<F>(ctx, packet)?;
     }
-    rewrite::headers::<F>(ctx, packet, &translation).map_err(|_| Reason::NoEffect)?;
-    finish::<F>(ctx, packet, hop, &translation)?;
-    if held > 0 {
-        return Ok(fragment::release::<F>(ctx, packet, hop, held));
-    }
+    let aged = rewrite::headers::<F>(ctx, packet, &translation).map_err(|_| Reason::NoEffect)?;
+    let hop = if way == Way::Stack { &TO_STACK } else { hop };
+    finish::<F>(ctx, packet, hop, &translation, aged)?;
     Ok(send(ctx, hop))
 }
+
+/// How a packet goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To its next hop.
+    Hop,
+    /// Through home's own IP stack, by `lo`: it is too big for its hop but may be
+    /// cut up, which the stack can do (RFC 4787, REQ-13).
+    Stack,
+}
+
+/// The hop of [`Way::Stack`]. `lo` is the interface on which home forwards.
+pub static TO_STACK: NextHop = NextHop {
+    destination: [0; 6],
+    source: [0; 6],
+    ifindex: hop::LOOPBACK,
+    mtu: 0,
+    kind: hop_kind::LOCAL,
+    checked: 0,
+};
 
 /// Looks up where the packet goes, and whether it may.
 #[inline(always)]
@@ -394,7 +429,7 @@ fn check_hop<F: Family>(
     flow: &mut Flow<F::Addr>,
     translation: &Translation<F::Addr>,
     now: u64,
-) -> Result<(), Reason> {
+) -> Result<Way, Reason> {
     hop::refresh::<F>(ctx.as_ptr(), &packet.key, &translation.to, now, &mut flow.hop);
     let hop = &flow.hop;
     if hop.kind == hop_kind::NONE {
@@ -404,19 +439,45 @@ fn check_hop<F: Family>(
         return Err(owe::<F>(ctx, Reason::TtlExpired, 0));
     }
     if hop.mtu != 0 && packet.length > u32::from(hop.mtu) && is_too_big(ctx, packet, hop) {
+        if packet.may_cut {
+            return Ok(Way::Stack);
+        }
         return Err(owe::<F>(ctx, Reason::TooBig, hop.mtu));
     }
-    Ok(())
+    Ok(Way::Hop)
 }
 
 /// Leaves it to the next program to tell the sender why its packet is dropped.
 #[inline(always)]
-fn owe<F: Family>(ctx: &TcContext, reason: Reason, mtu: u16) -> Reason {
-    // SAFETY: the context is valid while the program runs; `cb` is for programs
-    // to leave notes in.
-    unsafe { (*raw(ctx)).cb[0] = (reason as u32) << 16 | u32::from(mtu) };
+pub fn owe<F: Family>(ctx: &TcContext, reason: Reason, mtu: u16) -> Reason {
+    leave_word(ctx, reason, mtu);
     tail::<F>(ctx, Tail::Tell);
     reason
+}
+
+/// Leaves it to the next program to note that a first fragment, and with it the
+/// rest of its datagram, is home's own.
+#[inline(always)]
+pub fn disown<F: Family>(ctx: &TcContext, reason: Reason) -> Reason {
+    leave_word(ctx, reason, 0);
+    tail::<F>(ctx, Tail::Fragment);
+    reason
+}
+
+/// Notes a reason, and a number that goes with it, for the next program.
+#[inline(always)]
+fn leave_word(ctx: &TcContext, reason: Reason, number: u16) {
+    // SAFETY: the context is valid while the program runs; `cb` is for programs
+    // to leave notes in.
+    unsafe { (*raw(ctx)).cb[0] = (reason as u32) << 16 | u32::from(number) };
+}
+
+/// What [`leave_word`] has noted.
+#[inline(always)]
+pub fn word(ctx: &TcContext) -> (Reason, u16) {
+    // SAFETY: the context is valid while the program runs.
+    let word = unsafe { (*raw(ctx)).cb[0] };
+    (Reason::from_index(word >> 16).unwrap_or(Reason::NoEffect), word as u16)
 }
 
 /// MAC addresses and the transport's checksum: the last steps, as the helper
@@ -427,10 +488,12 @@ fn finish<F: Family>(
     packet: &Packet<F::Addr>,
     hop: &NextHop,
     translation: &Translation<F::Addr>,
+    aged: Delta,
 ) -> Result<(), Reason> {
     if hop.kind != hop_kind::UNRESOLVED {
         rewrite::macs(ctx, hop).map_err(|_| Reason::NoEffect)?;
     }
+    settle(ctx, aged);
     transport_check::<F>(ctx, packet, translation)
 }
 
@@ -491,6 +554,16 @@ fn tags(ctx: &TcContext, l3: usize) -> usize {
     // SAFETY: the context is valid while the program runs.
     let noted = unsafe { (*raw(ctx)).vlan_present } as usize & 1;
     noted + (l3 - size_of::<Ethernet>()) / size_of::<VlanTag>()
+}
+
+/// Tells the kernel of a change that no checksum in the packet balances, in case
+/// the driver has handed the packet in with a sum over all of it.
+#[inline(always)]
+pub fn settle(ctx: &TcContext, change: Delta) {
+    if !change.is_none() {
+        // SAFETY: the context is valid. Without such a sum the helper does nothing.
+        unsafe { bpf_csum_update(raw(ctx), u32::from(change.0)) };
+    }
 }
 
 /// Brings the transport's checksum up to date, whether it is complete or left

@@ -18,7 +18,7 @@ use crate::{
 /// is changed and the exit code is 1, unless --replace is given.
 ///
 /// Before a TCP port is redirected, the target is tried from here: if nothing
-/// answers within a second, that is an error, for a slip is likelier than a
+/// answers within two seconds, that is an error, for a slip is likelier than a
 /// server that is down. With --no-check it is not tried. UDP, port ranges, and
 /// what comes from files are never tried.
 #[derive(Debug, Args)]
@@ -34,8 +34,8 @@ pub(super) struct Add {
     /// What to call it; with a host and a home of both families, IPv6 gets NAME.6
     name: String,
 
-    /// The home endpoint: PORT, FIRST-LAST, ADDRESS:PORT or [IPV6]:PORT; ports
-    /// alone mean those of every home address
+    /// The home endpoint: PORT, FIRST-LAST or ADDRESS:PORT, IPv6 addresses in
+    /// brackets; ports alone mean those of every home address
     home: String,
 
     /// Where it goes: a host of the configuration, a name, or an address; without

@@ -10,6 +10,7 @@ use std::{
 
 use aya::{
     Ebpf,
+    maps::MapError,
     programs::{
         LinkOrder, ProgramError, SchedClassifier, TcAttachType, XdpMode,
         links::{FdLink, PinnedLink},
@@ -18,8 +19,11 @@ use aya::{
     },
 };
 
+use redirectd_ebpf::abi::{Station, XDP_INTERFACES};
+
 use super::{
     Bpf,
+    link::{Present, filters, link, remove},
     load::{TC, refused, tc_program, xdp_program},
     maps::{Maps, chain, failed},
 };
@@ -132,15 +136,16 @@ pub(super) fn attach(
         return Err(Error::new(Kind::NotFound, format!("there is no interface `{interface}`"))
             .cure("`ip link` lists the interfaces; set the right one under `interfaces:`"));
     };
+    let link = link(interface)?;
     let wants_xdp = match asked {
         Attach::Tc => false,
         Attach::Xdp => true,
-        Attach::Auto => is_physical(interface),
+        Attach::Auto => link.physical,
     };
     // tc first: from the moment XDP runs, it leaves packets to tc.
     let tc = attach_tc(bpf, interface)?;
     let xdp = if wants_xdp {
-        match attach_xdp(bpf, interface, replace) {
+        match attach_xdp(bpf, interface, link.xdp.as_ref(), replace) {
             Ok(()) => true,
             // Not every driver has it; `auto` takes what there is.
             Err(error) if asked == Attach::Auto && error.kind != Kind::Conflict => false,
@@ -155,7 +160,7 @@ pub(super) fn attach(
         detach_xdp(bpf, interface)?;
         false
     };
-    allow_xdp(&mut bpf.maps, index, xdp)?;
+    set_xdp(&mut bpf.maps, index, link.mac.filter(|_| xdp))?;
     let attached = Attached {
         interface: interface.to_owned(),
         asked,
@@ -167,20 +172,24 @@ pub(super) fn attach(
     Ok(attached)
 }
 
-/// Whether the interface is a device with a driver of its own, rather than one
-/// that the kernel makes up.
-fn is_physical(interface: &str) -> bool {
-    Path::new("/sys/class/net").join(interface).join("device").exists()
-}
-
-/// Tells the programs whether XDP may send out through the interface.
-fn allow_xdp(maps: &mut Maps, index: u32, allowed: bool) -> Result<(), Error> {
-    let result = if allowed {
-        maps.xdp_interfaces.insert(index, 1, 0)
-    } else {
-        super::entries::ignore_absent(maps.xdp_interfaces.remove(&index))
+/// Tells the programs whether XDP runs on the interface, whose MAC address is
+/// `mac`.
+fn set_xdp(maps: &mut Maps, index: u32, mac: Option<[u8; 6]>) -> Result<(), Error> {
+    let station = match mac {
+        Some([a, b, c, d, e, f]) => {
+            Station { mac: [[a, b], [c, d], [e, f]].map(u16::from_ne_bytes), on: 1 }
+        }
+        None => Station::default(),
     };
-    result.map_err(|error| failed("write", "XDP_INTERFACES", &error))
+    match maps.xdp_interfaces.set(index, station, 0) {
+        Err(MapError::OutOfBounds { .. }) if mac.is_none() => Ok(()),
+        Err(MapError::OutOfBounds { .. }) => Err(Error::new(
+            Kind::Failed,
+            format!("the interface's index is {index}; XDP is used up to {}", XDP_INTERFACES - 1),
+        )
+        .cure("set `attach: tc` for this interface")),
+        result => result.map_err(|error| failed("write", "XDP_INTERFACES", &error)),
+    }
 }
 
 /// Puts the tc program on; returns `tcx`, or `clsact` on kernels before 6.6.
@@ -231,12 +240,17 @@ fn attach_clsact(program: &mut SchedClassifier, interface: &str) -> Result<(), E
     Ok(())
 }
 
-fn attach_xdp(bpf: &mut Bpf, interface: &str, replace: bool) -> Result<(), Error> {
+fn attach_xdp(
+    bpf: &mut Bpf,
+    interface: &str,
+    present: Option<&Present>,
+    replace: bool,
+) -> Result<(), Error> {
     let path = pin(&bpf.options.pin_dir, XDP_PIN, interface);
     if path.exists() {
         return Ok(());
     }
-    if let Some(present) = super::present::program_on(interface)? {
+    if let Some(present) = present {
         if !replace {
             return Err(Error::new(
                 Kind::Conflict,
@@ -244,7 +258,7 @@ fn attach_xdp(bpf: &mut Bpf, interface: &str, replace: bool) -> Result<(), Error
             )
             .cure("start redirectd with --replace to push it out, or set `attach: tc`"));
         }
-        super::present::remove(interface, &present)?;
+        remove(interface, present)?;
     }
     let program = xdp_program(&mut bpf.ebpf)?;
     let id = program.attach(interface, XdpMode::Driver).map_err(|error| {
@@ -262,17 +276,20 @@ fn keep<E: std::error::Error + 'static>(link: Result<FdLink, E>, path: &Path) ->
     Ok(())
 }
 
-/// Other programs on the same hook, by id and name.
+/// Other programs at the tc ingress hook: TCX by id and name, then classic
+/// filters by kind and name. What cannot be asked for is left out.
 fn neighbours(ebpf: &Ebpf, interface: &str) -> Vec<String> {
     let own = ebpf.program(TC).and_then(|program| program.info().ok()).map(|info| info.id());
-    let Ok((_, programs)) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress) else {
-        return Vec::new();
-    };
-    programs
+    let tcx = SchedClassifier::query_tcx(interface, TcAttachType::Ingress);
+    let programs = tcx.map(|(_, programs)| programs).unwrap_or_default();
+    let mut neighbours: Vec<String> = programs
         .iter()
         .filter(|program| Some(program.id()) != own)
         .map(|program| format!("tcx {} {}", program.id(), program.name_as_str().unwrap_or("?")))
-        .collect()
+        .collect();
+    let filters = filters(interface).unwrap_or_default();
+    neighbours.extend(filters.into_iter().filter(|filter| !filter.ends_with(TC)));
+    neighbours
 }
 
 fn detach_xdp(bpf: &mut Bpf, interface: &str) -> Result<(), Error> {
@@ -282,7 +299,7 @@ fn detach_xdp(bpf: &mut Bpf, interface: &str) -> Result<(), Error> {
 /// Takes the programs off. The links' pins are their last holders.
 pub(super) fn detach(bpf: &mut Bpf, interface: &str) -> Result<(), Error> {
     if let Some(index) = index(interface) {
-        allow_xdp(&mut bpf.maps, index, false)?;
+        set_xdp(&mut bpf.maps, index, None)?;
     }
     detach_xdp(bpf, interface)?;
     unpin(&pin(&bpf.options.pin_dir, TC_PIN, interface))?;
