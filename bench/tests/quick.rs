@@ -37,16 +37,21 @@ fn quick(suite: &str, more: &[&OsStr]) -> (Value, String) {
     (report, text)
 }
 
-/// Namespaces of the bench with process `id`.
-fn namespaces(id: u32) -> Vec<String> {
+/// What the bench with process `id` has in `folder`.
+fn traces(folder: &str, id: u32) -> Vec<String> {
     let prefix = format!("rdbench-{id}-");
-    let Ok(entries) = Path::new("/run/netns").read_dir() else { return Vec::new() };
+    let Ok(entries) = Path::new(folder).read_dir() else { return Vec::new() };
     entries
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .filter(|name| name.starts_with(&prefix))
         .collect()
 }
+
+/// Where the bench makes namespaces.
+const NAMESPACES: &str = "/run/netns";
+/// Where its daemons pin programs and maps.
+const PINS: &str = "/sys/fs/bpf";
 
 /// The process, ended and waited for when the test is over, however it ends.
 struct Running(Child);
@@ -110,8 +115,8 @@ fn an_interrupted_run_leaves_nothing_behind() {
         Running(bench().args(["pps", "--rounds", "1000"]).stderr(Stdio::piped()).spawn().unwrap());
     let id = bench.0.id();
     let deadline = Instant::now() + Duration::from_secs(60);
-    // Two labs, so that it is in the midst of it.
-    while namespaces(id).len() < 4 {
+    // Two labs and a daemon, so that it is in the midst of it.
+    while traces(NAMESPACES, id).len() < 4 || traces(PINS, id).is_empty() {
         assert!(bench.0.try_wait().unwrap().is_none(), "the bench ended by itself");
         assert!(Instant::now() < deadline, "the bench makes no lab");
         thread::sleep(Duration::from_millis(20));
@@ -123,7 +128,9 @@ fn an_interrupted_run_leaves_nothing_behind() {
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(bench.0.wait().unwrap().code(), Some(1));
-    assert_eq!(namespaces(id), Vec::<String>::new());
+    for folder in [NAMESPACES, PINS] {
+        assert_eq!(traces(folder, id), Vec::<String>::new(), "{folder}");
+    }
 }
 
 #[test]
