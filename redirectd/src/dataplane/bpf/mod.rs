@@ -12,6 +12,8 @@ mod family;
 mod flows;
 mod link;
 mod load;
+#[cfg(feature = "log")]
+mod log;
 mod maps;
 mod netlink;
 mod ports;
@@ -61,6 +63,8 @@ impl Bpf {
         let (mut ebpf, mut maps) = load::load(options)?;
         let attached = attach::adopt(&mut ebpf, &options.pin_dir)?;
         let slots = Slots::adopt(&mut maps)?;
+        #[cfg(feature = "log")]
+        log::follow(&mut ebpf)?;
         Ok(Self { ebpf, maps, slots, attached, options: options.clone() })
     }
 
