@@ -112,7 +112,7 @@ pub mod flow_flags {
     pub const RST: u32 = 1 << 2;
     /// Stays with its target whatever becomes of the redirect (`new-only`).
     pub const STAYS: u32 = 1 << 3;
-    /// [`super::Flow::handshake`] is set: the host has answered the SYN.
+    /// The host has answered; with TCP, [`super::Flow::handshake`] is set.
     pub const ANSWERED: u32 = 1 << 4;
 }
 
@@ -143,7 +143,8 @@ pub mod hop_kind {
     pub const ETHERNET: u16 = 1;
     /// The interface is known, the neighbour is not resolved yet.
     pub const UNRESOLVED: u16 = 2;
-    /// A process on this node.
+    /// This node: a process on it, or a case for its own IP stack, which knows
+    /// what to answer where there is no way.
     pub const LOCAL: u16 = 3;
     /// As [`ETHERNET`], through an interface that XDP may send to.
     pub const ETHERNET_XDP: u16 = 4;

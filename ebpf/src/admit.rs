@@ -14,7 +14,7 @@ use aya_ebpf::{
 use redirectd_ebpf::{
     abi::{
         ABI_VERSION, Flow, FlowKey, Location, NextHop, Settings, Tuple, count, flow_flags,
-        slot_state,
+        hop_kind, slot_state,
     },
     nat::Deltas,
     reason::{Fate, Reason},
@@ -23,11 +23,13 @@ use redirectd_ebpf::{
 
 use crate::{
     family::Family,
-    fragment, lookup,
+    fragment,
+    hop::{self, LOOPBACK},
+    lookup,
     maps::{self, Draft},
     parse::Part,
     stats,
-    tc::{Tail, again, tail},
+    tc::{Tail, again, owe, raw, tail},
 };
 
 /// How many ports are tried before a flow is refused.
@@ -47,14 +49,34 @@ pub fn admit<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let packet = again::<F>(ctx)?;
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
+    // SAFETY: the context is valid while the program runs.
+    let from_wire = unsafe { (*raw(ctx)).ifindex } != LOOPBACK;
+    if from_wire && !is_peer::<F>(ctx.as_ptr(), &packet.key, now) {
+        return Err(Reason::StrangeSource);
+    }
     let result = try_admit::<F>(ctx.as_ptr(), &packet.key, now);
     if let Err(reason) = result {
         if packet.part == Part::First && reason.fate() == Fate::Passed {
             fragment::own::<F>(&F::fragment_key(&packet));
         }
+        if reason.fate() == Fate::Dropped {
+            return Err(owe::<F>(ctx, reason, 0));
+        }
         return Err(reason);
     }
     Err(tail::<F>(ctx, Tail::Opening))
+}
+
+/// Whether packets of `key` can be from a peer: its address is one that home
+/// would send to. The kernel's own check of sources comes after this program.
+#[inline(never)]
+fn is_peer<F: Family>(ctx: *mut c_void, key: &FlowKey<F::Addr>, now: u64) -> bool {
+    if F::is_reserved(key.tuple.source) {
+        return false;
+    }
+    let mut hop = NextHop::default();
+    hop::find::<F>(ctx, &key.tuple.inverse(), key.protocol, now, &mut hop);
+    hop.kind != hop_kind::LOCAL
 }
 
 #[inline(always)]

@@ -77,6 +77,10 @@ pub trait Family: Sized + 'static {
     /// Whether it is of link scope only.
     fn is_link_local(address: Self::Addr) -> bool;
 
+    /// Whether it can be nobody's: 0/8, multicast and above (RFC 6890); in IPv6
+    /// the routes tell.
+    fn is_reserved(address: Self::Addr) -> bool;
+
     /// What identifies the datagram that a fragment is of.
     fn fragment_key(packet: &Packet<Self::Addr>) -> FragmentKey<Self::Addr>;
 }
@@ -136,6 +140,12 @@ impl Family for V4 {
     fn is_link_local(_: u32) -> bool {
         // 169.254/16 needs no interface to be routed to, so it does no harm.
         false
+    }
+
+    #[inline(always)]
+    fn is_reserved(address: u32) -> bool {
+        let first = u32::from_be(address) >> 24;
+        first == 0 || first >= 224
     }
 
     #[inline(always)]
@@ -211,6 +221,11 @@ impl Family for V6 {
     #[inline(always)]
     fn is_link_local(address: [u32; 4]) -> bool {
         address[0] & 0xffc0_0000u32.to_be() == 0xfe80_0000u32.to_be()
+    }
+
+    #[inline(always)]
+    fn is_reserved(_: [u32; 4]) -> bool {
+        false
     }
 
     #[inline(always)]

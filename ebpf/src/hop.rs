@@ -39,6 +39,8 @@ const _: () = assert!(size_of::<FibLookup>() == 64);
 
 /// Return codes of `bpf_fib_lookup` (linux/bpf.h).
 const SUCCESS: i64 = 0;
+const UNREACHABLE: i64 = 2;
+const PROHIBITED: i64 = 3;
 const NOT_FORWARDED: i64 = 4;
 const NO_NEIGHBOUR: i64 = 7;
 
@@ -93,7 +95,7 @@ pub fn find<F: Family>(
             None => hop_kind::ETHERNET,
         },
         NO_NEIGHBOUR => hop_kind::UNRESOLVED,
-        NOT_FORWARDED => hop_kind::LOCAL,
+        NOT_FORWARDED | UNREACHABLE | PROHIBITED => hop_kind::LOCAL,
         _ => hop_kind::NONE,
     };
     *hop = NextHop {

@@ -95,32 +95,40 @@ pub fn tail<F: Family>(ctx: &TcContext, tail: Tail) -> Reason {
     Reason::NotReady
 }
 
-/// Counts what became of the packet and says so to the kernel.
+/// What becomes of a packet that is not translated: counted, and said to the
+/// kernel.
 #[inline(always)]
-fn verdict(ctx: &TcContext, result: Result<i32, Reason>) -> i32 {
-    match result {
-        Ok(action) => action,
-        Err(reason) => {
-            stats::reason(reason, u64::from(ctx.len()));
-            #[cfg(feature = "log")]
-            aya_log_ebpf::debug!(ctx, "tc: {} bytes: {}", ctx.len(), reason.name());
-            if reason.fate() == Fate::Dropped { DROP } else { NEXT }
-        }
-    }
+fn let_go(ctx: &TcContext, reason: Reason) -> i32 {
+    stats::reason(reason, u64::from(ctx.len()));
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(ctx, "tc: {} bytes: {}", ctx.len(), reason.name());
+    if reason.fate() == Fate::Dropped { DROP } else { NEXT }
+}
+
+/// As [`let_go`], as a function of its own: it leaves the caller's stack alone.
+#[inline(never)]
+fn let_go_late(ctx: &TcContext, reason: u32) -> i32 {
+    let_go(ctx, Reason::from_index(reason).unwrap_or(Reason::NoEffect))
 }
 
 /// The program on the ingress hook: established flows. What needs more goes on
 /// in the programs below.
 #[classifier]
 pub fn redirectd_tc(ctx: TcContext) -> i32 {
-    verdict(&ctx, enter(&ctx))
+    match enter(&ctx) {
+        Ok(action) => action,
+        Err(reason) => let_go(&ctx, reason),
+    }
 }
 
 macro_rules! tails {
     ($($name:ident = $f:expr;)*) => {$(
         #[classifier]
         pub fn $name(ctx: TcContext) -> i32 {
-            verdict(&ctx, $f(&ctx))
+            match $f(&ctx) {
+                Ok(action) => action,
+                Err(reason) => let_go_late(&ctx, reason as u32),
+            }
         }
     )*};
 }
@@ -214,7 +222,9 @@ fn transport<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Result<i32
     }
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let translation = Translation::of(flow)?;
+    let Ok(translation) = Translation::of(flow) else {
+        return Err(tail::<F>(ctx, Tail::Opening));
+    };
     check_hop::<F>(ctx, packet, flow, &translation, now)?;
     account(ctx, flow, segment, packet, now);
     let hop = &flow.hop;
@@ -414,7 +424,7 @@ fn check_hop<F: Family>(
 
 /// Leaves it to the next program to tell the sender why its packet is dropped.
 #[inline(always)]
-fn owe<F: Family>(ctx: &TcContext, reason: Reason, mtu: u16) -> Reason {
+pub fn owe<F: Family>(ctx: &TcContext, reason: Reason, mtu: u16) -> Reason {
     // SAFETY: the context is valid while the program runs; `cb` is for programs
     // to leave notes in.
     unsafe { (*raw(ctx)).cb[0] = (reason as u32) << 16 | u32::from(mtu) };

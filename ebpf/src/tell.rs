@@ -48,6 +48,9 @@ pub trait Message: Family {
     const TTL_EXPIRED: (u8, u8);
     /// Type and code: packet too big.
     const TOO_BIG: (u8, u8);
+    /// Type and code: communication administratively prohibited, which RFC 5508,
+    /// REQ-8, asks for where a translator lacks resources.
+    const REFUSED: (u8, u8);
     /// Writes Ethernet, IP and ICMP headers in front of `quote` bytes whose sum
     /// is `quote_sum`.
     fn write(
@@ -100,6 +103,7 @@ impl Message for V4 {
     const HEADERS: usize = size_of::<Headers<Ipv4>>();
     const TTL_EXPIRED: (u8, u8) = (11, 0);
     const TOO_BIG: (u8, u8) = (3, 4);
+    const REFUSED: (u8, u8) = (3, 13);
 
     #[inline(always)]
     fn write(
@@ -136,6 +140,7 @@ impl Message for V6 {
     const HEADERS: usize = size_of::<Headers<Ipv6>>();
     const TTL_EXPIRED: (u8, u8) = (3, 0);
     const TOO_BIG: (u8, u8) = (2, 0);
+    const REFUSED: (u8, u8) = (1, 1);
 
     #[inline(always)]
     fn write(
@@ -177,7 +182,11 @@ pub fn tell<F: Message>(ctx: &TcContext) -> Result<i32, Reason> {
     // SAFETY: the context is valid while the program runs.
     let word = unsafe { (*raw(ctx)).cb[0] };
     let reason = Reason::from_index(word >> 16).ok_or(Reason::NoEffect)?;
-    let (kind, code) = if reason == Reason::TooBig { F::TOO_BIG } else { F::TTL_EXPIRED };
+    let (kind, code) = match reason {
+        Reason::TooBig => F::TOO_BIG,
+        Reason::TtlExpired => F::TTL_EXPIRED,
+        _ => F::REFUSED,
+    };
     let icmp = Icmp { kind, code, check: 0, rest: (word & 0xffff).to_be() };
     let packet = &mut again::<F>(ctx).map_err(|_| reason)?;
     if !may_tell() {

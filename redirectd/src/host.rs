@@ -20,10 +20,9 @@ use crate::{
     rule::Redirect,
 };
 
-/// The oldest kernel that has all the programs call for (bpf_fib_lookup with
-/// VLANs and MTU check, BPF links for XDP, batch operations on hash maps, and
-/// capabilities split from CAP_SYS_ADMIN).
-const OLDEST_KERNEL: (u32, u32) = (5, 15);
+/// The oldest kernel that has all the programs call for: `bpf_loop` came last,
+/// with 5.17.
+pub(crate) const OLDEST_KERNEL: (u32, u32) = (5, 17);
 
 /// Checks kernel, privileges and the BPF file system.
 ///
@@ -145,10 +144,10 @@ mod tests {
 
     #[test]
     fn kernels_are_told_apart_by_number_not_by_text() {
-        for good in ["5.15.0", "6.1.0-18-cloud-amd64", "6.18.3", "10.0", "5.100.1", "unknown"] {
+        for good in ["5.17.0", "6.1.0-18-cloud-amd64", "6.18.3", "10.0", "5.100.1", "unknown"] {
             assert_eq!(check_kernel(good), Ok(()), "{good}");
         }
-        for bad in ["5.14.9", "4.19.0-27-amd64", "5.9.16"] {
+        for bad in ["5.16.20", "5.14.9", "4.19.0-27-amd64", "5.9.16"] {
             let error = check_kernel(bad).unwrap_err();
             assert!(error.what.contains(bad) && error.cure.is_some(), "{error}");
         }

@@ -135,9 +135,9 @@ fn state<A>(flow: &Flow<A>, other: Option<&Flow<A>>, established: bool) -> FlowS
 }
 
 /// How long a flow may be idle.
-fn patience(timers: &Timers, protocol: Protocol, state: FlowState) -> Duration {
+fn patience(timers: &Timers, protocol: Protocol, state: FlowState, answered: bool) -> Duration {
     match (protocol, state) {
-        (Protocol::Udp, FlowState::HalfOpen) => timers.udp_unreplied,
+        (Protocol::Udp, FlowState::HalfOpen) if !answered => timers.udp_unreplied,
         (Protocol::Udp, _) => timers.udp,
         // A connection closed in one direction may go on in the other for as
         // long as one that is open.
@@ -226,18 +226,17 @@ impl Sweep<'_> {
         }
         let own = idle(flow, self.now);
         // Most entries end here, without a look at the opposite one.
-        let shortest = patience(self.timers, protocol(key), FlowState::Closed).min(patience(
-            self.timers,
-            protocol(key),
-            FlowState::HalfOpen,
-        ));
+        let least = |state| patience(self.timers, protocol(key), state, false);
+        let shortest = least(FlowState::Closed).min(least(FlowState::HalfOpen));
         if own < shortest {
             return false;
         }
         let other = partner(table, key, flow);
         let state = state(flow, other.as_ref(), established);
         let idle = other.map_or(own, |other| own.min(idle(&other, self.now)));
-        idle >= patience(self.timers, protocol(key), state)
+        let flags = flow.flags | other.map_or(0, |other| other.flags);
+        let answered = flags & flow_flags::ANSWERED != 0;
+        idle >= patience(self.timers, protocol(key), state, answered)
     }
 }
 
