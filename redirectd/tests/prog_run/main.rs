@@ -19,4 +19,7 @@ mod run;
 mod table;
 mod talk;
 
+mod checksums;
 mod handshake;
+mod headers;
+mod untouched;
