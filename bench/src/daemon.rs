@@ -36,7 +36,7 @@ pub(crate) struct Daemon {
     child: Child,
     folder: TempDir,
     // Removed after the daemon has stopped.
-    pins: Pins,
+    _pins: Pins,
 }
 
 impl Daemon {
@@ -68,7 +68,7 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .context("cannot start redirectd")?;
-        let mut daemon = Self { child, folder, pins };
+        let mut daemon = Self { child, folder, _pins: pins };
         daemon.wait_until_ready()?;
         Ok(daemon)
     }

@@ -3,6 +3,7 @@
 
 mod command;
 mod contestant;
+mod daemon;
 mod interrupt;
 mod measure;
 mod netns;
@@ -26,7 +27,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::{
     report::{Report, machine::Machine},
-    suite::{Effort, pps, program},
+    suite::{Effort, control, pps, program},
 };
 
 /// Measures redirectd side by side with what it replaces, on one processor and
@@ -64,6 +65,8 @@ struct Arguments {
 enum Suite {
     /// Packets a second through home
     Pps,
+    /// How long redirects take to be in force
+    Control,
     /// Nanoseconds that redirectd's programs take for one packet
     Program,
 }
@@ -86,6 +89,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         machine: Machine::this(effort.processor),
         quick: effort.quick,
         pps: if wanted(Suite::Pps) { pps::run(&effort)? } else { Vec::new() },
+        control: wanted(Suite::Control).then(|| control::run(&effort)).transpose()?,
         program: if wanted(Suite::Program) { program::run(&effort)? } else { Vec::new() },
     };
     print!("{}", report.text());

@@ -340,8 +340,6 @@ pub const HELD_FRAGMENTS: u32 = 45;
 pub struct Held {
     /// Bytes of `packet` that count.
     pub length: u32,
-    /// Where the IPv6 fragment header is from the IP header on; 0 in IPv4.
-    pub fragment_header: u32,
     /// From the IP header on.
     pub packet: [u8; HELD_BYTES],
 }

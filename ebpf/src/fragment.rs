@@ -7,7 +7,7 @@
 //!
 //! A fragment that comes before the first is copied and passed on to the
 //! kernel, as it may be home's own. When the first comes and belongs to a flow,
-//! the copies are sent after it.
+//! the copies are received once more, after it.
 
 use aya_ebpf::{
     bindings::BPF_ANY,
@@ -41,8 +41,10 @@ use crate::{
 /// second, a sender's identifications have come round.
 const LIFETIME: u64 = 5_000_000_000;
 
-/// What is done with the tail of a copy that was sent: `TC_ACT_SHOT`.
+/// The packet in hand has served: `TC_ACT_SHOT`.
 const DONE: i32 = 2;
+/// `BPF_F_INGRESS`: as if received on the interface.
+const INGRESS: u64 = 1;
 
 /// A later fragment.
 #[inline(always)]
@@ -217,9 +219,6 @@ fn hold<F: Family>(
     now: u64,
 ) -> Result<(), Reason> {
     let length = packet.length;
-    if packet.ttl <= 1 {
-        return Err(Reason::TtlExpired);
-    }
     if length as usize > HELD_BYTES || length == 0 {
         return Err(Reason::FragmentTooLong);
     }
@@ -228,7 +227,6 @@ fn hold<F: Family>(
     // SAFETY: this processor's own; `length` is within the array.
     let loaded = unsafe {
         (*scratch).length = length;
-        (*scratch).fragment_header = packet.fragment_header.saturating_sub(packet.l3) as u32;
         let to = (&raw mut (*scratch).packet).cast();
         bpf_skb_load_bytes(
             raw(ctx).cast(),
@@ -270,76 +268,53 @@ fn place<F: Family>(key: &FragmentKey<F::Addr>, now: u64) -> Result<u32, Reason>
     Ok(0)
 }
 
-/// Sends the first fragment, already rewritten, and then the copies of those
-/// that came before it.
+/// Receives the first fragment again, and after it the copies of those that came
+/// before it: now that the datagram is known, all of them take the common way.
 #[inline(always)]
-pub fn release<F: Family>(
-    ctx: &TcContext,
-    packet: &Packet<F::Addr>,
-    hop: &NextHop,
-    held: u32,
-) -> i32 {
-    if hop.kind != hop_kind::ETHERNET && hop.kind != hop_kind::ETHERNET_XDP {
-        return send(ctx, hop);
-    }
-    // SAFETY: the context is valid; packet pointers are made anew afterwards.
-    unsafe { bpf_clone_redirect(raw(ctx), hop.ifindex, 0) };
+pub fn release<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>, held: u32) -> i32 {
+    receive_again(ctx);
     let key = F::fragment_key(packet);
     for index in 0..HELD_FRAGMENTS {
         if index >= held {
             break;
         }
-        release_one::<F>(raw(ctx).cast(), &key, index);
+        release_one::<F>(raw(ctx).cast(), packet.l3 as u32, &key, index);
     }
     DONE
 }
 
-/// Turns the packet in hand into the copy of number `index`, rewritten, and
-/// sends it.
+/// Turns the packet in hand into the copy of number `index` and receives it.
 #[inline(never)]
 fn release_one<F: Family>(
     skb: *mut core::ffi::c_void,
+    l3: u32,
     key: &FragmentKey<F::Addr>,
     index: u32,
 ) -> i64 {
     let ctx = TcContext::new(skb.cast());
     let held_key = HeldKey { datagram: *key, index };
     let Some(held) = F::maps().held.get_ptr(held_key) else { return 0 };
-    let Some(datagram) = F::maps().fragments.get_ptr(key) else { return 0 };
-    // SAFETY: maps' values stay valid while the program runs.
-    let (held, datagram) = unsafe { (&*held, &*datagram) };
-    match become_copy::<F>(&ctx, held, key, datagram) {
-        Ok(bytes) => {
-            stats::reason(Reason::FragmentReleased, bytes);
-            stats::translated(datagram.slot, datagram.flags & flow_flags::TO_HOST != 0, 1, bytes);
-            // SAFETY: the context is valid.
-            unsafe { bpf_clone_redirect(raw(&ctx), datagram.hop.ifindex, 0) };
-        }
-        Err(reason) => stats::reason(reason, u64::from(held.length)),
+    // SAFETY: a map's value stays valid while the program runs.
+    let held = unsafe { &*held };
+    let length = bounded::<{ HELD_BYTES as u32 }>(&held.length);
+    // SAFETY: the context is valid; `length` is within the copy.
+    let stored = unsafe {
+        bpf_skb_change_tail(raw(&ctx), l3 + length, 0) == 0
+            && bpf_skb_store_bytes(raw(&ctx), l3, held.packet.as_ptr().cast(), length, 0) == 0
+    };
+    if stored {
+        stats::reason(Reason::FragmentReleased, u64::from(length));
+        receive_again(&ctx);
+    } else {
+        stats::reason(Reason::NoEffect, u64::from(length));
     }
     let _ = F::maps().held.remove(held_key);
     0
 }
 
+/// Puts a copy of the packet in hand back to where it came in.
 #[inline(always)]
-fn become_copy<F: Family>(
-    ctx: &TcContext,
-    held: &Held,
-    key: &FragmentKey<F::Addr>,
-    datagram: &Fragments<F::Addr>,
-) -> Result<u64, Reason> {
-    let l3 = size_of::<Ethernet>() as u32;
-    let length = bounded::<{ HELD_BYTES as u32 }>(&held.length);
-    // SAFETY: the context is valid; `length` is within the copy.
-    let stored = unsafe {
-        bpf_skb_change_tail(raw(ctx), l3 + length, 0) == 0
-            && bpf_skb_store_bytes(raw(ctx), l3, held.packet.as_ptr().cast(), length, 0) == 0
-    };
-    if !stored {
-        return Err(Reason::NoEffect);
-    }
-    let l3 = l3 as usize;
-    let at = (l3, l3 + (held.fragment_header as usize & 0x7ff));
-    header::<F>(ctx, at, key, datagram)?;
-    Ok(u64::from(length))
+fn receive_again(ctx: &TcContext) {
+    // SAFETY: the context is valid; packet pointers are made anew afterwards.
+    unsafe { bpf_clone_redirect(raw(ctx), (*raw(ctx)).ifindex, INGRESS) };
 }

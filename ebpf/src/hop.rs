@@ -5,7 +5,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_fib_lookup;
+use aya_ebpf::helpers::generated::{bpf_check_mtu, bpf_fib_lookup};
 use redirectd_ebpf::abi::{FlowKey, NextHop, Tuple, hop_kind};
 
 use crate::{family::Family, maps};
@@ -100,7 +100,11 @@ pub fn find<F: Family>(
         destination: fib.destination_mac,
         source: fib.source_mac,
         ifindex: if kind == hop_kind::LOCAL { LOOPBACK } else { fib.ifindex },
-        mtu: if result == SUCCESS { fib.length_or_mtu } else { 0 },
+        mtu: match result {
+            SUCCESS => fib.length_or_mtu,
+            NO_NEIGHBOUR => interface_mtu(ctx, fib.ifindex),
+            _ => 0,
+        },
         kind,
         checked: clock(now),
     };
@@ -109,6 +113,18 @@ pub fn find<F: Family>(
         hop.checked = 0;
     }
     0
+}
+
+/// The MTU of an interface; 0 if it cannot be told. The kernel tells a route's
+/// only together with the neighbour.
+#[inline(always)]
+fn interface_mtu(ctx: *mut c_void, ifindex: u32) -> u16 {
+    let mut mtu = 0u32;
+    // SAFETY: `ctx` is the program's context, `mtu` a place for the answer. With
+    // a length of 0 in it the packet's own counts; a packet that is too large is
+    // reported as an error, but the MTU is filled in all the same.
+    unsafe { bpf_check_mtu(ctx, ifindex, &raw mut mtu, 0, 0) };
+    if mtu > 0xffff { 0xffff } else { mtu as u16 }
 }
 
 /// The way for packets of `key`'s flow after their translation to `to`.

@@ -62,7 +62,7 @@ reasons! {
     Translated = "translated", Translated, "Rewritten and sent on.";
     IcmpTranslated = "icmp_translated", Translated, "An ICMP error about a flow, rewritten with the packet it quotes.";
     FragmentTranslated = "fragment_translated", Translated, "A later fragment of a flow's datagram.";
-    FragmentReleased = "fragment_released", Translated, "A copy of an early fragment, sent when the first one had come.";
+    FragmentReleased = "fragment_released", Passed, "A copy of an early fragment, received once more after the first one.";
     NotIp = "not_ip", Passed, "Neither IPv4 nor IPv6.";
     Truncated = "truncated", Passed, "Shorter than its headers say.";
     BadHeader = "bad_header", Passed, "A header that contradicts itself.";

@@ -91,7 +91,7 @@ pub enum Tail {
 pub fn tail<F: Family>(ctx: &TcContext, tail: Tail) -> Reason {
     let index = tail as u32 + u32::from(F::AF != V4::AF);
     // SAFETY: the context is the program's own.
-    let _ = unsafe { maps::PROGRAMS.tail_call(ctx, index) };
+    unsafe { maps::PROGRAMS.tail_call(ctx, index) };
     Reason::NotReady
 }
 
@@ -102,6 +102,8 @@ fn verdict(ctx: &TcContext, result: Result<i32, Reason>) -> i32 {
         Ok(action) => action,
         Err(reason) => {
             stats::reason(reason, u64::from(ctx.len()));
+            #[cfg(feature = "log")]
+            aya_log_ebpf::debug!(ctx, "tc: {} bytes: {}", ctx.len(), reason.name());
             if reason.fate() == Fate::Dropped { DROP } else { NEXT }
         }
     }
@@ -347,8 +349,7 @@ fn step<F: Family>(
 #[inline(always)]
 fn segment<A>(ctx: &TcContext, packet: &Packet<A>) -> Result<Segment, Reason> {
     if packet.key.protocol != u32::from(proto::TCP) {
-        // SAFETY: `at` has checked the bounds.
-        unsafe { &*ctx.at::<Udp>(packet.l4)? };
+        ctx.at::<Udp>(packet.l4)?;
         return Ok(Segment::default());
     }
     // SAFETY: `at` has checked the bounds.
@@ -371,18 +372,20 @@ fn translate<F: Family>(
 ) -> Result<i32, Reason> {
     let translation = Translation::of(flow)?;
     check_hop::<F>(ctx, packet, flow, &translation, now)?;
+    if packet.part == Part::First {
+        let held = fragment::first::<F>(packet, flow, now);
+        if held > 0 {
+            return Ok(fragment::release::<F>(ctx, packet, held));
+        }
+    }
     account(ctx, flow, segment, packet, now);
     let hop = &flow.hop;
-    let held = if packet.part == Part::First { fragment::first::<F>(packet, flow, now) } else { 0 };
     untag(ctx, packet)?;
     if packet.part == Part::First {
         fragment::identify::<F>(ctx, packet)?;
     }
     rewrite::headers::<F>(ctx, packet, &translation).map_err(|_| Reason::NoEffect)?;
     finish::<F>(ctx, packet, hop, &translation)?;
-    if held > 0 {
-        return Ok(fragment::release::<F>(ctx, packet, hop, held));
-    }
     Ok(send(ctx, hop))
 }
 

@@ -91,7 +91,14 @@ impl Daemon {
             keys.insert("metrics");
         }
         keys.iter()
-            .map(|key| format!("`{key}` changed; it takes effect at the next start"))
+            .map(|key| match *key {
+                "tables" => {
+                    "`tables` changed; tables that are in the kernel keep their sizes until \
+                             `redirectd --uninstall`, which cuts all flows"
+                        .to_owned()
+                }
+                key => format!("`{key}` changed; it takes effect at the next start"),
+            })
             .collect()
     }
 }

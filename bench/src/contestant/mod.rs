@@ -2,6 +2,7 @@
 
 mod drop;
 mod netfilter;
+mod redirectd;
 
 use std::any::Any;
 
@@ -36,5 +37,11 @@ pub(crate) enum Running {
 
 /// Everything that takes part, in the order of reports.
 pub(crate) fn all() -> Vec<Box<dyn Contestant>> {
-    vec![Box::new(drop::Drop), Box::new(netfilter::Nftables), Box::new(netfilter::Iptables)]
+    vec![
+        Box::new(drop::Drop),
+        Box::new(redirectd::Redirectd::Xdp),
+        Box::new(redirectd::Redirectd::Tc),
+        Box::new(netfilter::Nftables),
+        Box::new(netfilter::Iptables),
+    ]
 }

@@ -1,5 +1,6 @@
 //! What comes out: tables for people, JSON for programs, a plot for documents.
 
+pub(crate) mod control;
 pub(crate) mod machine;
 pub(crate) mod plot;
 pub(crate) mod pps;
@@ -20,6 +21,8 @@ pub(crate) struct Report {
     pub(crate) quick: bool,
     /// Packets a second, if measured.
     pub(crate) pps: Vec<pps::Outcome>,
+    /// Times of the control plane, if measured.
+    pub(crate) control: Option<control::Outcome>,
     /// Nanoseconds in the programs, if measured.
     pub(crate) program: Vec<program::Timed>,
 }
@@ -32,6 +35,7 @@ impl Report {
             "quick": self.quick,
             "machine": self.machine,
             "pps": self.pps.iter().map(pps::Outcome::json).collect::<Vec<_>>(),
+            "control": self.control.as_ref().map(control::Outcome::json),
             "program": program::json(&self.program),
         })
     }
@@ -41,6 +45,9 @@ impl Report {
         let mut text = self.machine.text();
         for outcome in &self.pps {
             text += &format!("\n{}", outcome.text());
+        }
+        if let Some(control) = &self.control {
+            text += &format!("\n{}", control.text());
         }
         if !self.program.is_empty() {
             text += &format!("\n{}", program::text(&self.program));

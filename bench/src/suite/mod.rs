@@ -1,5 +1,6 @@
 //! The suites: what is measured, each in a file of its own.
 
+pub(crate) mod control;
 pub(crate) mod pps;
 pub(crate) mod program;
 

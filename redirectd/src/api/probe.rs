@@ -16,8 +16,9 @@ use crate::{
     rule::{Protocol, Redirect},
 };
 
-/// How long a TCP target may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a TCP target may take to answer: long enough for a SYN to be sent
+/// again, as the first may be lost while its neighbour is looked for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The addresses of `host` by the machine's own resolver, none twice.
 ///
@@ -46,7 +47,7 @@ pub(super) async fn resolve(host: &str) -> Result<Vec<IpAddr>, Error> {
 /// and port ranges are not asked: silence from them says nothing.
 ///
 /// # Errors
-/// It refuses, or does not answer within a second.
+/// It refuses, or does not answer within two seconds.
 pub(super) async fn answers(redirect: &Redirect) -> Result<(), Error> {
     if !redirect.protocols.contains(&Protocol::Tcp) || redirect.ports.len() > 1 {
         return Ok(());
@@ -58,7 +59,7 @@ pub(super) async fn answers(redirect: &Redirect) -> Result<(), Error> {
             "it refuses connections".to_owned()
         }
         Ok(Err(error)) => error.to_string(),
-        Err(_) => "no answer within a second".to_owned(),
+        Err(_) => "no answer within 2 seconds".to_owned(),
     };
     let what = format!("nothing serves tcp at {target}, the target of `{}`: {why}", redirect.name);
     Err(Error::new(Kind::Failed, what)

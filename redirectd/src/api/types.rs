@@ -80,7 +80,7 @@ pub struct AddRequest {
     /// Change the redirect of this name if there is one.
     #[serde(default)]
     pub replace: bool,
-    /// Refuse a TCP target that takes no connection within a second.
+    /// Refuse a TCP target that takes no connection within two seconds.
     #[serde(default)]
     pub check: bool,
 }

@@ -18,7 +18,7 @@ use crate::{
 /// is changed and the exit code is 1, unless --replace is given.
 ///
 /// Before a TCP port is redirected, the target is tried from here: if nothing
-/// answers within a second, that is an error, for a slip is likelier than a
+/// answers within two seconds, that is an error, for a slip is likelier than a
 /// server that is down. With --no-check it is not tried. UDP, port ranges, and
 /// what comes from files are never tried.
 #[derive(Debug, Args)]

@@ -140,7 +140,6 @@ impl Cell {
 pub(super) fn state(state: State) -> Cell {
     match state {
         State::Active => text("active").style(GOOD),
-        State::Parked => text("parked").style(WARN),
         State::Draining => text("draining").style(WARN),
     }
 }

@@ -26,8 +26,6 @@ pub type Slot = u32;
 pub enum State {
     /// New flows are taken, open ones go on.
     Active,
-    /// Packets are held.
-    Parked,
     /// The redirect was removed; open flows go on, new ones are not taken.
     Draining,
 }

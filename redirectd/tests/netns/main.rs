@@ -26,5 +26,6 @@ mod restart;
 mod routes;
 mod scope;
 mod session;
+mod tables;
 mod vlan;
 mod web;

@@ -20,6 +20,7 @@ use aya::{
 
 use super::{
     Bpf,
+    link::{Present, filters, link, remove},
     load::{TC, refused, tc_program, xdp_program},
     maps::{Maps, chain, failed},
 };
@@ -132,15 +133,16 @@ pub(super) fn attach(
         return Err(Error::new(Kind::NotFound, format!("there is no interface `{interface}`"))
             .cure("`ip link` lists the interfaces; set the right one under `interfaces:`"));
     };
+    let link = link(interface)?;
     let wants_xdp = match asked {
         Attach::Tc => false,
         Attach::Xdp => true,
-        Attach::Auto => is_physical(interface),
+        Attach::Auto => link.physical,
     };
     // tc first: from the moment XDP runs, it leaves packets to tc.
     let tc = attach_tc(bpf, interface)?;
     let xdp = if wants_xdp {
-        match attach_xdp(bpf, interface, replace) {
+        match attach_xdp(bpf, interface, link.xdp.as_ref(), replace) {
             Ok(()) => true,
             // Not every driver has it; `auto` takes what there is.
             Err(error) if asked == Attach::Auto && error.kind != Kind::Conflict => false,
@@ -165,12 +167,6 @@ pub(super) fn attach(
     bpf.attached.retain(|attached| attached.interface != interface);
     bpf.attached.push(attached.clone());
     Ok(attached)
-}
-
-/// Whether the interface is a device with a driver of its own, rather than one
-/// that the kernel makes up.
-fn is_physical(interface: &str) -> bool {
-    Path::new("/sys/class/net").join(interface).join("device").exists()
 }
 
 /// Tells the programs whether XDP may send out through the interface.
@@ -231,12 +227,17 @@ fn attach_clsact(program: &mut SchedClassifier, interface: &str) -> Result<(), E
     Ok(())
 }
 
-fn attach_xdp(bpf: &mut Bpf, interface: &str, replace: bool) -> Result<(), Error> {
+fn attach_xdp(
+    bpf: &mut Bpf,
+    interface: &str,
+    present: Option<&Present>,
+    replace: bool,
+) -> Result<(), Error> {
     let path = pin(&bpf.options.pin_dir, XDP_PIN, interface);
     if path.exists() {
         return Ok(());
     }
-    if let Some(present) = super::present::program_on(interface)? {
+    if let Some(present) = present {
         if !replace {
             return Err(Error::new(
                 Kind::Conflict,
@@ -244,7 +245,7 @@ fn attach_xdp(bpf: &mut Bpf, interface: &str, replace: bool) -> Result<(), Error
             )
             .cure("start redirectd with --replace to push it out, or set `attach: tc`"));
         }
-        super::present::remove(interface, &present)?;
+        remove(interface, present)?;
     }
     let program = xdp_program(&mut bpf.ebpf)?;
     let id = program.attach(interface, XdpMode::Driver).map_err(|error| {
@@ -262,17 +263,20 @@ fn keep<E: std::error::Error + 'static>(link: Result<FdLink, E>, path: &Path) ->
     Ok(())
 }
 
-/// Other programs on the same hook, by id and name.
+/// Other programs at the tc ingress hook: TCX by id and name, then classic
+/// filters by kind and name. What cannot be asked for is left out.
 fn neighbours(ebpf: &Ebpf, interface: &str) -> Vec<String> {
     let own = ebpf.program(TC).and_then(|program| program.info().ok()).map(|info| info.id());
-    let Ok((_, programs)) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress) else {
-        return Vec::new();
-    };
-    programs
+    let tcx = SchedClassifier::query_tcx(interface, TcAttachType::Ingress);
+    let programs = tcx.map(|(_, programs)| programs).unwrap_or_default();
+    let mut neighbours: Vec<String> = programs
         .iter()
         .filter(|program| Some(program.id()) != own)
         .map(|program| format!("tcx {} {}", program.id(), program.name_as_str().unwrap_or("?")))
-        .collect()
+        .collect();
+    let filters = filters(interface).unwrap_or_default();
+    neighbours.extend(filters.into_iter().filter(|filter| !filter.ends_with(TC)));
+    neighbours
 }
 
 fn detach_xdp(bpf: &mut Bpf, interface: &str) -> Result<(), Error> {

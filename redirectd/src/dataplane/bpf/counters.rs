@@ -67,7 +67,7 @@ pub(super) fn reasons(maps: &Maps) -> Result<Vec<ReasonCount>, Error> {
             traffic,
         });
     }
-    let fragments: Traffic = total(&counts, &["fragment_translated", "fragment_released"]);
+    let fragments: Traffic = total(&counts, &["fragment_translated"]);
     if let Some(all) = counts.iter_mut().find(|count| count.reason == "translated") {
         all.traffic.packets = all.traffic.packets.saturating_sub(fragments.packets);
         all.traffic.bytes = all.traffic.bytes.saturating_sub(fragments.bytes);

@@ -8,16 +8,20 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, Map, MapData},
+    maps::{Array, Map, MapData, MapInfo},
     programs::{ProgramError, SchedClassifier, Xdp},
 };
 use redirectd_ebpf::abi::{ABI_VERSION, Settings, count};
+use tracing::warn;
 
 use super::{
     Options, attach,
     maps::{Maps, chain, failed},
 };
-use crate::error::{Error, Kind};
+use crate::{
+    config::Tables,
+    error::{Error, Kind},
+};
 
 /// The tc programs that are tail-called, in the order of their indices.
 const TAILS: [&str; 12] = [
@@ -51,20 +55,17 @@ pub(super) fn load(options: &Options) -> Result<(Ebpf, Maps), Error> {
     let directory = &options.pin_dir;
     prepare(directory)?;
     check_version(directory)?;
-    let flows = options.tables.flows.saturating_mul(2);
-    let half_open = options.tables.half_open.saturating_mul(2);
-    // Slot 0 stands for "none".
-    let slots = options.tables.redirects.saturating_add(1);
+    let sizes = Sizes::adopt(directory, Sizes::wanted(&options.tables))?;
     let mut ebpf = EbpfLoader::new()
         .default_map_pin_directory(directory)
-        .map_max_entries("FLOWS4", flows)
-        .map_max_entries("FLOWS6", flows)
-        .map_max_entries("HALF_OPEN4", half_open)
-        .map_max_entries("HALF_OPEN6", half_open)
-        .map_max_entries("SLOTS", slots)
-        .map_max_entries("LOCATIONS", slots * 2)
-        .map_max_entries("SLOT_COUNTERS", slots)
-        .map_max_entries("RECORDS", slots)
+        .map_max_entries("FLOWS4", sizes.flows)
+        .map_max_entries("FLOWS6", sizes.flows)
+        .map_max_entries("HALF_OPEN4", sizes.half_open)
+        .map_max_entries("HALF_OPEN6", sizes.half_open)
+        .map_max_entries("SLOTS", sizes.slots)
+        .map_max_entries("LOCATIONS", sizes.slots * 2)
+        .map_max_entries("SLOT_COUNTERS", sizes.slots)
+        .map_max_entries("RECORDS", sizes.slots)
         .load(OBJECT)
         .map_err(|error| refused("load the BPF object", &error))?;
     load_programs(&mut ebpf)?;
@@ -80,11 +81,60 @@ pub(super) fn load(options: &Options) -> Result<(Ebpf, Maps), Error> {
         abi_version: ABI_VERSION,
         snat_first: options.snat_ports.first(),
         snat_last: options.snat_ports.last(),
-        flows_max: u64::from(options.tables.flows),
+        flows_max: u64::from(sizes.flows / 2),
     };
     maps.settings.set(0, settings, 0).map_err(|error| failed("write", "SETTINGS", &error))?;
     recount(&mut maps)?;
     Ok((ebpf, maps))
+}
+
+/// Entries of the tables, as the kernel counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sizes {
+    /// Two for each flow.
+    flows: u32,
+    /// Two for each flow.
+    half_open: u32,
+    /// Slot 0 stands for "none".
+    slots: u32,
+}
+
+impl Sizes {
+    fn wanted(tables: &Tables) -> Self {
+        Self {
+            flows: tables.flows.saturating_mul(2),
+            half_open: tables.half_open.saturating_mul(2),
+            slots: tables.redirects.saturating_add(1),
+        }
+    }
+
+    /// A table that is there keeps the size it was made with.
+    fn adopt(directory: &Path, wanted: Self) -> Result<Self, Error> {
+        let sizes = Self {
+            flows: size_of_pinned(directory, "FLOWS4")?.unwrap_or(wanted.flows),
+            half_open: size_of_pinned(directory, "HALF_OPEN4")?.unwrap_or(wanted.half_open),
+            slots: size_of_pinned(directory, "SLOTS")?.unwrap_or(wanted.slots),
+        };
+        if sizes != wanted {
+            warn!(
+                redirects = sizes.slots - 1,
+                flows = sizes.flows / 2,
+                half_open = sizes.half_open / 2,
+                "the tables in the kernel keep their sizes, which differ from `tables:`; \
+                 `redirectd --uninstall` makes room for new ones, and cuts all flows"
+            );
+        }
+        Ok(sizes)
+    }
+}
+
+fn size_of_pinned(directory: &Path, name: &str) -> Result<Option<u32>, Error> {
+    let pin = directory.join(name);
+    if !pin.exists() {
+        return Ok(None);
+    }
+    let info = MapInfo::from_pin(&pin).map_err(|error| failed("adopt", name, &error))?;
+    Ok(Some(info.max_entries()))
 }
 
 fn load_programs(ebpf: &mut Ebpf) -> Result<(), Error> {

@@ -10,10 +10,13 @@ mod counters;
 mod entries;
 mod family;
 mod flows;
+mod link;
 mod load;
+#[cfg(feature = "log")]
+mod log;
 mod maps;
+mod netlink;
 mod ports;
-mod present;
 mod record;
 mod slots;
 
@@ -63,6 +66,8 @@ impl Bpf {
         let (mut ebpf, mut maps) = load::load(options)?;
         let attached = attach::adopt(&mut ebpf, &options.pin_dir)?;
         let slots = Slots::adopt(&mut maps)?;
+        #[cfg(feature = "log")]
+        log::follow(&mut ebpf)?;
         Ok(Self { ebpf, maps, slots, attached, options: options.clone() })
     }
 

@@ -1,17 +1,16 @@
-//! XDP programs that are on an interface already, asked for and removed by
-//! rtnetlink: the kernel lets one program at a time have the driver's hook.
+//! What rtnetlink tells of an interface: whether a driver or the kernel provides
+//! it, and the XDP program on it, of which there can be one at a time.
 
 use std::fmt;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached},
+    link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
+    tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+use super::netlink::{ask, dump};
 use crate::error::{Error, Kind};
 
 /// `XDP_FLAGS_SKB_MODE` of linux/if_link.h.
@@ -42,8 +41,18 @@ fn failed(interface: &str, what: &dyn fmt::Display) -> Error {
     Error::new(Kind::Failed, format!("cannot ask the kernel about {interface}: {what}"))
 }
 
-/// The XDP program on `interface`, if there is one.
-pub(super) fn program_on(interface: &str) -> Result<Option<Present>, Error> {
+/// What is known of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    /// Whether a device's own driver provides it: the kernel names a kind (veth,
+    /// bridge, vlan, …) for those that it makes up itself.
+    pub physical: bool,
+    /// The XDP program on it.
+    pub xdp: Option<Present>,
+}
+
+/// Looks at `interface`.
+pub(super) fn link(interface: &str) -> Result<Link, Error> {
     let mut message = LinkMessage::default();
     message.header.index = index(interface)?;
     let answer = ask(RouteNetlinkMessage::GetLink(message), NLM_F_REQUEST)
@@ -51,11 +60,19 @@ pub(super) fn program_on(interface: &str) -> Result<Option<Present>, Error> {
     let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
         return Err(failed(interface, &"an answer of another kind"));
     };
-    let xdp = link.attributes.into_iter().find_map(|attribute| match attribute {
-        LinkAttribute::Xdp(xdp) => Some(xdp),
-        _ => None,
-    });
-    Ok(present(xdp.unwrap_or_default()))
+    let loopback = link.header.flags.contains(LinkFlags::Loopback);
+    let mut made_up = false;
+    let mut xdp = Vec::new();
+    for attribute in link.attributes {
+        match attribute {
+            LinkAttribute::LinkInfo(info) => {
+                made_up = info.iter().any(|info| matches!(info, LinkInfo::Kind(_)));
+            }
+            LinkAttribute::Xdp(attributes) => xdp = attributes,
+            _ => {}
+        }
+    }
+    Ok(Link { physical: !loopback && !made_up, xdp: present(xdp) })
 }
 
 fn present(attributes: Vec<LinkXdp>) -> Option<Present> {
@@ -105,20 +122,42 @@ fn index(interface: &str) -> Result<u32, Error> {
         .map_err(|_| Error::new(Kind::NotFound, format!("there is no interface `{interface}`")))
 }
 
-/// One request, one answer.
-fn ask(
-    message: RouteNetlinkMessage,
-    flags: u16,
-) -> std::io::Result<NetlinkMessage<RouteNetlinkMessage>> {
-    let mut request = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(message));
-    request.header.flags = flags;
-    request.header.sequence_number = 1;
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    let socket = Socket::new(NETLINK_ROUTE)?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&bytes, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    NetlinkMessage::deserialize(&answer).map_err(std::io::Error::other)
+/// The classic filters at the ingress hook of `interface`, by program or kind.
+pub(super) fn filters(interface: &str) -> Result<Vec<String>, Error> {
+    let mut message = TcMessage::default();
+    message.header.index = index(interface)? as i32;
+    message.header.parent =
+        TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_INGRESS };
+    let answers = dump(RouteNetlinkMessage::GetTrafficFilter(message))
+        .map_err(|error| failed(interface, &error))?;
+    let filters = answers.into_iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewTrafficFilter(filter) => Some(describe(&filter.attributes)),
+        _ => None,
+    });
+    // Each filter is preceded by a bare entry for its priority.
+    Ok(filters.flatten().collect())
+}
+
+fn describe(attributes: &[TcAttribute]) -> Option<String> {
+    let mut kind = None;
+    let mut program = None;
+    let mut has_options = false;
+    for attribute in attributes {
+        match attribute {
+            TcAttribute::Kind(found) => kind = Some(found.clone()),
+            TcAttribute::Options(options) => {
+                has_options = !options.is_empty();
+                program = options.iter().find_map(|option| match option {
+                    TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(*id),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    let kind = kind.filter(|_| has_options)?;
+    Some(match program {
+        Some(id) => format!("clsact {id} {}", name_of(id).as_deref().unwrap_or("?")),
+        None => format!("clsact {kind}"),
+    })
 }

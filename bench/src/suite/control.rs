@@ -1,0 +1,117 @@
+//! How long redirects take to be in force: many at once, and one among many.
+
+use std::{future::Future, time::Instant};
+
+use anyhow::{Context, Result, anyhow};
+use hyper::Method;
+use redirectd::{
+    api::{
+        client::Client,
+        types::{AddRequest, ApplyRequest, ChangeReport, RemoveRequest, RulesText},
+    },
+    config::Spec,
+    dataplane::Removal,
+};
+
+use super::Effort;
+use crate::{
+    daemon::{Daemon, rules},
+    interrupt,
+    progress::Progress,
+    report::control::{Added, Outcome},
+    scenario::Scenario,
+    stream::HOST_PORT,
+    topology::{HOME, HOST, Lab},
+};
+
+/// A home port that no other redirect has.
+const PORT: u16 = 7777;
+
+/// Measures all of it.
+///
+/// # Errors
+/// The daemon does not start or refuses, or the run was interrupted.
+pub(crate) fn run(effort: &Effort) -> Result<Outcome> {
+    let (redirects, rounds, adds) = if effort.quick { (1_000, 1, 20) } else { (100_000, 5, 500) };
+    let lab = Lab::new()?;
+    let mut progress = Progress::new(2 * rounds + 2);
+    let many = Scenario { flows: 1, redirects };
+    let mut outcome =
+        Outcome { redirects, apply: Vec::new(), request: Vec::new(), add: Vec::new() };
+    for round in 1..=rounds {
+        interrupt::check()?;
+        progress.step("control", &format!("{redirects} redirects by the command, round {round}"));
+        outcome.apply.push(apply(&lab, &many)?);
+        progress.step("control", &format!("{redirects} redirects by the API, round {round}"));
+        outcome.request.push(request(&lab, &many)?);
+    }
+    for present in [Scenario { flows: 1, redirects: 1 }, many] {
+        progress.step("control", &format!("one more than {} redirects", present.redirects));
+        let milliseconds = add(&lab, &present, adds)?;
+        outcome.add.push(Added { present: present.redirects, milliseconds });
+    }
+    Ok(outcome)
+}
+
+/// Seconds that `redirect apply -f FILE` takes to put all redirects in force.
+fn apply(lab: &Lab, scenario: &Scenario) -> Result<f64> {
+    let daemon = Daemon::start(&lab.home, "tc", scenario)?;
+    let file = daemon.rule_file("rules.yaml", &rules(scenario))?;
+    let start = Instant::now();
+    daemon.apply(&file)?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Seconds from the same request over the API to its answer: the daemon's part.
+fn request(lab: &Lab, scenario: &Scenario) -> Result<f64> {
+    let daemon = Daemon::start(&lab.home, "tc", scenario)?;
+    let text = RulesText { source: "bench".into(), text: rules(scenario) };
+    let request = ApplyRequest { rules: Some(text), dry_run: false };
+    let client = Client::new(daemon.socket());
+    let start = Instant::now();
+    let _: ChangeReport = wait(client.send_to(Method::POST, "/v1/apply", &request))?;
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Milliseconds of each of `times` requests that add a redirect to those of
+/// `present`; it is removed again each time.
+fn add(lab: &Lab, present: &Scenario, times: usize) -> Result<Vec<f64>> {
+    let daemon = Daemon::start(&lab.home, "tc", present)?;
+    daemon.apply(&daemon.rule_file("rules.yaml", &rules(present))?)?;
+    let client = Client::new(daemon.socket());
+    let remove = RemoveRequest { names: vec!["one".into()], removal: Removal::Cut };
+    let mut milliseconds = Vec::with_capacity(times);
+    for _ in 0..times {
+        interrupt::check()?;
+        let start = Instant::now();
+        let _: ChangeReport = wait(client.send_to(Method::POST, "/v1/redirects", &addition()))?;
+        milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
+        let _: ChangeReport = wait(client.send_to(Method::POST, "/v1/remove", &remove))?;
+    }
+    Ok(milliseconds)
+}
+
+fn addition() -> AddRequest {
+    AddRequest {
+        name: "one".into(),
+        redirect: Spec {
+            protocol: vec!["udp".into()],
+            home: format!("{HOME}:{PORT}"),
+            to: format!("{HOST}:{HOST_PORT}"),
+            peers: Vec::new(),
+            mode: None,
+            flows: None,
+        },
+        replace: false,
+        check: false,
+    }
+}
+
+/// Waits for one answer, as the command line does.
+fn wait<T>(answer: impl Future<Output = Result<T, redirectd::error::Error>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot wait for the daemon")?;
+    runtime.block_on(answer).map_err(|error| anyhow!("{error}"))
+}
