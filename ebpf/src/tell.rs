@@ -234,18 +234,14 @@ fn quote<A>(ctx: &TcContext, packet: &Packet<A>) -> Option<(u32, u32)> {
     if headers > QUOTE_MAX - size_of::<Tcp>() {
         return None;
     }
-    let (check_at, full) = if tcp {
-        (Tcp::CHECK_OFFSET, size_of::<Tcp>())
-    } else {
-        (Udp::CHECK_OFFSET, size_of::<Udp>())
-    };
+    let full = if tcp { size_of::<Tcp>() } else { size_of::<Udp>() };
     let [.., last] = *read::<[u8; size_of::<Udp>()]>(ctx, packet.l4)?;
     let cut = |bytes: usize| {
         // SAFETY: the context is valid; packet pointers are made anew afterwards.
         unsafe { bpf_skb_change_tail(raw(ctx), (packet.l4 + bytes) as u32, 0) == 0 }
     };
     // The kernel refuses to cut through a checksum that is still to be filled in.
-    let unfinished = !cut(check_at.min(size_of::<Udp>() - 1) + usize::from(tcp));
+    let unfinished = !cut(if tcp { size_of::<Udp>() } else { size_of::<Udp>() - 1 });
     let length = if unfinished {
         if !cut(full) {
             return None;
