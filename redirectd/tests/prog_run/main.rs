@@ -22,4 +22,7 @@ mod talk;
 mod checksums;
 mod handshake;
 mod headers;
+mod hop_limit;
+mod icmp_errors;
+mod mtu;
 mod untouched;

@@ -96,12 +96,16 @@ pub(crate) const V6: Family = Family {
 /// Both.
 pub(crate) const FAMILIES: [Family; 2] = [V4, V6];
 
-/// What `ip` is told. Peers are behind the gateway, by two routes, so that
-/// there are addresses without a route.
-const COMMANDS: &str = "\
+/// The interfaces. The far ends are in the same namespace, for want of others.
+const LINKS: &str = "\
 link set lo up
 link add front address 02:00:00:00:00:01 type veth peer name front-far
 link add back address 02:00:00:00:00:02 type veth peer name back-far
+";
+
+/// The addresses and ways. Peers are behind the gateway, by two routes, so that
+/// there are addresses without a route.
+const WAYS: &str = "\
 link set front up
 link set front-far up
 link set back up
@@ -123,23 +127,29 @@ neigh add 2001:db8:2::3 lladdr 02:00:00:00:00:21 dev back nud permanent
 neigh add 2001:db8:2::4 lladdr 02:00:00:00:00:22 dev back nud permanent
 neigh add 2001:db8:2::5 lladdr 02:00:00:00:00:21 dev back nud permanent
 route add 10.1.0.5/32 dev back mtu lock 1280
-route add 2001:db8:2::5/128 dev back mtu 1280
+route add 2001:db8:2::5/128 dev back mtu lock 1280
 ";
 
-/// What the kernel is told: that packets may be routed as if they came in
-/// through `lo`, which is what the programs ask for.
-const SETTINGS: [&str; 2] =
-    ["/proc/sys/net/ipv4/conf/lo/forwarding", "/proc/sys/net/ipv6/conf/lo/forwarding"];
+/// What the kernel is told: to route packets as if they came in through `lo`,
+/// which is what the programs ask for; and to send nothing of its own to home.
+const SETTINGS: [(&str, &str); 4] = [
+    ("ipv4/conf/lo/forwarding", "1"),
+    ("ipv6/conf/lo/forwarding", "1"),
+    ("ipv6/conf/front-far/disable_ipv6", "1"),
+    ("ipv6/conf/back-far/disable_ipv6", "1"),
+];
 
 /// Runs `test` on a thread of its own, in a network namespace of its own that
 /// has home's interfaces.
 pub(crate) fn inside(test: impl FnOnce() + Send) {
     let test = || {
         unshare(CloneFlags::CLONE_NEWNET).expect("a namespace of its own; this needs root");
-        ip(COMMANDS);
-        for setting in SETTINGS {
-            fs::write(setting, "1").unwrap_or_else(|error| panic!("{setting}: {error}"));
+        ip(LINKS);
+        for (setting, value) in SETTINGS {
+            let path = format!("/proc/sys/net/{setting}");
+            fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
         }
+        ip(WAYS);
         test();
     };
     let result = thread::scope(|scope| scope.spawn(test).join());

@@ -32,11 +32,13 @@ pub(crate) struct Row {
     arrival: Arrival,
     expect: Expect,
     by_xdp: bool,
+    packets: u64,
 }
 
 impl Row {
     fn new(what: &str, frame: Vec<u8>, expect: Expect) -> Self {
-        Self { what: what.to_owned(), frame, arrival: Arrival::default(), expect, by_xdp: false }
+        let (what, arrival) = (what.to_owned(), Arrival::default());
+        Self { what, frame, arrival, expect, by_xdp: false, packets: 1 }
     }
 
     /// A packet that leaves as `out`.
@@ -82,6 +84,12 @@ impl Row {
         self.arrival = arrival;
         self
     }
+
+    /// It counts as that many.
+    pub(crate) fn counted_times(mut self, packets: u64) -> Self {
+        self.packets = packets;
+        self
+    }
 }
 
 impl Home {
@@ -112,9 +120,8 @@ fn check(entry: Entry, row: &Row, outcome: &Outcome) {
         Expect::Sent(_, reason) => reason.unwrap_or("translated"),
         Expect::Passed(reason) | Expect::Dropped(reason) | Expect::Told(reason, _) => reason,
     };
-    let packets = row.arrival.segments.map_or(1, |(_, count)| u64::from(count));
     let seen: Vec<_> = counted.iter().map(|(reason, traffic)| (*reason, traffic.packets)).collect();
-    assert_eq!(seen, [(reason, packets)], "{what}: the reasons counted");
+    assert_eq!(seen, [(reason, row.packets)], "{what}: the reasons counted");
 }
 
 fn check_fate(what: &str, row: &Row, fate: &Fate) {
