@@ -12,7 +12,7 @@ use redirectd_ebpf::{
 
 use crate::{
     family::{Family, V4, V6},
-    hop,
+    fragment, hop,
     lookup::{self, Standing},
     parse::{Frame, Packet, Part},
     rewrite::{self, Translation},
@@ -184,9 +184,13 @@ fn quoted_ports<A>(
 #[inline(always)]
 pub fn translate<F: Errors>(ctx: &TcContext) -> Result<i32, Reason> {
     let packet = &mut again::<F>(ctx)?;
+    if packet.part == Part::First {
+        fragment::own::<F>(&F::fragment_key(packet));
+        return Err(Reason::IcmpNotOurs);
+    }
     // SAFETY: `at` has checked the bounds.
     let kind = unsafe { (*ctx.at::<Icmp>(packet.l4)?).kind };
-    if packet.part != Part::Whole || !F::is_error(kind) {
+    if !F::is_error(kind) {
         return Err(Reason::IcmpNotOurs);
     }
     let quote = F::quote(ctx, packet.l4 + size_of::<Icmp>())?;
