@@ -189,6 +189,12 @@ impl Frame {
         self
     }
 
+    /// A later fragment, as if it began at `offset`.
+    pub(crate) fn offset(mut self, offset: usize) -> Self {
+        self.part = Some((offset, true));
+        self
+    }
+
     /// The fragments of this packet, each with at most `step` bytes of payload.
     pub(crate) fn fragments(&self, step: usize) -> Vec<Self> {
         assert_eq!(step % 8, 0, "fragments begin at multiples of 8 bytes");

@@ -97,10 +97,12 @@ impl Home {
     }
 
     fn attach(&mut self) {
-        if self.entry == Entry::XdpAndTc {
-            for interface in [FRONT, BACK] {
-                self.bpf.attach(interface, Attach::Xdp, false).expect("veth has XDP");
-            }
+        let attach = match self.entry {
+            Entry::Tc => Attach::Tc,
+            Entry::XdpAndTc => Attach::Xdp,
+        };
+        for interface in [FRONT, BACK] {
+            self.bpf.attach(interface, attach, false).expect("veth has both");
         }
     }
 
@@ -133,6 +135,14 @@ impl Home {
         reasons.into_iter().map(|count| (count.reason, count.traffic)).collect()
     }
 
+    /// What was counted since `before`.
+    pub(crate) fn counted_since(
+        &self,
+        before: &BTreeMap<String, Traffic>,
+    ) -> BTreeMap<String, Traffic> {
+        difference(before, &self.reasons())
+    }
+
     /// The interface that a frame for `station` comes in through.
     fn interface(&self, station: Mac) -> u32 {
         match station {
@@ -161,7 +171,7 @@ impl Home {
     fn receive_as(&mut self, frame: &[u8], arrival: Arrival) -> Outcome {
         let before = self.reasons();
         let (fate, by_xdp) = self.pass_through(frame, arrival);
-        let counted = difference(&before, &self.reasons());
+        let counted = self.counted_since(&before);
         Outcome { fate, by_xdp, counted }
     }
 

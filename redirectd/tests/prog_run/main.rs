@@ -10,6 +10,7 @@
 //!
 //! These tests need root.
 
+mod capture;
 mod check;
 mod extension;
 mod frame;
@@ -20,6 +21,7 @@ mod table;
 mod talk;
 
 mod checksums;
+mod fragments;
 mod handshake;
 mod headers;
 mod hop_limit;

@@ -140,6 +140,10 @@ fn check_fate(what: &str, row: &Row, fate: &Fate) {
             );
         }
         (Expect::Passed(_), Fate::Passed) | (Expect::Dropped(_), Fate::Dropped) => {}
-        (expected, fate) => panic!("{what}: {fate:?}\ninstead of {expected:?}"),
+        (expected, Fate::Sent(sent)) => {
+            panic!("{what}: sent\n{}instead of {expected:?}", describe(sent))
+        }
+        (Expect::Sent(_, _), fate) => panic!("{what}: {fate:?} instead of sent"),
+        (expected, fate) => panic!("{what}: {fate:?} instead of {expected:?}"),
     }
 }
