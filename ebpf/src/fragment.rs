@@ -208,7 +208,7 @@ fn waiting<F: Family>(key: &FragmentKey<F::Addr>, now: u64) -> u32 {
 
 /// Notes a datagram as home's own, so that its other fragments are not copied.
 #[inline(never)]
-fn own<F: Family>(key: &FragmentKey<F::Addr>) -> i64 {
+pub fn own<F: Family>(key: &FragmentKey<F::Addr>) -> i64 {
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     enter::<F>(key, fragment_state::OWN, now);

@@ -37,12 +37,12 @@ pub fn transport<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Result
     };
     // SAFETY: a map's value stays valid while the program runs.
     let flow = unsafe { &mut *flow };
+    // Before the segment is looked at: a first fragment may not have all of it.
+    if packet.part != Part::Whole {
+        return Err(tail::<F>(ctx, Tail::Opening));
+    }
     let segment = segment(ctx, packet)?;
-    if packet.part != Part::Whole
-        || tags(ctx, packet.l3) != 0
-        || segment.opens()
-        || lookup::standing(flow) != Standing::Current
-    {
+    if tags(ctx, packet.l3) != 0 || segment.opens() || lookup::standing(flow) != Standing::Current {
         return Err(tail::<F>(ctx, Tail::Opening));
     }
     // SAFETY: no arguments, no preconditions.

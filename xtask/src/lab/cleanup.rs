@@ -23,7 +23,7 @@ use nix::{
 use super::PREFIX;
 
 const NAMESPACES: &str = "/run/netns";
-const PINS: &str = "/sys/fs/bpf";
+pub(super) const PINS: &str = "/sys/fs/bpf";
 /// What a shell shows for a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
