@@ -167,7 +167,8 @@ fn program(name: &str) -> Result<PathBuf> {
     let path = folder.join(name);
     ensure!(
         path.is_file(),
-        "there is no {}: `cargo build --release -p redirectd`, or `cargo xtask bench`, builds it",
+        "there is no {}: `cargo xtask bench` builds it, and so does `cargo build -p redirectd` \
+         with the bench's own profile",
         path.display()
     );
     Ok(path)

@@ -2,6 +2,7 @@
 //! here judges speed.
 
 use std::{
+    ffi::OsStr,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -10,20 +11,47 @@ use std::{
 
 use serde_json::Value;
 
+/// The bench, with redirectd's programs beside it: Cargo builds them for the
+/// tests of the whole workspace, not for those of this package alone.
 fn bench() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_redirectd-bench"))
+    let bench = Path::new(env!("CARGO_BIN_EXE_redirectd-bench"));
+    let folder = bench.parent().unwrap();
+    if !folder.join("redirectd").is_file() {
+        let profile = if folder.ends_with("release") { "release" } else { "dev" };
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--locked", "--package", "redirectd", "--profile", profile]);
+        assert!(cargo.status().unwrap().success(), "redirectd does not build");
+    }
+    Command::new(bench)
 }
 
-/// Namespaces of the bench with process `id`.
-fn namespaces(id: u32) -> Vec<String> {
+/// Runs `suite`, quickly, and returns its results and what it printed.
+fn quick(suite: &str, more: &[&OsStr]) -> (Value, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("results.json");
+    let output = bench().args([suite, "--quick", "--json"]).arg(&json).args(more).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert_eq!((&report["version"], &report["quick"]), (&1.into(), &true.into()));
+    (report, text)
+}
+
+/// What the bench with process `id` has in `folder`.
+fn traces(folder: &str, id: u32) -> Vec<String> {
     let prefix = format!("rdbench-{id}-");
-    let Ok(entries) = Path::new("/run/netns").read_dir() else { return Vec::new() };
+    let Ok(entries) = Path::new(folder).read_dir() else { return Vec::new() };
     entries
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .filter(|name| name.starts_with(&prefix))
         .collect()
 }
+
+/// Where the bench makes namespaces.
+const NAMESPACES: &str = "/run/netns";
+/// Where its daemons pin programs and maps.
+const PINS: &str = "/sys/fs/bpf";
 
 /// The process, ended and waited for when the test is over, however it ends.
 struct Running(Child);
@@ -38,26 +66,18 @@ impl Drop for Running {
 #[test]
 fn every_contestant_forwards_what_is_sent() {
     let folder = tempfile::tempdir().unwrap();
-    let (json, svg) = (folder.path().join("results.json"), folder.path().join("plot.svg"));
-    let output = bench()
-        .args(["pps", "--quick", "--json"])
-        .arg(&json)
-        .arg("--svg")
-        .arg(&svg)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-
-    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
-    assert_eq!((&report["version"], &report["quick"]), (&1.into(), &true.into()));
+    let svg = folder.path().join("plot.svg");
+    let (report, text) = quick("pps", &["--svg".as_ref(), svg.as_ref()]);
     let scenarios = report["pps"].as_array().unwrap();
     assert_eq!(scenarios.len(), 4);
     for scenario in scenarios {
         let contestants = scenario["contestants"].as_array().unwrap();
         let names: Vec<_> = contestants.iter().map(|c| c["name"].as_str().unwrap()).collect();
-        assert!(names.contains(&"drop") && names.contains(&"nftables"), "{names:?}");
-        assert_eq!(names.contains(&"iptables"), scenario["redirects"] == 1, "{names:?}");
+        let mut expected = vec!["drop", "redirectd-xdp", "redirectd-tc", "nftables"];
+        if scenario["redirects"] == 1 {
+            expected.push("iptables");
+        }
+        assert_eq!(names, expected);
         for contestant in contestants {
             let loss = contestant["loss"].as_f64().unwrap();
             assert!((0.0..0.01).contains(&loss), "{contestant}");
@@ -68,14 +88,35 @@ fn every_contestant_forwards_what_is_sent() {
     assert!(std::fs::read_to_string(svg).unwrap().contains(">nftables<"));
 }
 
+/// Each measurement itself makes sure that its packets were translated.
+#[test]
+fn the_programs_translate_every_packet_they_are_timed_with() {
+    let (report, _) = quick("program", &[]);
+    let cases = report["program"].as_array().unwrap();
+    assert_eq!(cases.len(), 8);
+    for case in cases {
+        assert_eq!(case["samples_ns"].as_array().unwrap().len(), 2, "{case}");
+    }
+}
+
+#[test]
+fn redirects_are_applied_and_added() {
+    let (report, _) = quick("control", &[]);
+    let control = &report["control"];
+    assert_eq!(control["redirects"], 1_000);
+    for present in control["add_one"].as_array().unwrap() {
+        assert!(present["ms"]["min"].as_f64().unwrap() > 0.0, "{present}");
+    }
+}
+
 #[test]
 fn an_interrupted_run_leaves_nothing_behind() {
     let mut bench =
         Running(bench().args(["pps", "--rounds", "1000"]).stderr(Stdio::piped()).spawn().unwrap());
     let id = bench.0.id();
     let deadline = Instant::now() + Duration::from_secs(60);
-    // Two labs, so that it is in the midst of it.
-    while namespaces(id).len() < 4 {
+    // Two labs and a daemon, so that it is in the midst of it.
+    while traces(NAMESPACES, id).len() < 4 || traces(PINS, id).is_empty() {
         assert!(bench.0.try_wait().unwrap().is_none(), "the bench ended by itself");
         assert!(Instant::now() < deadline, "the bench makes no lab");
         thread::sleep(Duration::from_millis(20));
@@ -87,7 +128,9 @@ fn an_interrupted_run_leaves_nothing_behind() {
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(bench.0.wait().unwrap().code(), Some(1));
-    assert_eq!(namespaces(id), Vec::<String>::new());
+    for folder in [NAMESPACES, PINS] {
+        assert_eq!(traces(folder, id), Vec::<String>::new(), "{folder}");
+    }
 }
 
 #[test]

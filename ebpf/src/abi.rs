@@ -112,7 +112,7 @@ pub mod flow_flags {
     pub const RST: u32 = 1 << 2;
     /// Stays with its target whatever becomes of the redirect (`new-only`).
     pub const STAYS: u32 = 1 << 3;
-    /// [`super::Flow::handshake`] is set: the host has answered the SYN.
+    /// The host has answered; with TCP, [`super::Flow::handshake`] is set.
     pub const ANSWERED: u32 = 1 << 4;
 }
 
@@ -143,7 +143,8 @@ pub mod hop_kind {
     pub const ETHERNET: u16 = 1;
     /// The interface is known, the neighbour is not resolved yet.
     pub const UNRESOLVED: u16 = 2;
-    /// A process on this node.
+    /// This node: a process on it, or a case for its own IP stack, which knows
+    /// what to answer where there is no way.
     pub const LOCAL: u16 = 3;
     /// As [`ETHERNET`], through an interface that XDP may send to.
     pub const ETHERNET_XDP: u16 = 4;
@@ -402,6 +403,19 @@ pub mod count {
     pub const LEN: u32 = 4;
 }
 
+/// Interfaces that XDP can be used on have a lower index than this.
+pub const XDP_INTERFACES: u32 = 4096;
+
+/// An interface with the XDP program on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Station {
+    /// Its MAC address, two bytes a word, as they lie in a frame.
+    pub mac: [u16; 3],
+    /// 1 if the program is on it, so that others may send out through it.
+    pub on: u16,
+}
+
 /// Words of the port set for one protocol: one bit for each port.
 pub const PORT_SET_WORDS: u32 = 1024;
 
@@ -426,6 +440,7 @@ const _: () = {
     assert!(size_of::<SlotCounters>() == 48);
     assert!(size_of::<Settings>() == 16);
     assert!(size_of::<Record>() == 152);
+    assert!(size_of::<Station>() == 8);
 };
 
 #[cfg(feature = "user")]
@@ -442,7 +457,7 @@ mod pod {
         )*};
     }
 
-    pod!(Entry, SlotWord, Location, Traffic, SlotCounters, Settings, Record);
+    pod!(Station, Entry, SlotWord, Location, Traffic, SlotCounters, Settings, Record);
 
     macro_rules! family_pod {
         ($($t:ident),* $(,)?) => {$(

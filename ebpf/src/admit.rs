@@ -14,7 +14,7 @@ use aya_ebpf::{
 use redirectd_ebpf::{
     abi::{
         ABI_VERSION, Flow, FlowKey, Location, NextHop, Settings, Tuple, count, flow_flags,
-        slot_state,
+        hop_kind, slot_state,
     },
     nat::Deltas,
     reason::{Fate, Reason},
@@ -23,11 +23,12 @@ use redirectd_ebpf::{
 
 use crate::{
     family::Family,
-    fragment, lookup,
+    hop::{self, LOOPBACK},
+    lookup,
     maps::{self, Draft},
     parse::Part,
     stats,
-    tc::{Tail, again, tail},
+    tc::{Tail, again, disown, owe, raw, tail},
 };
 
 /// How many ports are tried before a flow is refused.
@@ -45,20 +46,36 @@ const CURRENT_NETNS: u64 = -1i64 as u64;
 #[inline(always)]
 pub fn admit<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let packet = again::<F>(ctx)?;
-    // SAFETY: no arguments, no preconditions.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let result = try_admit::<F>(ctx.as_ptr(), &packet.key, now);
+    // SAFETY: the context is valid while the program runs.
+    let from_wire = unsafe { (*raw(ctx)).ifindex } != LOOPBACK;
+    if from_wire && !is_peer::<F>(ctx.as_ptr(), &packet.key) {
+        return Err(Reason::StrangeSource);
+    }
+    let result = try_admit::<F>(ctx.as_ptr(), &packet.key);
     if let Err(reason) = result {
-        if packet.part == Part::First && reason.fate() == Fate::Passed {
-            fragment::own::<F>(&F::fragment_key(&packet));
-        }
-        return Err(reason);
+        return Err(match reason.fate() {
+            Fate::Dropped => owe::<F>(ctx, reason, 0),
+            _ if packet.part == Part::First => disown::<F>(ctx, reason),
+            _ => reason,
+        });
     }
     Err(tail::<F>(ctx, Tail::Opening))
 }
 
+/// Whether packets of `key` can be from a peer: its address is one that home
+/// would send to. The kernel's own check of sources comes after this program.
+#[inline(never)]
+fn is_peer<F: Family>(ctx: *mut c_void, key: &FlowKey<F::Addr>) -> bool {
+    if F::is_reserved(key.tuple.source) {
+        return false;
+    }
+    let mut hop = NextHop::default();
+    hop::find::<F>(ctx, &key.tuple.inverse(), key.protocol, 0, &mut hop);
+    hop.kind != hop_kind::LOCAL
+}
+
 #[inline(always)]
-fn try_admit<F: Family>(ctx: *mut c_void, key: &FlowKey<F::Addr>, now: u64) -> Result<(), Reason> {
+fn try_admit<F: Family>(ctx: *mut c_void, key: &FlowKey<F::Addr>) -> Result<(), Reason> {
     let slot = lookup::redirect::<F>(key)?;
     if F::is_link_local(key.tuple.source) {
         return Err(Reason::LinkLocalPeer);
@@ -77,6 +94,8 @@ fn try_admit<F: Family>(ctx: *mut c_void, key: &FlowKey<F::Addr>, now: u64) -> R
         return Err(Reason::TableFull);
     }
     let draft = F::draft()?;
+    // SAFETY: no arguments, no preconditions.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
     draft.flow = Flow {
         to: location_tuple::<F>(key, location),
         slot,

@@ -56,8 +56,12 @@ pub trait Family: Sized + 'static {
     /// Parses the packet whose header is at `l3`.
     fn parse(frame: &impl Frame, l3: usize) -> Result<Packet<Self::Addr>, Reason>;
 
-    /// Writes new addresses and takes one off the time to live.
+    /// Writes new addresses.
     fn write(header: &mut Self::Header, source: Self::Addr, destination: Self::Addr, delta: Delta);
+
+    /// Takes one off the time to live; returns what of that no checksum in the
+    /// packet takes up again.
+    fn age(header: &mut Self::Header) -> Delta;
 
     /// Writes another identification of a fragment: in the header at `l3`, or
     /// with IPv6 in the one at `fragment_header`.
@@ -76,6 +80,10 @@ pub trait Family: Sized + 'static {
 
     /// Whether it is of link scope only.
     fn is_link_local(address: Self::Addr) -> bool;
+
+    /// Whether it can be nobody's: 0/8, multicast and above (RFC 6890); in IPv6
+    /// the routes tell.
+    fn is_reserved(address: Self::Addr) -> bool;
 
     /// What identifies the datagram that a fragment is of.
     fn fragment_key(packet: &Packet<Self::Addr>) -> FragmentKey<Self::Addr>;
@@ -112,7 +120,12 @@ impl Family for V4 {
     #[inline(always)]
     fn write(header: &mut Ipv4, source: u32, destination: u32, delta: Delta) {
         nat::ipv4(header, source, destination, delta);
+    }
+
+    #[inline(always)]
+    fn age(header: &mut Ipv4) -> Delta {
         nat::ipv4_hop(header);
+        Delta::NONE
     }
 
     #[inline(always)]
@@ -136,6 +149,12 @@ impl Family for V4 {
     fn is_link_local(_: u32) -> bool {
         // 169.254/16 needs no interface to be routed to, so it does no harm.
         false
+    }
+
+    #[inline(always)]
+    fn is_reserved(address: u32) -> bool {
+        let first = u32::from_be(address) >> 24;
+        first == 0 || first >= 224
     }
 
     #[inline(always)]
@@ -183,7 +202,14 @@ impl Family for V6 {
     #[inline(always)]
     fn write(header: &mut Ipv6, source: [u32; 4], destination: [u32; 4], _: Delta) {
         nat::ipv6(header, source, destination);
+    }
+
+    #[inline(always)]
+    fn age(header: &mut Ipv6) -> Delta {
+        let word = |header: &Ipv6| u16::from_ne_bytes([header.next_header, header.hop_limit]);
+        let old = word(header);
         nat::ipv6_hop(header);
+        Delta::word(old, word(header))
     }
 
     #[inline(always)]
@@ -211,6 +237,11 @@ impl Family for V6 {
     #[inline(always)]
     fn is_link_local(address: [u32; 4]) -> bool {
         address[0] & 0xffc0_0000u32.to_be() == 0xfe80_0000u32.to_be()
+    }
+
+    #[inline(always)]
+    fn is_reserved(_: [u32; 4]) -> bool {
+        false
     }
 
     #[inline(always)]

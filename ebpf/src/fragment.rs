@@ -19,21 +19,22 @@ use aya_ebpf::{
 };
 use redirectd_ebpf::{
     abi::{
-        Addr, Flow, FragmentKey, Fragments, HELD_BYTES, HELD_FRAGMENTS, Held, HeldKey, NextHop,
-        count, flow_flags, fragment_state, hop_kind, slot_state,
+        Addr, Flow, FragmentKey, Fragments, HELD_BYTES, HELD_FRAGMENTS, HeldKey, NextHop, count,
+        flow_flags, fragment_state, hop_kind, slot_state,
     },
     csum::Delta,
     reason::Reason,
-    wire::{Ethernet, proto},
+    wire::proto,
 };
 
 use crate::{
     atomic::fetch_add,
     family::Family,
     maps,
-    parse::{Frame, Packet, bounded},
+    parse::{Frame, Packet, Part, bounded},
     rewrite, stats,
-    tc::{again, raw, send, untag},
+    tc::{again, raw, send, settle, untag, word},
+    transport::TO_STACK,
 };
 
 /// How long the fragments of a datagram are waited for, in nanoseconds. Linux
@@ -46,10 +47,15 @@ const DONE: i32 = 2;
 /// `BPF_F_INGRESS`: as if received on the interface.
 const INGRESS: u64 = 1;
 
-/// A later fragment.
+/// The program for fragments: later ones, and first ones that turned out to be
+/// home's own.
 #[inline(always)]
 pub fn later<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let packet = &mut again::<F>(ctx)?;
+    if packet.part == Part::First {
+        own::<F>(&F::fragment_key(packet));
+        return Err(word(ctx).0);
+    }
     let protocol = packet.key.protocol as u8;
     if F::ICMP == proto::ICMP && protocol != proto::TCP && protocol != proto::UDP {
         return Err(Reason::OtherProtocol);
@@ -101,9 +107,11 @@ fn follow_first<F: Family>(
         // ICMP tells of the first fragment only (RFC 792).
         return Err(Reason::TtlExpired);
     }
-    if hop.mtu != 0 && packet.length > u32::from(hop.mtu) {
+    let too_big = hop.mtu != 0 && packet.length > u32::from(hop.mtu);
+    if too_big && !packet.may_cut {
         return Err(Reason::TooBig);
     }
+    let hop = if too_big { &TO_STACK } else { hop };
     untag(ctx, packet)?;
     let at = (packet.l3, packet.fragment_header);
     header::<F>(ctx, at, key, datagram)?;
@@ -129,8 +137,17 @@ fn header<F: Family>(
         key.source.delta(datagram.source).and(key.destination.delta(datagram.destination));
     let header = ctx.at::<F::Header>(l3).map_err(|_| Reason::NoEffect)?;
     // SAFETY: `at` has checked the bounds.
-    F::write(unsafe { &mut *header }, datagram.source, datagram.destination, change);
-    F::write_id(ctx, l3, fragment_header, datagram.id).map_err(|_| Reason::NoEffect)
+    let header = unsafe { &mut *header };
+    F::write(header, datagram.source, datagram.destination, change);
+    let aged = F::age(header);
+    F::write_id(ctx, l3, fragment_header, datagram.id).map_err(|_| Reason::NoEffect)?;
+    // A later fragment has no transport checksum, so in IPv6 nothing balances
+    // what has changed; in IPv4 the header checksum does.
+    settle(ctx, aged);
+    if F::ICMP != proto::ICMP {
+        settle(ctx, change.and(Delta::long(key.id, datagram.id)));
+    }
+    Ok(())
 }
 
 /// Notes the datagram whose first fragment is about to be translated. Returns
@@ -160,7 +177,11 @@ pub fn identify<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Result<
     let datagram = F::maps().fragments.get_ptr(F::fragment_key(packet)).ok_or(Reason::NoEffect)?;
     // SAFETY: a map's value stays valid while the program runs.
     let id = unsafe { (*datagram).id };
-    F::write_id(ctx, packet.l3, packet.fragment_header, id).map_err(|_| Reason::NoEffect)
+    F::write_id(ctx, packet.l3, packet.fragment_header, id).map_err(|_| Reason::NoEffect)?;
+    if F::ICMP != proto::ICMP {
+        settle(ctx, Delta::long(packet.id, id));
+    }
+    Ok(())
 }
 
 /// A number for the identification: each next one, so that it comes round as

@@ -39,6 +39,8 @@ const _: () = assert!(size_of::<FibLookup>() == 64);
 
 /// Return codes of `bpf_fib_lookup` (linux/bpf.h).
 const SUCCESS: i64 = 0;
+const UNREACHABLE: i64 = 2;
+const PROHIBITED: i64 = 3;
 const NOT_FORWARDED: i64 = 4;
 const NO_NEIGHBOUR: i64 = 7;
 
@@ -87,13 +89,12 @@ pub fn find<F: Family>(
     let result =
         unsafe { bpf_fib_lookup(ctx, (&raw mut fib).cast(), size_of::<FibLookup>() as i32, 0) };
     let kind = match result {
-        // SAFETY: only the presence of the key is asked for.
-        SUCCESS => match unsafe { maps::XDP_INTERFACES.get(fib.ifindex) } {
-            Some(_) => hop_kind::ETHERNET_XDP,
-            None => hop_kind::ETHERNET,
+        SUCCESS => match maps::XDP_INTERFACES.get(fib.ifindex) {
+            Some(station) if station.on != 0 => hop_kind::ETHERNET_XDP,
+            _ => hop_kind::ETHERNET,
         },
         NO_NEIGHBOUR => hop_kind::UNRESOLVED,
-        NOT_FORWARDED => hop_kind::LOCAL,
+        NOT_FORWARDED | UNREACHABLE | PROHIBITED => hop_kind::LOCAL,
         _ => hop_kind::NONE,
     };
     *hop = NextHop {

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use redirectd_ebpf::abi::{
     Endpoint, Entry, Flow, FlowKey, FragmentKey, Fragments, Held, HeldKey, Location,
-    PORT_SET_WORDS, PeerPrefix, Record, Settings, SlotCounters, SlotWord, Traffic, count,
+    PORT_SET_WORDS, PeerPrefix, Record, Settings, SlotCounters, SlotWord, Station, Traffic, count,
 };
 
 type V4 = u32;
@@ -77,9 +77,9 @@ pub static SETTINGS: Array<Settings> = Array::pinned(1, 0);
 #[map]
 pub static COUNTS: Array<u64> = Array::pinned(count::LEN, 0);
 
-/// Interfaces that an XDP program may send to: index → 1. User space writes, XDP reads.
+/// Interfaces with the XDP program, by index. User space writes, programs read.
 #[map]
-pub static XDP_INTERFACES: HashMap<u32, u32> = HashMap::pinned(256, 0);
+pub static XDP_INTERFACES: Array<Station> = Array::pinned(redirectd_ebpf::abi::XDP_INTERFACES, 0);
 
 /// Fragmented datagrams under way. tc writes and reads.
 #[map]

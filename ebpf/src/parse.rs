@@ -57,6 +57,8 @@ pub struct Packet<A> {
     pub ttl: u8,
     /// Which part of a datagram it is.
     pub part: Part,
+    /// Whether a router may cut it up: IPv4 without the don't-fragment bit.
+    pub may_cut: bool,
     /// Identification of a fragmented datagram, as it lies in the packet.
     pub id: u32,
     /// Where the IPv6 fragment header is; 0 without one.
@@ -122,6 +124,7 @@ pub fn ipv4(frame: &impl Frame, l3: usize) -> Result<Packet<u32>, Reason> {
         length,
         ttl: header.ttl,
         part,
+        may_cut: fragment & 0x4000 == 0,
         id: u32::from(header.id),
         fragment_header: 0,
         key: FlowKey {
@@ -152,6 +155,7 @@ pub fn ipv6(frame: &impl Frame, l3: usize) -> Result<Packet<[u32; 4]>, Reason> {
         length: u32::from(u16::from_be(header.payload_length)) + size_of::<Ipv6>() as u32,
         ttl: header.hop_limit,
         part: Part::Whole,
+        may_cut: false,
         id: 0,
         fragment_header: 0,
         key: FlowKey {

@@ -72,6 +72,7 @@ reasons! {
     NoRedirect = "no_redirect", Passed, "No redirect or flow names it: home's own.";
     OtherPeer = "other_peer", Passed, "The redirect is for other peers.";
     NotAnOpening = "not_an_opening", Passed, "TCP to a redirected endpoint that opens no connection and belongs to none.";
+    StrangeSource = "strange_source", Passed, "From an address that no peer can have, or that home has no way back to.";
     LinkLocalPeer = "link_local_peer", Passed, "A peer with a link-local address cannot be reached through home.";
     IcmpNotOurs = "icmp_not_ours", Passed, "An ICMP error about no flow.";
     FragmentEarly = "fragment_early", Passed, "A fragment before its first one: copied, and passed in case it is home's own.";
@@ -80,13 +81,13 @@ reasons! {
     NotReady = "not_ready", Passed, "The programs have no settings yet.";
     HandedToTc = "handed_to_tc", Passed, "XDP leaves it to the tc program of the interface.";
     NotAnswered = "not_answered", Dropped, "TCP that belongs to a half-open flow but does not complete it.";
-    TableFull = "table_full", Dropped, "A new flow, refused: the flow table is full.";
-    PortsExhausted = "ports_exhausted", Dropped, "A new flow, refused: no free port on the SNAT side.";
+    TableFull = "table_full", Dropped, "A new flow, refused as the flow table is full; its sender was told.";
+    PortsExhausted = "ports_exhausted", Dropped, "A new flow, refused as no port on the SNAT side is free; its sender was told.";
     CannotFollow = "cannot_follow", Dropped, "A flow that cannot follow its redirect: its port is taken at the new host.";
     NoRoute = "no_route", Dropped, "No route to where it should go.";
     TtlExpired = "ttl_expired", Dropped, "Its time to live ran out here; its sender was told.";
     TooBig = "too_big", Dropped, "Larger than the way on takes; its sender was told.";
-    NoEffect = "no_effect", Dropped, "The kernel refused a step of the rewrite.";
+    NoEffect = "no_effect", Dropped, "The kernel refused a step of the rewrite, or the flow changed under it.";
 }
 
 impl Reason {

@@ -36,15 +36,16 @@ impl<A: Copy> Translation<A> {
     }
 }
 
-/// Writes addresses, time to live and ports; the transport's checksum is left
-/// to the entry, as XDP and tc have different ways to it. Checks all bounds
-/// before it writes anything.
+/// Writes addresses and ports, and takes one off the time to live; the
+/// transport's checksum is left to the entry, as XDP and tc have different ways
+/// to it. Checks all bounds before it writes anything. Returns what
+/// [`Family::age`] does.
 #[inline(always)]
 pub fn headers<F: Family>(
     frame: &impl Frame,
     packet: &Packet<F::Addr>,
     translation: &Translation<F::Addr>,
-) -> Result<(), Reason> {
+) -> Result<Delta, Reason> {
     let header = frame.at::<F::Header>(packet.l3)?;
     let ports = frame.at::<Ports>(packet.l4)?;
     let to = &translation.to;
@@ -52,8 +53,8 @@ pub fn headers<F: Family>(
     unsafe {
         F::write(&mut *header, to.source, to.destination, translation.addresses);
         nat::ports(&mut *ports, to.source_port, to.destination_port);
+        Ok(F::age(&mut *header))
     }
-    Ok(())
 }
 
 /// Brings the transport's checksum up to date in place: for packets whose

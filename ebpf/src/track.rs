@@ -47,15 +47,22 @@ pub fn opposite<A: Copy>(flow: &Flow<A>, protocol: u32) -> FlowKey<A> {
 }
 
 /// Notes what a segment says about the life of an established flow.
+///
+/// Nobody here can tell whether a RST was believed. A side that really sent one
+/// sends nothing else after it; one that goes on speaking takes it back (RFC
+/// 7857, section 2, on forged ones).
 #[inline(always)]
 pub fn note<A>(flow: &mut Flow<A>, segment: Segment) {
-    if segment.flags & (Tcp::FIN | Tcp::RST) != 0 {
-        if segment.flags & Tcp::FIN != 0 {
-            flow.flags |= flow_flags::FIN;
-        }
-        if segment.flags & Tcp::RST != 0 {
-            flow.flags |= flow_flags::RST;
-        }
+    if segment.flags & (Tcp::FIN | Tcp::RST) == 0 && flow.flags & flow_flags::RST == 0 {
+        return;
+    }
+    if segment.flags & Tcp::FIN != 0 {
+        flow.flags |= flow_flags::FIN;
+    }
+    if segment.flags & Tcp::RST != 0 {
+        flow.flags |= flow_flags::RST;
+    } else {
+        flow.flags &= !flow_flags::RST;
     }
 }
 
@@ -117,7 +124,8 @@ pub fn half_open<F: Family>(
     let tcp = key.protocol == u32::from(proto::TCP);
     if flow.flags & flow_flags::TO_HOST == 0 {
         if !tcp {
-            return Step::Promote;
+            flow.flags |= flow_flags::ANSWERED;
+            return Step::Translate;
         }
         if segment.flags & (Tcp::SYN | Tcp::ACK) == Tcp::SYN | Tcp::ACK {
             flow.handshake = segment.sequence.wrapping_add(1);
@@ -135,11 +143,16 @@ pub fn half_open<F: Family>(
         // Another flow has taken the port.
         return anew(tcp, segment);
     }
-    if !tcp || segment.opens() || segment.flags & Tcp::RST != 0 {
+    let answered = answer.flags & flow_flags::ANSWERED != 0;
+    if !tcp {
+        // Its source may be forged until it speaks again after an answer.
+        return if answered { Step::Promote } else { Step::Translate };
+    }
+    if segment.opens() || segment.flags & Tcp::RST != 0 {
         return Step::Translate;
     }
     if segment.flags & Tcp::ACK != 0
-        && answer.flags & flow_flags::ANSWERED != 0
+        && answered
         && segment.acknowledgement.wrapping_sub(answer.handshake) <= UNSCALED_WINDOW
     {
         return Step::Promote;

@@ -18,6 +18,7 @@ use crate::{
     family::{Family, V4, V6},
     hop,
     lookup::{self, Standing},
+    maps,
     parse::{self, Frame, Packet, Part},
     rewrite::{self, Translation},
     stats,
@@ -56,6 +57,9 @@ pub fn redirectd_xdp(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn translate_frame(ctx: &XdpContext) -> Result<u32, Reason> {
+    if !is_ours(ctx)? {
+        return Err(Reason::OtherHost);
+    }
     // A frame that still has its tag in it goes to tc, which can take it out.
     let l3 = size_of::<Ethernet>();
     let (ethertype, offset) = parse::ethernet(ctx)?;
@@ -67,6 +71,17 @@ fn translate_frame(ctx: &XdpContext) -> Result<u32, Reason> {
     } else {
         translate::<V6>(ctx, &V6::parse(ctx, l3)?)
     }
+}
+
+/// Whether the frame is for this station: a promiscuous interface brings others.
+#[inline(always)]
+fn is_ours(ctx: &XdpContext) -> Result<bool, Reason> {
+    let Some(station) = maps::XDP_INTERFACES.get(ctx.ingress_ifindex() as u32) else {
+        return Ok(false);
+    };
+    // SAFETY: `at` has checked the bounds.
+    let [a, b, c] = unsafe { *ctx.at::<[u16; 3]>(0)? };
+    Ok(station.on != 0 && [a, b, c] == station.mac)
 }
 
 #[inline(always)]

@@ -14,7 +14,9 @@ mod remove;
 mod show;
 mod stats;
 mod status;
+mod table;
 mod top;
+mod units;
 
 use std::path::PathBuf;
 
@@ -34,13 +36,14 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "redirect", version, after_long_help = EPILOGUE, disable_help_subcommand = true)]
 pub struct Cli {
-    #[command(flatten)]
-    global: Global,
     #[command(subcommand)]
     verb: Verb,
+    #[command(flatten)]
+    global: Global,
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
 struct Global {
     /// The daemon's socket
     #[arg(long, global = true, value_name = "PATH", env = PATH_VARIABLE, default_value = DEFAULT_PATH)]
@@ -51,8 +54,10 @@ struct Global {
     #[arg(long, global = true)]
     json: bool,
 
-    /// Colour what is printed; NO_COLOR in the environment turns `auto` off
+    /// Colour what is printed: auto (on a terminal, unless NO_COLOR is set), always
+    /// or never
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    #[arg(hide_possible_values = true)]
     color: Color,
 }
 
@@ -85,10 +90,10 @@ Exit status:
   4  this user may not do it
 
 Files:
-  /etc/redirectd/redirectd.yaml      home addresses, hosts, interfaces, redirects
-  /etc/redirectd/rules.d/*.yaml      more hosts and redirects
-  /var/lib/redirectd/redirects.json  redirects made by `redirect add` and `apply -f`
-  /run/redirectd/redirectd.sock      the daemon's socket";
+  /etc/redirectd/redirectd.yaml  home addresses, hosts, interfaces, redirects
+  /etc/redirectd/rules.d/*.yaml  more hosts and redirects
+  /var/lib/redirectd/redirects.* redirects made by `redirect add` and `apply -f`
+  /run/redirectd/redirectd.sock  the daemon's socket";
 
 /// What every verb needs: the daemon, and how to print.
 #[derive(Debug)]

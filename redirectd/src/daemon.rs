@@ -26,7 +26,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 pub use self::{
     events::Events,
@@ -34,9 +34,9 @@ pub use self::{
     upkeep::TICK,
 };
 use crate::{
-    api::types::{ChangeReport, Happening},
+    api::{events::Happening, types::ChangeReport},
     config::Config,
-    dataplane::{Attach, Change, Dataplane, Removal, Slot, State},
+    dataplane::{Attach, Change, Dataplane, Removal, State},
     desired::{Desired, Edit},
     error::{Error, Kind},
     plan,
@@ -71,8 +71,9 @@ pub struct Daemon {
     store: Box<dyn Store>,
     replace: bool,
     started: Instant,
-    /// Removed redirects whose flows go on.
-    draining: BTreeMap<Slot, String>,
+    /// Removed redirects whose end was not told yet, by name; one name may be
+    /// removed again while its earlier flows still go on.
+    draining: BTreeMap<String, usize>,
     /// The kernel may differ from what is desired, for a step back failed.
     diverged: bool,
     upkeep: upkeep::Upkeep,
@@ -87,7 +88,7 @@ impl Daemon {
     /// an interface cannot be used. The programs and flows of an earlier daemon
     /// go on in that case.
     pub fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { dataplane, store, config, config_path, replace } = parts;
+        let Parts { dataplane, mut store, config, config_path, replace } = parts;
         let desired = Desired::new(config.redirects.iter().cloned(), store.load()?)?;
         let mut daemon = Self {
             dataplane,
@@ -167,9 +168,11 @@ impl Daemon {
         if changes.is_empty() {
             return Ok(report(changes, false));
         }
+        let begin = Instant::now();
         if persistent {
             self.store.stage(&changes, self.desired.api())?;
         }
+        let staged = begin.elapsed();
         if let Err(error) = self.dataplane.apply(&changes) {
             self.store.discard();
             return Err(error);
@@ -179,8 +182,11 @@ impl Daemon {
             self.step_back(&changes);
             return Err(error);
         }
-        if changes.iter().any(|change| matches!(change, Change::Remove { .. })) {
-            self.note_draining();
+        debug!(changes = changes.len(), ?staged, all = ?begin.elapsed(), "carried out");
+        for change in &changes {
+            if let Change::Remove { redirect, removal: Removal::Drain } = change {
+                *self.draining.entry(redirect.name.clone()).or_default() += 1;
+            }
         }
         self.tell(&changes);
         Ok(report(changes, false))
@@ -219,19 +225,19 @@ impl Daemon {
         let changes = plan::diff(&current, self.desired.all(), Removal::default());
         self.dataplane.apply(&changes)?;
         self.diverged = false;
-        self.note_draining();
+        self.draining = self.read_draining()?;
         Ok(changes.len())
     }
 
-    /// Learns which slots drain, so that their end can be told.
-    fn note_draining(&mut self) {
-        match self.dataplane.installed() {
-            Ok(installed) => {
-                let draining = installed.into_iter().filter(|there| there.state == State::Draining);
-                self.draining = draining.map(|there| (there.slot, there.redirect.name)).collect();
+    /// The kernel's draining redirects, by name, with how many there are of each.
+    fn read_draining(&self) -> Result<BTreeMap<String, usize>, Error> {
+        let mut draining = BTreeMap::new();
+        for there in self.dataplane.installed()? {
+            if there.state == State::Draining {
+                *draining.entry(there.redirect.name).or_default() += 1;
             }
-            Err(error) => warn!(error = error.one_line(), "cannot read which redirects drain"),
         }
+        Ok(draining)
     }
 
     fn tell(&self, changes: &[Change]) {

@@ -20,10 +20,9 @@ use crate::{
     rule::Redirect,
 };
 
-/// The oldest kernel that has all the programs call for (bpf_fib_lookup with
-/// VLANs and MTU check, BPF links for XDP, batch operations on hash maps, and
-/// capabilities split from CAP_SYS_ADMIN).
-const OLDEST_KERNEL: (u32, u32) = (5, 15);
+/// The oldest kernel that has all the programs call for: `bpf_loop` came last,
+/// with 5.17.
+pub(crate) const OLDEST_KERNEL: (u32, u32) = (5, 17);
 
 /// Checks kernel, privileges and the BPF file system.
 ///
@@ -58,7 +57,7 @@ fn check_kernel(release: &str) -> Result<(), Error> {
             "Linux {release} is too old: redirectd needs {oldest_major}.{oldest_minor} or newer"
         ),
     )
-    .cure("boot a newer kernel; Debian 12's own (6.1) will do"))
+    .cure("boot a newer kernel"))
 }
 
 fn check_privileges(has: impl Fn(Capability) -> bool) -> Result<(), Error> {
@@ -119,15 +118,16 @@ pub fn check_interfaces<'a>(interfaces: impl Iterator<Item = &'a String>) -> Res
 pub fn warnings<'a>(redirects: impl IntoIterator<Item = &'a Redirect>) -> Vec<String> {
     let homes: BTreeSet<IpAddr> = redirects.into_iter().map(|redirect| redirect.home).collect();
     let Some(own) = own_addresses() else { return Vec::new() };
-    let foreign = homes.into_iter().filter(|home| !own.contains(home));
-    foreign
-        .map(|home| {
-            format!(
-                "home address {home} is on no interface of this machine; its packets may not come \
-                 here"
-            )
-        })
-        .collect()
+    let mut foreign = homes.into_iter().filter(|home| !own.contains(home));
+    let Some(first) = foreign.next() else { return Vec::new() };
+    let more = match foreign.count() {
+        0 => String::new(),
+        more => format!(" (and {more} others)"),
+    };
+    vec![format!(
+        "home address {first}{more} is on no interface of this machine; its packets may not come \
+         here"
+    )]
 }
 
 fn own_addresses() -> Option<BTreeSet<IpAddr>> {
@@ -145,10 +145,10 @@ mod tests {
 
     #[test]
     fn kernels_are_told_apart_by_number_not_by_text() {
-        for good in ["5.15.0", "6.1.0-18-cloud-amd64", "6.18.3", "10.0", "5.100.1", "unknown"] {
+        for good in ["5.17.0", "6.1.0-18-cloud-amd64", "6.18.3", "10.0", "5.100.1", "unknown"] {
             assert_eq!(check_kernel(good), Ok(()), "{good}");
         }
-        for bad in ["5.14.9", "4.19.0-27-amd64", "5.9.16"] {
+        for bad in ["5.16.20", "5.14.9", "4.19.0-27-amd64", "5.9.16"] {
             let error = check_kernel(bad).unwrap_err();
             assert!(error.what.contains(bad) && error.cure.is_some(), "{error}");
         }

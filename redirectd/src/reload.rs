@@ -10,10 +10,11 @@ use std::{collections::BTreeSet, time::SystemTime};
 use tracing::{info, warn};
 
 use crate::{
-    api::types::{ChangeReport, Happening},
+    api::{events::Happening, types::ChangeReport},
     config::{self, Config},
     daemon::Daemon,
     error::Error,
+    host,
 };
 
 impl Daemon {
@@ -48,7 +49,7 @@ impl Daemon {
     fn preview_config(&self, new: &Config) -> Result<ChangeReport, Error> {
         let next = self.desired.with_files(new.redirects.clone())?;
         let mut report = self.preview(&next);
-        report.warnings = self.needs_restart(new);
+        report.warnings = self.warnings_of(new);
         Ok(report)
     }
 
@@ -65,13 +66,21 @@ impl Daemon {
             }
         };
         self.detach_unwanted(&wanted);
-        report.warnings = self.needs_restart(&new);
+        report.warnings = self.warnings_of(&new);
         for warning in &report.warnings {
             warn!("{warning}");
         }
         self.config = new;
         self.config_loaded = SystemTime::now();
         Ok(report)
+    }
+
+    /// What of `new` ought to be looked at.
+    fn warnings_of(&self, new: &Config) -> Vec<String> {
+        let mut warnings = new.warnings.clone();
+        warnings.extend(host::warnings(&new.redirects));
+        warnings.extend(self.needs_restart(new));
+        warnings
     }
 
     /// What `new` says that only a start can bring about.

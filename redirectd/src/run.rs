@@ -23,9 +23,9 @@ use tracing::{error, info, warn};
 use crate::{
     api::{
         access::{Access, Caller},
+        events::Happening,
         server,
         socket::Socket,
-        types::Happening,
     },
     config::Config,
     daemon::{self, Daemon, Handle, Parts},

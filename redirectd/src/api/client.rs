@@ -15,7 +15,10 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
-use super::types::{Document, Event, Failure, VERSION};
+use super::{
+    events::Event,
+    types::{Document, Failure, VERSION},
+};
 use crate::error::{Error, Kind};
 
 /// A way to the daemon on one socket; each request makes a connection of its own.

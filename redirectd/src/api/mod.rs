@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod client;
+pub mod events;
 mod probe;
 pub mod server;
 pub mod socket;

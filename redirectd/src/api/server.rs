@@ -19,10 +19,11 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{
     access::{Access, Caller},
+    events::{Event, Happening},
     probe,
     types::{
-        AddRequest, ApplyRequest, ChangeReport, Document, Event, Failure, FlowList, FlowQuery,
-        Happening, LogFilter, RedirectList, RemoveRequest, Stats, Status,
+        AddRequest, ApplyRequest, ChangeReport, Document, Failure, FlowList, FlowQuery, LogFilter,
+        RedirectList, RemoveRequest, Stats, Status,
     },
 };
 use crate::{

@@ -1,6 +1,6 @@
 //! The daemon.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::Parser;
 use redirectd::{
@@ -19,8 +19,14 @@ use tracing::{error, warn};
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let result = Log::start(&options.log).and_then(|log| start(&options, log));
-    match result {
+    let log = match Log::start(&options.log) {
+        Ok(log) => log,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            return ExitCode::from(failure.kind.exit_code());
+        }
+    };
+    match start(&options, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             error!("{failure}");
@@ -32,8 +38,10 @@ fn main() -> ExitCode {
 fn start(options: &Options, log: Log) -> Result<(), Error> {
     let lock = run::Lock::take(&options.state_dir)?;
     if options.uninstall {
-        let dataplane = config::load(&options.config).and_then(|config| open(options, &config));
-        return uninstall(options, dataplane);
+        let config = config::load(&options.config);
+        let configured = config.as_ref().map_or_else(|_| BTreeMap::new(), |c| c.interfaces.clone());
+        let dataplane = config.and_then(|config| open(options, &config));
+        return uninstall(options, dataplane, configured, bpf::uninstall);
     }
     let config = config::load(&options.config)?;
     host::check(&options.pin_dir)?;
@@ -57,10 +65,7 @@ fn start(options: &Options, log: Log) -> Result<(), Error> {
 
 /// The packet path in the kernel, adopted or made anew.
 fn open(options: &Options, config: &Config) -> Result<Box<dyn Dataplane>, Error> {
-    let dataplane = Bpf::open(&bpf::Options {
-        pin_dir: options.pin_dir.clone(),
-        tables: config.tables,
-        snat_ports: config.snat_ports,
-    })?;
-    Ok(Box::new(dataplane))
+    let Config { tables, snat_ports, .. } = *config;
+    let bpf = Bpf::open(&bpf::Options { pin_dir: options.pin_dir.clone(), tables, snat_ports })?;
+    Ok(Box::new(bpf))
 }

@@ -34,8 +34,8 @@ pub(super) struct Add {
     /// What to call it; with a host and a home of both families, IPv6 gets NAME.6
     name: String,
 
-    /// The home endpoint: PORT, FIRST-LAST, ADDRESS:PORT or [IPV6]:PORT; ports
-    /// alone mean those of every home address
+    /// The home endpoint: PORT, FIRST-LAST or ADDRESS:PORT, IPv6 addresses in
+    /// brackets; ports alone mean those of every home address
     home: String,
 
     /// Where it goes: a host of the configuration, a name, or an address; without

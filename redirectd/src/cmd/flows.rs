@@ -8,7 +8,9 @@ use clap_complete::ArgValueCompleter;
 
 use super::{
     Context, completions,
-    output::{self, DIM, Table, number, text},
+    output::{self, DIM},
+    table::{Table, number, text},
+    units,
 };
 use crate::{
     api::types::{FlowList, FlowView},
@@ -79,9 +81,9 @@ fn table(flows: &[FlowView]) -> Table {
                 FlowState::HalfClosed => text("half-closed"),
                 FlowState::Closed => text("closed").style(DIM),
             },
-            number(output::duration(flow.idle_seconds)),
-            number(output::bytes(flow.to_host.bytes)),
-            number(output::bytes(flow.to_peer.bytes)),
+            number(units::duration(flow.idle_seconds)),
+            number(units::bytes(flow.to_host.bytes)),
+            number(units::bytes(flow.to_peer.bytes)),
         ]);
     }
     table

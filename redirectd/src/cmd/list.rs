@@ -5,7 +5,9 @@ use clap::Args;
 
 use super::{
     Context,
-    output::{self, Table, number, text},
+    output::{self},
+    table::{self, Table, number, text},
+    units,
 };
 use crate::{api::types::RedirectList, desired::Origin, error::Error};
 
@@ -38,11 +40,11 @@ fn table(list: &RedirectList) -> Table {
             text(redirect.protocol_list()),
             text(redirect.home_endpoint()),
             text(redirect.target_endpoint()),
-            output::state(view.state),
+            table::state(view.state),
             text(origin(view.origin)),
-            number(output::count(view.open_flows)),
-            number(output::bytes(view.counters.to_host.bytes)),
-            number(output::bytes(view.counters.to_peer.bytes)),
+            number(units::count(view.open_flows)),
+            number(units::bytes(view.counters.to_host.bytes)),
+            number(units::bytes(view.counters.to_peer.bytes)),
         ]);
     }
     table

@@ -8,7 +8,7 @@ use super::{
     output::{self, BAD, BOLD, DIM, GOOD, WARN},
 };
 use crate::{
-    api::types::{Event, Happening},
+    api::events::{Event, Happening},
     dataplane::Removal,
     error::Error,
 };

@@ -15,7 +15,8 @@ use crate::{
 ///
 /// New connections are home's own again at once. Open ones go on to their end,
 /// and the redirect is `draining` until then; with --now they are cut. A name
-/// also stands for the IPv6 half that was made with it (NAME.6).
+/// also stands for those that were made with it for other home addresses (NAME.6,
+/// NAME.2).
 #[derive(Debug, Args)]
 #[command(visible_alias = "rm")]
 pub(super) struct Remove {

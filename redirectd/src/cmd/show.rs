@@ -7,6 +7,7 @@ use clap_complete::ArgValueCompleter;
 use super::{
     Context, completions, list,
     output::{self, BOLD},
+    table, units,
 };
 use crate::{
     api::types::{RedirectList, RedirectView},
@@ -14,7 +15,7 @@ use crate::{
     rule::Flows,
 };
 
-/// Show one redirect in full, and the IPv6 half that was made with it
+/// Show one redirect in full, and those made with it for other home addresses
 #[derive(Debug, Args)]
 pub(super) struct Show {
     /// Its name
@@ -57,12 +58,12 @@ fn print(view: &RedirectView) {
     output::field("peers", peers);
     output::field("mode", redirect.mode);
     output::field("flows", flows);
-    output::field("state", output::state(view.state));
+    output::field("state", table::state(view.state));
     output::field("from", list::origin(view.origin));
     let counters = &view.counters;
     output::field("open flows", view.open_flows);
     output::field("flows opened", counters.flows_opened);
     output::field("flows refused", counters.flows_refused);
-    output::field("to host", output::traffic(counters.to_host));
-    output::field("to peer", output::traffic(counters.to_peer));
+    output::field("to host", units::traffic(counters.to_host));
+    output::field("to peer", units::traffic(counters.to_peer));
 }

@@ -8,7 +8,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Context,
-    output::{self, BOLD, Table, number, text},
+    output::{self, BOLD},
+    table::{self, Table, number, text},
+    units,
 };
 use crate::{
     api::types::{RedirectStats, Stats as Counters},
@@ -47,26 +49,25 @@ fn print(counters: &Counters) {
     for redirect in &counters.redirects {
         table.row([
             text(&redirect.name).style(BOLD),
-            output::state(redirect.state),
-            number(output::count(redirect.open_flows)),
-            number(output::count(redirect.counters.flows_opened)),
-            number(output::count(redirect.counters.flows_refused)),
-            number(output::traffic(redirect.counters.to_host)),
-            number(output::traffic(redirect.counters.to_peer)),
+            table::state(redirect.state),
+            number(units::count(redirect.open_flows)),
+            number(units::count(redirect.counters.flows_opened)),
+            number(units::count(redirect.counters.flows_refused)),
+            number(units::traffic(redirect.counters.to_host)),
+            number(units::traffic(redirect.counters.to_peer)),
         ]);
     }
     let total = &counters.total;
     table.row([
         text("total"),
         text(""),
-        number(output::count(counters.open_flows)),
-        number(output::count(total.flows_opened)),
-        number(output::count(total.flows_refused)),
-        number(output::traffic(total.to_host)),
-        number(output::traffic(total.to_peer)),
+        number(units::count(counters.open_flows)),
+        number(units::count(total.flows_opened)),
+        number(units::count(total.flows_refused)),
+        number(units::traffic(total.to_host)),
+        number(units::traffic(total.to_peer)),
     ]);
     table.print();
-    println!();
     print_reasons(counters);
     println!();
     let mut table = Table::new(&["TABLE", "USED", "SIZE"]);
@@ -78,13 +79,17 @@ fn print(counters: &Counters) {
 
 /// The reasons that occurred; --json has the others too.
 fn print_reasons(counters: &Counters) {
+    if counters.reasons.iter().all(|count| count.traffic.packets == 0) {
+        return;
+    }
+    println!();
     let mut table = Table::new(&["VERDICT", "REASON", "PACKETS", "BYTES", "MEANING"]);
     for count in counters.reasons.iter().filter(|count| count.traffic.packets > 0) {
         table.row([
             text(&count.verdict),
             text(&count.reason),
-            number(output::count(count.traffic.packets)),
-            number(output::bytes(count.traffic.bytes)),
+            number(units::count(count.traffic.packets)),
+            number(units::bytes(count.traffic.bytes)),
             text(&count.meaning).style(output::DIM),
         ]);
     }
@@ -121,7 +126,7 @@ pub(super) fn rates(before: &Counters, after: &Counters, seconds: f64) -> Table 
     let earlier: HashMap<&str, &RedirectStats> =
         before.redirects.iter().map(|stats| (stats.name.as_str(), stats)).collect();
     let rate = |after: u64, before: u64| {
-        output::count((after.saturating_sub(before) as f64 / seconds).round() as u64)
+        units::count((after.saturating_sub(before) as f64 / seconds).round() as u64)
     };
     for stats in &after.redirects {
         let then = earlier.get(stats.name.as_str()).map(|then| then.counters).unwrap_or_default();
@@ -134,8 +139,8 @@ pub(super) fn rates(before: &Counters, after: &Counters, seconds: f64) -> Table 
         };
         let mut row = vec![
             text(&stats.name).style(BOLD),
-            output::state(stats.state),
-            number(output::count(stats.open_flows)),
+            table::state(stats.state),
+            number(units::count(stats.open_flows)),
             number(rate(now.flows_opened, then.flows_opened)),
         ];
         row.extend(traffic(now.to_host, then.to_host));

@@ -6,6 +6,7 @@ use clap::Args;
 use super::{
     Context,
     output::{self, BAD, BOLD, GOOD},
+    units,
 };
 use crate::{api::types::Status as State, error::Error};
 
@@ -27,9 +28,9 @@ impl Status {
 
 fn print(state: &State) {
     let State { daemon, configuration, redirects, .. } = state;
-    let uptime = output::duration(daemon.uptime_seconds as f64);
+    let uptime = units::duration(daemon.uptime_seconds as f64);
     println!(
-        "{BOLD}redirectd {}{BOLD:#} {GOOD}runs{GOOD:#} since {uptime} as process {}",
+        "{BOLD}redirectd {}{BOLD:#} {GOOD}runs{GOOD:#} for {uptime}, process {}",
         daemon.release, daemon.pid
     );
     output::field(

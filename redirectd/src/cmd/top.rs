@@ -20,7 +20,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Context, output, stats::rates};
+use super::{Context, stats::rates, table::Table, units};
 use crate::{
     api::types::Stats,
     error::{Error, Kind},
@@ -99,7 +99,7 @@ fn ends(key: KeyEvent) -> bool {
     interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
 }
 
-fn draw(stats: &Stats, rates: Option<&output::Table>) -> io::Result<()> {
+fn draw(stats: &Stats, rates: Option<&Table>) -> io::Result<()> {
     let (_, rows) = terminal::size()?;
     let mut out = io::stdout().lock();
     queue!(out, MoveTo(0, 0), Clear(ClearType::All))?;
@@ -122,9 +122,9 @@ fn summary(stats: &Stats) -> String {
     format!(
         "redirect top: {} redirects, {} open flows, {} refused, {} packets dropped; q ends",
         stats.redirects.len(),
-        output::count(stats.open_flows),
-        output::count(stats.total.flows_refused),
-        output::count(dropped),
+        units::count(stats.open_flows),
+        units::count(stats.total.flows_refused),
+        units::count(dropped),
     )
 }
 

@@ -1,10 +1,8 @@
 //! Tells whoever listens what happens.
 
-use std::time::SystemTime;
-
 use tokio::sync::broadcast;
 
-use crate::api::types::{Event, Happening};
+use crate::api::events::{Event, Happening};
 
 /// How many events a listener may be behind before it misses the oldest.
 const BACKLOG: usize = 1024;
@@ -32,13 +30,5 @@ impl Events {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.0.subscribe()
-    }
-}
-
-impl Event {
-    /// `what`, happening now.
-    #[must_use]
-    pub fn now(what: Happening) -> Self {
-        Self { at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(), what }
     }
 }

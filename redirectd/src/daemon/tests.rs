@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::{
-    api::types::{AddRequest, Happening, RemoveRequest},
+    api::{
+        events::Happening,
+        types::{AddRequest, RemoveRequest},
+    },
     config::{self, Spec},
     dataplane::fake::Fake,
     rule::{Protocol, Redirect},
@@ -24,7 +27,7 @@ struct Disk {
 }
 
 impl Store for Memory {
-    fn load(&self) -> Result<Vec<Redirect>, Error> {
+    fn load(&mut self) -> Result<Vec<Redirect>, Error> {
         Ok(self.0.lock().unwrap().kept.clone())
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     time::{Duration, Instant},
 };
 
@@ -9,7 +10,7 @@ use nix::net::if_::if_nametoindex;
 use tracing::{debug, error, info, warn};
 
 use super::Daemon;
-use crate::{api::types::Happening, dataplane::TableUse, error::Error};
+use crate::{api::events::Happening, dataplane::TableUse, error::Error};
 
 /// Looking for idle flows takes at most one part in so many of the time.
 const EXPIRY_SHARE: u32 = 20;
@@ -74,13 +75,25 @@ impl Daemon {
         if self.draining.is_empty() {
             return;
         }
-        let before = self.draining.clone();
-        self.note_draining();
-        for (slot, name) in before {
-            if self.draining.get(&slot) != Some(&name) {
-                info!(redirect = name, "drained");
-                self.events.publish(Happening::RedirectDrained { name });
+        let now = match self.read_draining() {
+            Ok(now) => now,
+            Err(error) => {
+                warn!(error = error.one_line(), "cannot read which redirects drain");
+                return;
             }
+        };
+        let before = mem::replace(&mut self.draining, now);
+        let mut drained = 0;
+        for (name, count) in before {
+            let still = self.draining.get(&name).copied().unwrap_or(0);
+            for _ in still..count {
+                drained += 1;
+                debug!(redirect = name, "drained");
+                self.events.publish(Happening::RedirectDrained { name: name.clone() });
+            }
+        }
+        if drained > 0 {
+            info!(drained, draining = self.draining.len(), "removed redirects have drained");
         }
     }
 

@@ -125,7 +125,11 @@ impl Daemon {
                 loaded: format_rfc3339_seconds(self.config_loaded).to_string(),
                 refused: self.config_refused.clone(),
             },
-            redirects: RedirectTotals { file: all - api, api, draining: self.draining.len() },
+            redirects: RedirectTotals {
+                file: all - api,
+                api,
+                draining: self.draining.values().sum(),
+            },
             interfaces: self.dataplane.attached(),
             tables: self.dataplane.tables()?,
             warnings: self.warnings(),

@@ -1,10 +1,14 @@
-//! The command line as it is typed, against a real daemon's API on a real
-//! socket; only the packet path is in memory, so that failures can be had at
-//! will. What needs the kernel is tested in `netns.rs`.
+//! The command line as it is typed, against a daemon on a real socket. Mostly its
+//! packet path is in memory, so that failures can be had at will; in `daemon.rs`
+//! it is the kernel's. What becomes of packets is tested in `netns.rs`.
 
+mod apart;
+mod daemon;
 mod exits;
 mod files;
+mod following;
 mod json;
+mod monitor;
 mod redirects;
 mod server;
 mod shell;

@@ -30,7 +30,7 @@ fn a_start_brings_the_kernel_to_what_is_desired() {
     let mut server = Server::start();
     server.ok(&["add", "web", "192.0.2.1:80", "--to", "c:8080", "--no-check"]);
     server.ok(&["add", "old", "192.0.2.1:81", "--to", "c:8081", "--no-check"]);
-    let state = server.path("state/redirects.json");
+    let state = server.path("state/redirects.journal");
     let with_both = fs::read_to_string(&state).unwrap();
     server.ok(&["remove", "old"]);
     let with_one = fs::read_to_string(&state).unwrap();
@@ -80,21 +80,26 @@ fn a_damaged_state_file_is_an_error_and_is_not_overwritten() {
     let mut server = Server::start();
     server.ok(&["add", "web", "192.0.2.1:80", "--to", "c:8080", "--no-check"]);
     server.stop();
-    let state = server.path("state/redirects.json");
-    let whole = fs::read_to_string(&state).unwrap();
-
-    for damaged in [&whole[..whole.len() / 2], "", "{\"version\":9,\"redirects\":[]}"] {
-        fs::write(&state, damaged).unwrap();
+    for (name, damaged) in [
+        ("redirects.json", "{\"version\":1,\"redire"),
+        ("redirects.json", ""),
+        ("redirects.json", "{\"version\":9,\"redirects\":[]}"),
+        ("redirects.journal", "garbage\n"),
+    ] {
+        let path = server.path("state").join(name);
+        let before = fs::read(&path).ok();
+        fs::write(&path, damaged).unwrap();
         let error = server.run().unwrap_err();
-        assert!(error.what.contains("redirects.json"), "{error}");
-        assert!(error.cure.is_some(), "{error}");
-        assert_eq!(fs::read_to_string(&state).unwrap(), damaged);
+        assert!(error.what.contains(name) && error.cure.is_some(), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
+        match before {
+            Some(before) => fs::write(&path, before).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
     }
     let active = server.fake.installed().unwrap();
     assert_eq!(active.len(), 1, "the kernel goes on");
     assert_eq!(active[0].state, State::Active);
-
-    fs::write(&state, whole).unwrap();
     server.run().unwrap();
     assert_eq!(server.listed(), ["web active"]);
 }

@@ -2,42 +2,26 @@
 //! its own, where the host c is an address of `lo`, and reads a hosts file of its
 //! own.
 
-use std::{fs, net::TcpListener, panic, process::Command, thread};
+use std::{fs, net::TcpListener};
 
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
+use crate::{
+    apart::{apart, instead_of, ip},
+    server::Server,
 };
 
-use crate::server::Server;
-
-/// Runs `test` on a thread with a network and a hosts file of its own; both are
-/// gone when its last thread is.
-fn apart(test: fn()) {
-    let thread = thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("root");
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        let hosts = tempfile::NamedTempFile::new().unwrap();
-        let text = "127.0.0.1 localhost\n192.0.2.3 moved.example\n2001:db8::3 moved.example\n";
-        fs::write(hosts.path(), text).unwrap();
-        mount(Some(hosts.path()), "/etc/hosts", none, MsFlags::MS_BIND, none).unwrap();
-        ip(&["link", "set", "lo", "up"]);
-        ip(&["address", "add", "192.0.2.3/32", "dev", "lo"]);
+/// Runs `test` where the host c is this machine, and nobody else is anywhere.
+fn with_c_here(test: fn()) {
+    apart(move || {
+        let hosts = "127.0.0.1 localhost\n192.0.2.3 moved.example\n2001:db8::3 moved.example\n";
+        instead_of("/etc/hosts", hosts);
+        ip("address add 192.0.2.3/32 dev lo");
         test();
     });
-    if let Err(panic) = thread.join() {
-        panic::resume_unwind(panic);
-    }
-}
-
-fn ip(arguments: &[&str]) {
-    assert!(Command::new("ip").args(arguments).status().unwrap().success(), "ip {arguments:?}");
 }
 
 #[test]
 fn a_target_that_refuses_is_an_error_unless_unchecked() {
-    apart(|| {
+    with_c_here(|| {
         let server = Server::start();
         let add = ["add", "web", "192.0.2.1:80", "--to", "c:8080"];
         let said = server.fails(1, &add);
@@ -54,16 +38,16 @@ fn a_target_that_refuses_is_an_error_unless_unchecked() {
 
 #[test]
 fn a_target_that_is_nowhere_is_an_error_at_once_or_soon() {
-    apart(|| {
+    with_c_here(|| {
         let server = Server::start();
         // No route in this network.
         let said = server.fails(1, &["add", "web", "192.0.2.1:80", "--to", "d:80"]);
         assert!(said.contains("192.0.2.4:80"), "{said}");
         // A route to where nobody is.
-        ip(&["link", "add", "void", "type", "veth", "peer", "name", "void2"]);
-        ip(&["address", "add", "192.0.2.9/24", "dev", "void"]);
-        ip(&["link", "set", "void", "up"]);
-        ip(&["link", "set", "void2", "up"]);
+        ip("link add void type veth peer name void2");
+        ip("address add 192.0.2.9/24 dev void");
+        ip("link set void up");
+        ip("link set void2 up");
         let said = server.fails(1, &["add", "web", "192.0.2.1:80", "--to", "d:80"]);
         assert!(said.contains("no answer within 2 seconds"), "{said}");
     });
@@ -71,7 +55,7 @@ fn a_target_that_is_nowhere_is_an_error_at_once_or_soon() {
 
 #[test]
 fn udp_targets_ranges_and_files_are_not_tried() {
-    apart(|| {
+    with_c_here(|| {
         let server = Server::start();
         server.ok(&["add", "dns", "192.0.2.1:53", "--to", "c", "--protocol", "udp"]);
         server.ok(&["add", "range", "192.0.2.1:8000-8099", "--to", "c"]);
@@ -85,7 +69,7 @@ fn udp_targets_ranges_and_files_are_not_tried() {
 
 #[test]
 fn names_are_resolved_if_they_are_no_hosts_of_the_configuration() {
-    apart(|| {
+    with_c_here(|| {
         let server = Server::start();
         server.ok(&["add", "web", "80", "--to", "moved.example:8080", "--no-check"]);
         let said = server.ok(&["show", "web"]);

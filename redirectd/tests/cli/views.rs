@@ -1,17 +1,17 @@
-//! `flows`, `stats`, `status`, `monitor`, `log` and the metrics.
+//! `flows`, `stats`, `status`, `log` and the metrics.
 
 use std::{
-    fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::TcpStream,
-    process::{Child, ChildStdout, Stdio},
     time::Duration,
 };
 
 use redirectd::rule::Protocol;
-use serde_json::Value;
 
-use crate::server::{CONFIG, Server, command, eventually};
+use crate::{
+    following::Following,
+    server::{CONFIG, Server, eventually},
+};
 
 #[test]
 fn flows_are_listed_and_filtered() {
@@ -62,9 +62,9 @@ fn stats_count_and_rates_follow() {
     for part in ["web", "total", "10 packets, 5.0 kB", "translated", "redirects"] {
         assert!(said.contains(part), "{part} in {said}");
     }
-    let mut child = Following::start(&server, &["stats", "--interval", "1"]);
-    assert!(child.line().contains("BIT/s TO HOST"));
-    assert!(child.line().starts_with("web"));
+    let rates = Following::start(&server, &["stats", "--interval", "1"]);
+    assert!(rates.line().contains("BIT/s TO HOST"));
+    assert!(rates.line().starts_with("web"));
     server.fails(2, &["stats", "--interval", "0"]);
 }
 
@@ -75,103 +75,6 @@ fn status_tells_of_home_addresses_that_are_not_here() {
     let ended = server.redirect(&["status"]);
     assert!(ended.out.contains("runs") && ended.out.contains("1 added"), "{ended:?}");
     assert!(ended.err.contains("192.0.2.1 is on no interface"), "{ended:?}");
-}
-
-/// A command that goes on printing; killed when dropped.
-struct Following {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Following {
-    fn start(server: &Server, arguments: &[&str]) -> Self {
-        let mut child =
-            command(&server.socket()).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        Self { child, lines }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line
-    }
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[test]
-fn monitor_prints_what_happens_in_order() {
-    let mut server = Server::start();
-    let mut monitor = Following::start(&server, &["monitor", "--json"]);
-    // It listens from some moment on; what happens before is not told.
-    let mut seen: Option<Value> = None;
-    server.ok(&["add", "zero", "192.0.2.1:1", "--to", "c", "--no-check"]);
-    for n in 0..200 {
-        server.ok(&["add", "dns", "192.0.2.1:53", "--to", "d", "--protocol", "udp"]);
-        server.ok(&["remove", "dns", "--now"]);
-        if n == 20 {
-            break;
-        }
-    }
-    server.ok(&["add", "last", "192.0.2.1:2", "--to", "c", "--no-check"]);
-    while seen.as_ref().is_none_or(|event| event["redirect"]["name"] != "last") {
-        let event: Value = serde_json::from_str(&monitor.line()).unwrap();
-        assert_eq!(event["version"], 1);
-        if let Some(before) = &seen {
-            let alternating = [before["event"].as_str(), event["event"].as_str()];
-            assert!(
-                alternating == [Some("redirect-added"), Some("redirect-removed")]
-                    || alternating == [Some("redirect-removed"), Some("redirect-added")]
-                    || before["redirect"]["name"] == "zero",
-                "{alternating:?}"
-            );
-        }
-        seen = Some(event);
-    }
-
-    fs::write(server.path("redirectd.yaml"), "version: 1\nhome: nowhere\n").unwrap();
-    server.fails(1, &["apply"]);
-    let refused: Value = serde_json::from_str(&monitor.line()).unwrap();
-    assert_eq!(refused["event"], "configuration-refused");
-    assert!(refused["error"]["what"].as_str().unwrap().contains("nowhere"));
-
-    fs::write(server.path("redirectd.yaml"), CONFIG.replace("eth7", "eth8")).unwrap();
-    server.ok(&["apply"]);
-    let events: Vec<Value> =
-        (0..3).map(|_| serde_json::from_str(&monitor.line()).unwrap()).collect();
-    let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["interface-attached", "interface-detached", "configuration-reloaded"]);
-
-    server.stop();
-    let last: Value = serde_json::from_str(&monitor.line()).unwrap();
-    assert_eq!(last["event"], "stopping");
-    assert_eq!(monitor.line(), "", "and then it ends");
-    assert!(monitor.child.wait().unwrap().success());
-}
-
-#[test]
-fn monitor_tells_of_tables_that_fill() {
-    let server = Server::start();
-    let mut monitor = Following::start(&server, &["monitor"]);
-    let rules: String = (1..=60)
-        .map(|port| format!("  r{port}: {{ home: \"192.0.2.1:{port}\", to: c }}\n"))
-        .collect();
-    let file = server.path("many.yaml");
-    fs::write(&file, format!("version: 1\nredirects:\n{rules}")).unwrap();
-    server.ok(&["apply", "-f", file.to_str().unwrap()]);
-    loop {
-        let line = monitor.line();
-        assert_ne!(line, "", "it went on without telling");
-        if line.contains("table redirects fills: 60 of 64 entries") {
-            return;
-        }
-    }
 }
 
 #[test]

@@ -122,9 +122,12 @@ impl Demonstration {
             "To look inside meanwhile:  nsenter --net=/run/netns/{} bash",
             lan.home.netns()
         ));
+        narrator.command("home", "cat redirectd.yaml");
+        narrator.output(CONFIGURATION);
         narrator.command("home", "redirectd --config redirectd.yaml");
         let daemon = Daemon::start(&lan.home, binaries, CONFIGURATION)?;
-        narrator.output(CONFIGURATION);
+        let socket = daemon.socket().display();
+        narrator.command("home", &format!("export REDIRECTD_SOCKET={socket}"));
         Ok(Self { narrator, daemon, _servers: servers, lan, _lab: lab })
     }
 

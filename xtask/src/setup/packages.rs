@@ -55,8 +55,9 @@ pub(super) const TOOLS: &[Package] = &[
     tool("procps", &[Program("ps"), Program("sysctl")]),
     tool("python3", &[Program("python3")]),
     tool("socat", &[Program("socat")]),
+    tool("systemd", &[Program("systemd-analyze"), Program("systemd-socket-activate")]),
     tool("tcpdump", &[Program("tcpdump")]),
-    tool("util-linux", &[Program("nsenter"), Program("unshare")]),
+    tool("util-linux", &[Program("nsenter"), Program("setpriv"), Program("unshare")]),
 ];
 
 /// What building bpf-linker takes, besides LLVM.

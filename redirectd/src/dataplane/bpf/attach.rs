@@ -10,6 +10,7 @@ use std::{
 
 use aya::{
     Ebpf,
+    maps::MapError,
     programs::{
         LinkOrder, ProgramError, SchedClassifier, TcAttachType, XdpMode,
         links::{FdLink, PinnedLink},
@@ -17,6 +18,8 @@ use aya::{
         xdp::XdpLink,
     },
 };
+
+use redirectd_ebpf::abi::{Station, XDP_INTERFACES};
 
 use super::{
     Bpf,
@@ -157,7 +160,7 @@ pub(super) fn attach(
         detach_xdp(bpf, interface)?;
         false
     };
-    allow_xdp(&mut bpf.maps, index, xdp)?;
+    set_xdp(&mut bpf.maps, index, link.mac.filter(|_| xdp))?;
     let attached = Attached {
         interface: interface.to_owned(),
         asked,
@@ -169,14 +172,24 @@ pub(super) fn attach(
     Ok(attached)
 }
 
-/// Tells the programs whether XDP may send out through the interface.
-fn allow_xdp(maps: &mut Maps, index: u32, allowed: bool) -> Result<(), Error> {
-    let result = if allowed {
-        maps.xdp_interfaces.insert(index, 1, 0)
-    } else {
-        super::entries::ignore_absent(maps.xdp_interfaces.remove(&index))
+/// Tells the programs whether XDP runs on the interface, whose MAC address is
+/// `mac`.
+fn set_xdp(maps: &mut Maps, index: u32, mac: Option<[u8; 6]>) -> Result<(), Error> {
+    let station = match mac {
+        Some([a, b, c, d, e, f]) => {
+            Station { mac: [[a, b], [c, d], [e, f]].map(u16::from_ne_bytes), on: 1 }
+        }
+        None => Station::default(),
     };
-    result.map_err(|error| failed("write", "XDP_INTERFACES", &error))
+    match maps.xdp_interfaces.set(index, station, 0) {
+        Err(MapError::OutOfBounds { .. }) if mac.is_none() => Ok(()),
+        Err(MapError::OutOfBounds { .. }) => Err(Error::new(
+            Kind::Failed,
+            format!("the interface's index is {index}; XDP is used up to {}", XDP_INTERFACES - 1),
+        )
+        .cure("set `attach: tc` for this interface")),
+        result => result.map_err(|error| failed("write", "XDP_INTERFACES", &error)),
+    }
 }
 
 /// Puts the tc program on; returns `tcx`, or `clsact` on kernels before 6.6.
@@ -286,7 +299,7 @@ fn detach_xdp(bpf: &mut Bpf, interface: &str) -> Result<(), Error> {
 /// Takes the programs off. The links' pins are their last holders.
 pub(super) fn detach(bpf: &mut Bpf, interface: &str) -> Result<(), Error> {
     if let Some(index) = index(interface) {
-        allow_xdp(&mut bpf.maps, index, false)?;
+        set_xdp(&mut bpf.maps, index, None)?;
     }
     detach_xdp(bpf, interface)?;
     unpin(&pin(&bpf.options.pin_dir, TC_PIN, interface))?;

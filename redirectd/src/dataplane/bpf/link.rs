@@ -47,6 +47,8 @@ pub(super) struct Link {
     /// Whether a device's own driver provides it: the kernel names a kind (veth,
     /// bridge, vlan, …) for those that it makes up itself.
     pub physical: bool,
+    /// Its MAC address.
+    pub mac: Option<[u8; 6]>,
     /// The XDP program on it.
     pub xdp: Option<Present>,
 }
@@ -62,17 +64,19 @@ pub(super) fn link(interface: &str) -> Result<Link, Error> {
     };
     let loopback = link.header.flags.contains(LinkFlags::Loopback);
     let mut made_up = false;
+    let mut mac = None;
     let mut xdp = Vec::new();
     for attribute in link.attributes {
         match attribute {
             LinkAttribute::LinkInfo(info) => {
                 made_up = info.iter().any(|info| matches!(info, LinkInfo::Kind(_)));
             }
+            LinkAttribute::Address(address) => mac = address.try_into().ok(),
             LinkAttribute::Xdp(attributes) => xdp = attributes,
             _ => {}
         }
     }
-    Ok(Link { physical: !loopback && !made_up, xdp: present(xdp) })
+    Ok(Link { physical: !loopback && !made_up, mac, xdp: present(xdp) })
 }
 
 fn present(attributes: Vec<LinkXdp>) -> Option<Present> {

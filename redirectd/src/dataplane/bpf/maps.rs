@@ -8,7 +8,7 @@ use aya::{
 };
 use redirectd_ebpf::abi::{
     Endpoint, Entry, Flow, FlowKey, Location, PeerPrefix, Record, Settings, SlotCounters, SlotWord,
-    Traffic,
+    Station, Traffic,
 };
 
 use super::family::MapAddr;
@@ -44,7 +44,7 @@ pub(super) struct Maps {
     pub reasons: PerCpuArray<MapData, Traffic>,
     pub settings: Array<MapData, Settings>,
     pub counts: Array<MapData, u64>,
-    pub xdp_interfaces: HashMap<MapData, u32, u32>,
+    pub xdp_interfaces: Array<MapData, Station>,
     pub programs: ProgramArray<MapData>,
     pub records: HashMap<MapData, u32, Record>,
 }
