@@ -161,7 +161,7 @@ pub fn is_neighbour_due(hop: &NextHop, now: u64, mark: bool) -> bool {
     let neighbour = Neighbour { ifindex: hop.ifindex, mac: hop.destination, zero: 0 };
     // SAFETY: read at once.
     let seen = unsafe { maps::NEIGHBOURS.get(neighbour) }.copied().unwrap_or(0);
-    if seen != 0 && now.wrapping_sub(seen) < NUDGE_AGE {
+    if seen != 0 && now.saturating_sub(seen) < NUDGE_AGE {
         return false;
     }
     if mark {
