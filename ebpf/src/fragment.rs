@@ -19,12 +19,12 @@ use aya_ebpf::{
 };
 use redirectd_ebpf::{
     abi::{
-        Addr, Flow, FragmentKey, Fragments, HELD_BYTES, HELD_FRAGMENTS, Held, HeldKey, NextHop,
-        count, flow_flags, fragment_state, hop_kind, slot_state,
+        Addr, Flow, FragmentKey, Fragments, HELD_BYTES, HELD_FRAGMENTS, HeldKey, NextHop, count,
+        flow_flags, fragment_state, hop_kind, slot_state,
     },
     csum::Delta,
     reason::Reason,
-    wire::{Ethernet, proto},
+    wire::proto,
 };
 
 use crate::{
@@ -33,7 +33,8 @@ use crate::{
     maps,
     parse::{Frame, Packet, Part, bounded},
     rewrite, stats,
-    tc::{TO_STACK, again, raw, send, settle, untag, word},
+    tc::{again, raw, send, settle, untag, word},
+    transport::TO_STACK,
 };
 
 /// How long the fragments of a datagram are waited for, in nanoseconds. Linux
@@ -207,7 +208,7 @@ fn waiting<F: Family>(key: &FragmentKey<F::Addr>, now: u64) -> u32 {
 
 /// Notes a datagram as home's own, so that its other fragments are not copied.
 #[inline(never)]
-fn own<F: Family>(key: &FragmentKey<F::Addr>) -> i64 {
+pub fn own<F: Family>(key: &FragmentKey<F::Addr>) -> i64 {
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     enter::<F>(key, fragment_state::OWN, now);

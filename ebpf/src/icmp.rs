@@ -12,7 +12,7 @@ use redirectd_ebpf::{
 
 use crate::{
     family::{Family, V4, V6},
-    hop,
+    fragment, hop,
     lookup::{self, Standing},
     parse::{Frame, Packet, Part},
     rewrite::{self, Translation},
@@ -184,9 +184,13 @@ fn quoted_ports<A>(
 #[inline(always)]
 pub fn translate<F: Errors>(ctx: &TcContext) -> Result<i32, Reason> {
     let packet = &mut again::<F>(ctx)?;
+    if packet.part == Part::First {
+        fragment::own::<F>(&F::fragment_key(packet));
+        return Err(Reason::IcmpNotOurs);
+    }
     // SAFETY: `at` has checked the bounds.
     let kind = unsafe { (*ctx.at::<Icmp>(packet.l4)?).kind };
-    if packet.part != Part::Whole || !F::is_error(kind) {
+    if !F::is_error(kind) {
         return Err(Reason::IcmpNotOurs);
     }
     let quote = F::quote(ctx, packet.l4 + size_of::<Icmp>())?;
@@ -255,7 +259,8 @@ fn rewrite_error<F: Errors>(
     let inner = translation.to.inverse();
     let change = translation.addresses.and(translation.ports);
     F::write_quote(ctx, quote.l3, &inner, translation.addresses)?;
-    let (before, after) = quoted_check(ctx, quote, change);
+    let end = packet.l3 + packet.length as usize;
+    let (before, after) = quoted_check(ctx, quote, end, change);
     // SAFETY: the bounds were checked when the quote was read.
     let ports = unsafe { &mut *ctx.at::<Ports>(quote.l4)? };
     nat::ports(ports, inner.source_port, inner.destination_port);
@@ -275,9 +280,10 @@ fn rewrite_error<F: Errors>(
 }
 
 /// Brings the quoted transport checksum up to date where the quote is long
-/// enough to have it; returns it before and after.
+/// enough to have it; returns it before and after. Behind `end`, where the
+/// packet ends, there may be padding in the frame.
 #[inline(always)]
-fn quoted_check<A>(frame: &impl Frame, quote: &Quote<A>, change: Delta) -> (u16, u16) {
+fn quoted_check<A>(frame: &impl Frame, quote: &Quote<A>, end: usize, change: Delta) -> (u16, u16) {
     if quote.key.protocol == u32::from(proto::UDP) {
         let Ok(header) = frame.at::<Udp>(quote.l4) else { return (0, 0) };
         // SAFETY: `at` has checked the bounds.
@@ -285,6 +291,9 @@ fn quoted_check<A>(frame: &impl Frame, quote: &Quote<A>, change: Delta) -> (u16,
         let before = header.check;
         nat::udp_check(header, change);
         return (before, header.check);
+    }
+    if quote.l4 + Tcp::CHECK_OFFSET + size_of::<u16>() > end {
+        return (0, 0);
     }
     let Ok(check) = frame.at::<u16>(quote.l4 + Tcp::CHECK_OFFSET) else { return (0, 0) };
     // SAFETY: `at` has checked the bounds.

@@ -35,6 +35,8 @@ mod tell;
 #[cfg(target_arch = "bpf")]
 mod track;
 #[cfg(target_arch = "bpf")]
+mod transport;
+#[cfg(target_arch = "bpf")]
 mod xdp;
 
 #[cfg(target_arch = "bpf")]

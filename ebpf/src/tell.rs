@@ -16,7 +16,7 @@ use redirectd_ebpf::{
     abi::Tuple,
     csum::{fold, halves},
     reason::Reason,
-    wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Icmp, Ipv4, Ipv6, Tcp, Udp, proto},
+    wire::{Icmp, Ipv4, Ipv6, Tcp, Udp, proto},
 };
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     maps,
     parse::{Frame, Packet, bounded},
     stats,
-    tc::{again, raw, untag, word},
+    tc::{again, raw, word},
 };
 
 /// Between two messages of one processor, on average, in nanoseconds: a
@@ -42,7 +42,7 @@ const TTL: u8 = 64;
 
 /// How to write the headers in front of a quote.
 pub trait Message: Family {
-    /// All of them together.
+    /// Both together.
     const HEADERS: usize;
     /// Type and code: time exceeded in transit.
     const TTL_EXPIRED: (u8, u8);
@@ -51,11 +51,11 @@ pub trait Message: Family {
     /// Type and code: communication administratively prohibited, which RFC 5508,
     /// REQ-8, asks for where a translator lacks resources.
     const REFUSED: (u8, u8);
-    /// Writes Ethernet, IP and ICMP headers in front of `quote` bytes whose sum
-    /// is `quote_sum`.
+    /// Writes IP and ICMP headers at `l3`, in front of `quote` bytes whose sum is
+    /// `quote_sum`.
     fn write(
         ctx: &TcContext,
-        macs: &[[u8; 6]; 2],
+        l3: usize,
         tuple: &Tuple<Self::Addr>,
         icmp: Icmp,
         quote: u32,
@@ -65,9 +65,18 @@ pub trait Message: Family {
 
 #[repr(C, packed)]
 struct Headers<H> {
-    ethernet: Ethernet,
     ip: H,
     icmp: Icmp,
+}
+
+/// What is in front of the IP header: MAC addresses, then the EtherType and up to
+/// two tags. With fewer tags the last bytes are the IP header's.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct LinkHeader {
+    destination: [u8; 6],
+    source: [u8; 6],
+    types_and_tags: [u8; 10],
 }
 
 /// Sums a header whose length is a multiple of four.
@@ -93,10 +102,10 @@ fn check(sum: u32) -> u16 {
 }
 
 #[inline(always)]
-fn store<T>(ctx: &TcContext, headers: &T) -> bool {
+fn store<T>(ctx: &TcContext, at: usize, headers: &T) -> bool {
     let from = core::ptr::from_ref(headers).cast_mut().cast::<c_void>();
     // SAFETY: the context is valid; packet pointers are made anew afterwards.
-    unsafe { bpf_skb_store_bytes(raw(ctx), 0, from, size_of::<T>() as u32, 0) == 0 }
+    unsafe { bpf_skb_store_bytes(raw(ctx), at as u32, from, size_of::<T>() as u32, 0) == 0 }
 }
 
 impl Message for V4 {
@@ -108,7 +117,7 @@ impl Message for V4 {
     #[inline(always)]
     fn write(
         ctx: &TcContext,
-        macs: &[[u8; 6]; 2],
+        l3: usize,
         tuple: &Tuple<u32>,
         mut icmp: Icmp,
         quote: u32,
@@ -130,9 +139,7 @@ impl Message for V4 {
         };
         ip.check = check(sum(&ip, 0));
         icmp.check = check(sum(&icmp, quote_sum));
-        let [destination, source] = *macs;
-        let ethernet = Ethernet { destination, source, ethertype: ETHERTYPE_IPV4 };
-        store(ctx, &Headers { ethernet, ip, icmp })
+        store(ctx, l3, &Headers { ip, icmp })
     }
 }
 
@@ -145,7 +152,7 @@ impl Message for V6 {
     #[inline(always)]
     fn write(
         ctx: &TcContext,
-        macs: &[[u8; 6]; 2],
+        l3: usize,
         tuple: &Tuple<[u32; 4]>,
         mut icmp: Icmp,
         quote: u32,
@@ -165,9 +172,7 @@ impl Message for V6 {
         let addresses = [tuple.source, tuple.destination];
         let seed = sum(&addresses, sum(&pseudo, quote_sum));
         icmp.check = check(sum(&icmp, seed));
-        let [destination, source] = *macs;
-        let ethernet = Ethernet { destination, source, ethertype: ETHERTYPE_IPV6 };
-        store(ctx, &Headers { ethernet, ip, icmp })
+        store(ctx, l3, &Headers { ip, icmp })
     }
 }
 
@@ -186,22 +191,22 @@ pub fn tell<F: Message>(ctx: &TcContext) -> Result<i32, Reason> {
         _ => F::REFUSED,
     };
     let icmp = Icmp { kind, code, check: 0, rest: u32::from(mtu).to_be() };
-    let packet = &mut again::<F>(ctx).map_err(|_| reason)?;
+    let packet = &again::<F>(ctx).map_err(|_| reason)?;
     if !may_tell() {
         return Err(reason);
     }
-    untag(ctx, packet)?;
-    let macs = *read::<[[u8; 6]; 2]>(ctx, 0).ok_or(reason)?;
+    let link = *read::<LinkHeader>(ctx, 0).ok_or(reason)?;
     let (length, sum) = quote(ctx, packet).ok_or(reason)?;
     let back = Tuple { source_port: 0, destination_port: 0, ..packet.key.tuple.inverse() };
-    let room = (F::HEADERS - packet.l3) as u32;
     // SAFETY: the context is valid; packet pointers are made anew afterwards.
-    if unsafe { bpf_skb_change_head(raw(ctx), room, 0) } != 0 {
+    if unsafe { bpf_skb_change_head(raw(ctx), F::HEADERS as u32, 0) } != 0 {
         return Err(reason);
     }
-    // The frame goes back to where it came from.
-    let [to_us, from_them] = macs;
-    if !<F as Message>::write(ctx, &[from_them, to_us], &back, icmp, length, sum) {
+    // The frame goes back to where it came from, with the tags it came with.
+    let link = LinkHeader { destination: link.source, source: link.destination, ..link };
+    let written =
+        store(ctx, 0, &link) && <F as Message>::write(ctx, packet.l3, &back, icmp, length, sum);
+    if !written {
         return Err(reason);
     }
     stats::reason(reason, u64::from(packet.length));
@@ -241,18 +246,14 @@ fn quote<A>(ctx: &TcContext, packet: &Packet<A>) -> Option<(u32, u32)> {
     if headers > QUOTE_MAX - size_of::<Tcp>() {
         return None;
     }
-    let (check_at, full) = if tcp {
-        (Tcp::CHECK_OFFSET, size_of::<Tcp>())
-    } else {
-        (Udp::CHECK_OFFSET, size_of::<Udp>())
-    };
+    let full = if tcp { size_of::<Tcp>() } else { size_of::<Udp>() };
     let [.., last] = *read::<[u8; size_of::<Udp>()]>(ctx, packet.l4)?;
     let cut = |bytes: usize| {
         // SAFETY: the context is valid; packet pointers are made anew afterwards.
         unsafe { bpf_skb_change_tail(raw(ctx), (packet.l4 + bytes) as u32, 0) == 0 }
     };
     // The kernel refuses to cut through a checksum that is still to be filled in.
-    let unfinished = !cut(check_at.min(size_of::<Udp>() - 1) + usize::from(tcp));
+    let unfinished = !cut(if tcp { size_of::<Udp>() } else { size_of::<Udp>() - 1 });
     let length = if unfinished {
         if !cut(full) {
             return None;

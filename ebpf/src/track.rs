@@ -232,12 +232,8 @@ pub fn follow<F: Family>(
     draft.key = opposite(&draft.flow, key.protocol);
     turn(&mut draft.flow, key);
     install_answer::<F>(draft)?;
-    // Both ports of the old way back are the new one's too; if the host is the
-    // same, so is the entry.
-    if flow.to != to {
-        draft.key = opposite(flow, key.protocol);
-        let _ = F::maps().flows.remove(&draft.key);
-    }
+    // The old way back stays for what the old host has under way; user space
+    // removes it when nothing comes any more.
     // Readers on other processors check the generation before and after.
     write_generation(flow, 0);
     flow.to = to;

@@ -26,11 +26,12 @@ fn streams(scene: &Scene) -> Result<()> {
             // What was still under way at the end is no more than the buffers.
             ensure!(received > 10_000_000 && sent - received < 16_000_000, "{end:#}");
 
-            // Slow enough that two cores lose nothing, so that a loss is ours.
-            let udp = ["--udp", "--bitrate", "40M", "--length", "1400"];
+            // Slow enough that the 256 places in a cable's queue for XDP suffice
+            // on a busy machine, so that a loss is ours.
+            let udp = ["--udp", "--bitrate", "10M", "--length", "1400"];
             let end = iperf3(scene, home, &[&udp[..], direction].concat())?;
             ensure!(end["sum"]["lost_packets"] == 0, "datagrams were lost: {end:#}");
-            ensure!(end["sum"]["packets"].as_u64() > Some(3000), "{end:#}");
+            ensure!(end["sum"]["packets"].as_u64() > Some(800), "{end:#}");
         }
     }
     Ok(())

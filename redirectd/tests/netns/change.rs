@@ -3,7 +3,7 @@
 use std::io;
 
 use anyhow::{Result, ensure};
-use xtask::lab::soon;
+use xtask::lab::{Lab, soon};
 
 use crate::{
     echo::{self, Echo, ask},
@@ -55,9 +55,8 @@ fn new_only_leaves_open_connections() -> Result<()> {
 }
 
 /// UDP has no state at the servers, so that it goes on wherever it arrives.
-#[test]
-fn follow_takes_open_connections_along() -> Result<()> {
-    let scene = Scene::alone()?;
+fn follow(attach: &str) -> Result<()> {
+    let scene = Scene::in_lab(Lab::alone()?, attach)?;
     let _servers = servers(&scene)?;
     redirect_to(&scene, "10.0.0.3", "follow")?;
     let stream = Numbered::start(&scene.lan.peer, "10.0.0.1:5000", HOME, 1000)?;
@@ -79,6 +78,16 @@ fn follow_takes_open_connections_along() -> Result<()> {
     by.dedup();
     assert_eq!(by, ['c', 'd', 'c']);
     Ok(())
+}
+
+#[test]
+fn follow_takes_open_connections_along_by_tc() -> Result<()> {
+    follow("tc")
+}
+
+#[test]
+fn follow_takes_open_connections_along_by_xdp() -> Result<()> {
+    follow("xdp")
 }
 
 #[test]

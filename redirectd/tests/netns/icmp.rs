@@ -22,8 +22,8 @@ fn told(socket: &UdpSocket) -> Result<io::Error> {
     })
 }
 
-fn closed_port_at_the_host([peer, home, host]: [&str; 3]) -> Result<()> {
-    let scene = Scene::tc()?;
+fn closed_port_at_the_host(attach: &str, [peer, home, host]: [&str; 3]) -> Result<()> {
+    let scene = Scene::attached(attach)?;
     let (at_home, target) = (format!("{home}:7"), format!("{host}:7001"));
     scene.add(&["echo", &at_home, "--to", &target, "--protocol", "udp"])?;
     let socket = echo::udp(&scene.lan.peer, &format!("{peer}:0"))?;
@@ -34,13 +34,23 @@ fn closed_port_at_the_host([peer, home, host]: [&str; 3]) -> Result<()> {
 }
 
 #[test]
-fn closed_port_at_the_host_over_ipv4() -> Result<()> {
-    closed_port_at_the_host(V4)
+fn closed_port_at_the_host_over_ipv4_by_tc() -> Result<()> {
+    closed_port_at_the_host("tc", V4)
 }
 
 #[test]
-fn closed_port_at_the_host_over_ipv6() -> Result<()> {
-    closed_port_at_the_host(V6)
+fn closed_port_at_the_host_over_ipv6_by_tc() -> Result<()> {
+    closed_port_at_the_host("tc", V6)
+}
+
+#[test]
+fn closed_port_at_the_host_over_ipv4_by_xdp() -> Result<()> {
+    closed_port_at_the_host("xdp", V4)
+}
+
+#[test]
+fn closed_port_at_the_host_over_ipv6_by_xdp() -> Result<()> {
+    closed_port_at_the_host("xdp", V6)
 }
 
 /// The peer is gone when the host answers: the server's socket is told.

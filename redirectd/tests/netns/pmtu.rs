@@ -8,10 +8,8 @@
 //! link is Y, whose routers say so to home, or X, where home has to say so
 //! itself. All others take 1,500 bytes, so that neither end knows beforehand.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
-use xtask::lab::{Host, Lab, Nginx, Plug, Switch, until};
+use xtask::lab::{Host, Lab, Nginx, Plug, Switch, soon};
 
 use crate::{
     echo::{self, Echo},
@@ -116,15 +114,13 @@ fn learned(family: Family, far: Far, narrow: &str) -> Result<()> {
     // lost until its sender has learned, and no longer.
     let socket = echo::udp(peer, &format!("{peer_address}:0"))?;
     socket.connect(format!("{home}:7"))?;
-    let data = vec![b'x'; 1440];
-    let answer = until(Duration::from_secs(10), "a large datagram comes back", || {
+    let data = [b'x'; 1440];
+    let mut answer = [0; 2000];
+    let length = soon("a large datagram comes back", || {
         socket.send(&data).ok()?;
-        let mut answer = vec![0; 2000];
-        let length = socket.recv(&mut answer).ok()?;
-        answer.truncate(length);
-        Some(answer)
+        socket.recv(&mut answer).ok()
     })?;
-    ensure!(answer == [b"c", &data[..]].concat(), "the datagram came back changed");
+    ensure!(answer[..length] == [b"c", &data[..]].concat(), "the datagram came back changed");
 
     let file = |name: &str| lab.dir().join(name).to_string_lossy().into_owned();
     let (up, down) = (file("up"), nginx.root().join("down").to_string_lossy().into_owned());

@@ -1,6 +1,6 @@
 //! nginx on the host, curl on the peer.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use xtask::lab::{Finished, Host, Nginx};
 
 use crate::scene::Scene;
@@ -86,6 +86,16 @@ fn large_files(attach: &str, home: &str, host: &str) -> Result<()> {
     let up = format!("{curl} --upload-file {} http://{home}/upload/up", given.display());
     peer.run(&["sh", "-c", &up])?;
     assert_eq!(hash(&nginx.root().join("upload/up"))?, hash(&given)?);
+
+    let counters = scene.counters("web")?;
+    for direction in ["to_host", "to_peer"] {
+        let bytes = counters[direction]["bytes"].as_u64();
+        ensure!(bytes > Some(100_000_000), "less was counted than came through: {counters:#}");
+    }
+    // Which entry did the work: XDP leaves to tc only how connections begin and end.
+    let translated = scene.reason("translated")?;
+    let by_tc = if attach == "xdp" { scene.reason("handed_to_tc")? } else { translated };
+    ensure!((by_tc < translated / 10) == (attach == "xdp"), "{by_tc} of {translated} by tc");
     Ok(())
 }
 

@@ -65,13 +65,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Demonstration::prepare(&binaries)?.show()
 }
 
-/// Builds the programs and gives their folder.
+/// Builds the programs and gives their folder. Not optimised, as the tests have
+/// them: the packet path, which is in the kernel, always is.
 fn build() -> Result<PathBuf> {
     let mut cargo = workspace::cargo();
-    cargo.args(["build", "--release", "--package", "redirectd", "--bins"]);
+    cargo.args(["build", "--package", "redirectd", "--bins"]);
     let log = workspace::target_dir().join("demo-build.log");
     crate::progress::run_logged("building redirectd", &mut cargo, &log)?;
-    Ok(workspace::target_dir().join("release"))
+    Ok(workspace::target_dir().join("debug"))
 }
 
 /// Network namespaces are root's; the rest was done without.
@@ -122,9 +123,12 @@ impl Demonstration {
             "To look inside meanwhile:  nsenter --net=/run/netns/{} bash",
             lan.home.netns()
         ));
+        narrator.command("home", "cat redirectd.yaml");
+        narrator.output(CONFIGURATION);
         narrator.command("home", "redirectd --config redirectd.yaml");
         let daemon = Daemon::start(&lan.home, binaries, CONFIGURATION)?;
-        narrator.output(CONFIGURATION);
+        let socket = daemon.socket().display();
+        narrator.command("home", &format!("export REDIRECTD_SOCKET={socket}"));
         Ok(Self { narrator, daemon, _servers: servers, lan, _lab: lab })
     }
 

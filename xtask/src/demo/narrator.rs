@@ -2,8 +2,10 @@
 //! in colour on a terminal that wants it.
 
 use std::{
+    collections::BTreeMap,
     env,
     io::{self, IsTerminal as _, Write as _},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -12,6 +14,8 @@ const BOLD: &str = "1";
 const DIM: &str = "2";
 const COMMAND: &str = "1;36";
 const GOOD: &str = "1;32";
+/// How often counters are shown where each stays on a line of its own.
+const SELDOM: Duration = Duration::from_secs(1);
 
 /// Tells the story.
 pub(super) struct Narrator {
@@ -19,7 +23,8 @@ pub(super) struct Narrator {
     colour: bool,
     chapters: u32,
     seen: Vec<[String; 3]>,
-    counters_shown: bool,
+    counters: Counters,
+    shown: Option<Instant>,
 }
 
 impl Narrator {
@@ -27,7 +32,8 @@ impl Narrator {
     pub(super) fn new() -> Self {
         let terminal = io::stdout().is_terminal();
         let colour = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { terminal, colour, chapters: 0, seen: Vec::new(), counters_shown: false }
+        let counters = Counters::default();
+        Self { terminal, colour, chapters: 0, seen: Vec::new(), counters, shown: None }
     }
 
     /// Begins a chapter.
@@ -60,20 +66,23 @@ impl Narrator {
 
     /// Shows counters, on a terminal in place of the last ones.
     pub(super) fn counters(&mut self, stats: &Value) {
-        let line = counters_line(stats);
+        if !self.terminal && self.shown.is_some_and(|at| at.elapsed() < SELDOM) {
+            return;
+        }
+        let line = self.counters.line(stats, Instant::now());
         if self.terminal {
             print!("\r\x1b[K   {}", self.paint(DIM, &line));
             // A terminal that has gone is told by the next line.
             let _ = io::stdout().flush();
-            self.counters_shown = true;
         } else {
             println!("   {line}");
         }
+        self.shown = Some(Instant::now());
     }
 
     /// Leaves the last counters where they are.
     pub(super) fn end_counters(&mut self) {
-        if std::mem::take(&mut self.counters_shown) {
+        if self.shown.take().is_some() && self.terminal {
             println!();
         }
     }
@@ -85,10 +94,14 @@ impl Narrator {
 
     /// Shows the table of all that was seen.
     pub(super) fn table(&self) {
+        let heads = ["WHEN", "WHAT", "SEEN"].map(str::to_owned);
         let width = |column: usize| {
-            self.seen.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+            let rows = self.seen.iter().chain([&heads]);
+            rows.map(|row| row[column].chars().count()).max().unwrap_or_default()
         };
         let (when, what) = (width(0), width(1));
+        let head = format!("{:when$}  {:what$}  {}", heads[0], heads[1], heads[2]);
+        println!("   {}", self.paint(BOLD, &head));
         for row in &self.seen {
             println!("   {:when$}  {:what$}  {}", row[0], row[1], self.paint(GOOD, &row[2]));
         }
@@ -99,36 +112,61 @@ impl Narrator {
     }
 }
 
-/// One line of what `redirect stats --json` says: each redirect with its flows
-/// and what it has carried.
-fn counters_line(stats: &Value) -> String {
-    let one = |redirect: &Value| {
+/// What the counters were when they were read last, for the rate.
+#[derive(Default)]
+struct Counters(BTreeMap<String, (Instant, u64)>);
+
+impl Counters {
+    /// One line of what `redirect stats --json` says: each redirect with the
+    /// flows it has taken, and what it carries.
+    fn line(&mut self, stats: &Value, now: Instant) -> String {
+        let redirects = stats["redirects"].as_array().into_iter().flatten();
+        redirects.map(|redirect| self.one(redirect, now)).collect::<Vec<_>>().join("   ")
+    }
+
+    fn one(&mut self, redirect: &Value, now: Instant) -> String {
+        let counters = &redirect["counters"];
         let sum = |unit: &str| {
-            let of = |side: &str| redirect["counters"][side][unit].as_u64().unwrap_or_default();
+            let of = |side: &str| counters[side][unit].as_u64().unwrap_or_default();
             of("to_host") + of("to_peer")
         };
         let name = redirect["name"].as_str().unwrap_or_default();
-        let flows = redirect["open_flows"].as_u64().unwrap_or_default();
-        let (packets, megabytes) = (sum("packets"), sum("bytes") / 1_000_000);
-        format!("{name}: {flows} flows, {packets} packets, {megabytes} MB")
-    };
-    let redirects = stats["redirects"].as_array().into_iter().flatten();
-    redirects.map(one).collect::<Vec<_>>().join("   ")
+        let flows = counters["flows_opened"].as_u64().unwrap_or_default();
+        let (packets, bytes) = (sum("packets"), sum("bytes"));
+        let before = self.0.insert(name.to_owned(), (now, bytes));
+        let rate = before.map_or(0.0, |(at, before)| {
+            bytes.saturating_sub(before) as f64 * 8.0 / (now - at).as_secs_f64().max(0.001) / 1e9
+        });
+        match bytes / 1_000_000 {
+            0 => format!("{name}: {flows} flows, {packets} packets"),
+            some => {
+                format!("{name}: {flows} flows, {packets} packets, {some} MB, {rate:.1} Gbit/s")
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn counters_fit_on_a_line() {
-        let stats = serde_json::json!({ "redirects": [
-            { "name": "bulk", "open_flows": 2, "counters": {
-                "to_host": { "packets": 10, "bytes": 9_000_000 },
+    fn stats(bytes: u64) -> Value {
+        serde_json::json!({ "redirects": [
+            { "name": "bulk", "counters": {
+                "flows_opened": 2,
+                "to_host": { "packets": 10, "bytes": bytes },
                 "to_peer": { "packets": 5, "bytes": 1_500_000 },
             } },
-        ] });
-        assert_eq!(counters_line(&stats), "bulk: 2 flows, 15 packets, 10 MB");
-        assert_eq!(counters_line(&Value::Null), "");
+        ] })
+    }
+
+    #[test]
+    fn counters_come_with_their_rate() {
+        let (mut counters, begin) = (Counters::default(), Instant::now());
+        let first = counters.line(&stats(9_000_000), begin);
+        assert_eq!(first, "bulk: 2 flows, 15 packets, 10 MB, 0.0 Gbit/s");
+        let second = counters.line(&stats(259_000_000), begin + Duration::from_secs(1));
+        assert_eq!(second, "bulk: 2 flows, 15 packets, 260 MB, 2.0 Gbit/s");
+        assert_eq!(counters.line(&Value::Null, begin), "");
     }
 }

@@ -23,7 +23,7 @@ use nix::{
 use super::PREFIX;
 
 const NAMESPACES: &str = "/run/netns";
-const PINS: &str = "/sys/fs/bpf";
+pub(super) const PINS: &str = "/sys/fs/bpf";
 /// What a shell shows for a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
@@ -110,11 +110,13 @@ pub(super) fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         remove_leftovers();
-        // Somebody else's handler means that somebody else cleans up.
-        let _ = ctrlc::try_set_handler(|| {
+        // Also where a shell made us ignore SIGINT, as it does in the background.
+        let set = ctrlc::set_handler(|| {
+            eprintln!("\ninterrupted; removing what this run has made");
             remove_everything();
             std::process::exit(INTERRUPTED);
         });
+        set.expect("nobody else in this process handles signals");
     });
 }
 

@@ -94,7 +94,10 @@ impl Daemon {
     pub fn start_with(&mut self, options: &[&str]) -> Result<()> {
         let mut process = self.host.start(&[&self.line()[..], options].concat())?;
         let socket = self.socket.clone();
-        process.ready_when("redirectd answers", |_| UnixStream::connect(&socket).is_ok())?;
+        // It listens before its programs are attached, and says when they are.
+        process.ready_when("redirectd is ready", |log| {
+            log.contains(" ready") && UnixStream::connect(&socket).is_ok()
+        })?;
         self.process = Some(process);
         Ok(())
     }
@@ -166,6 +169,12 @@ impl Daemon {
     #[must_use]
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Its folder in the BPF file system.

@@ -13,7 +13,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CloneFlags, setns};
 
-use super::{Finished, Inner, Process, Program, Switch, cleanup, process::run};
+use serde_json::Value;
+
+use super::{Finished, Inner, Process, Program, Switch, cleanup, process::run, soon};
 
 /// An interface's name has room for 16 bytes, one of them zero.
 const NAME_MAX: usize = 15;
@@ -110,7 +112,26 @@ impl Host {
             self.address(&interface, address)?;
         }
         self.ip(&["link", "set", &interface, "up"])?;
-        switch.port_up(&port)
+        switch.port_up(&port)?;
+        self.wait_until_up(&interface)
+    }
+
+    /// Waits until an interface really passes packets: the kernel may take a
+    /// second to notice that the other end of its cable is up as well, and until
+    /// then it loses what it is given.
+    pub(super) fn wait_until_up(&self, interface: &str) -> Result<()> {
+        soon(&format!("{interface} of {} is up", self.name), || {
+            let shown = self.link(interface).ok()?;
+            let port = &shown["linkinfo"]["info_slave_data"]["state"];
+            let up = shown["operstate"] == "UP" && (port.is_null() || port == "forwarding");
+            up.then_some(())
+        })
+    }
+
+    /// What `ip` says of one of its interfaces.
+    fn link(&self, interface: &str) -> Result<Value> {
+        let said = ip(&["-n", self.netns(), "-json", "-details", "link", "show", "dev", interface]);
+        Ok(serde_json::from_str::<Value>(&said?)?[0].take())
     }
 
     /// Gives an interface one more address, usable at once.
@@ -131,7 +152,7 @@ impl Host {
     /// # Errors
     /// When it does not succeed.
     pub fn ip(&self, args: &[&str]) -> Result<()> {
-        ip(&[&["-n", self.netns()], args].concat())
+        ip(&[&["-n", self.netns()], args].concat()).map(drop)
     }
 
     /// The MAC address of one of its interfaces.
@@ -139,9 +160,8 @@ impl Host {
     /// # Errors
     /// When there is no such interface.
     pub fn mac(&self, interface: &str) -> Result<String> {
-        let line = self.run(&["ip", "-brief", "link", "show", "dev", interface])?;
-        let mac = line.split_whitespace().nth(2);
-        mac.map(str::to_owned).with_context(|| format!("no MAC address in {line:?}"))
+        let link = self.link(interface)?;
+        link["address"].as_str().map(str::to_owned).context("an interface has a MAC address")
     }
 
     /// Adds a route to `prefix` by way of `gateway`.
@@ -283,8 +303,8 @@ impl Host {
 }
 
 /// Runs `ip` outside all hosts.
-pub(super) fn ip(args: &[&str]) -> Result<()> {
+pub(super) fn ip(args: &[&str]) -> Result<String> {
     let mut command = Command::new("ip");
     command.args(args);
-    run(command)?.success().map(drop)
+    run(command)?.success()
 }

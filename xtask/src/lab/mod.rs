@@ -79,6 +79,21 @@ struct Inner {
     _removal: cleanup::Token,
 }
 
+/// A folder of BPF pins; it goes with its contents when this is dropped.
+#[derive(Debug)]
+pub struct Pins {
+    path: PathBuf,
+    _removal: cleanup::Token,
+}
+
+impl Pins {
+    /// Where it is, on the BPF file system.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Lab {
     /// A new, empty lab that runs beside others of this process.
     ///
@@ -137,6 +152,14 @@ impl Lab {
     /// When the namespace or its bridge cannot be made.
     pub fn narrow_switch(&self, name: &str, mtu: u32) -> Result<Switch> {
         Switch::new(&self.inner, name, mtu)
+    }
+
+    /// A name for a folder of BPF pins, which this lab's user makes.
+    #[must_use]
+    pub fn pins(&self) -> Pins {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new(cleanup::PINS).join(format!("{}-pins{number}", self.inner.id));
+        Pins { _removal: cleanup::Token::folder(&path), path }
     }
 
     /// The folder for the files of this lab; it goes when the lab goes.

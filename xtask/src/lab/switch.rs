@@ -55,7 +55,8 @@ impl Switch {
 
     /// Takes a port into service.
     pub(super) fn port_up(&self, port: &str) -> Result<()> {
-        self.inside.ip(&["link", "set", port, "up"])
+        self.inside.ip(&["link", "set", port, "up"])?;
+        self.inside.wait_until_up(port)
     }
 
     /// Makes a port take what an XDP program at the other end of its cable

@@ -53,6 +53,8 @@ impl Host {
         for end in [interface, &inner] {
             self.ip(&["link", "set", end, "up"])?;
         }
+        self.wait_until_up(interface)?;
+        self.wait_until_up(&inner)?;
         let mut out = on(tags)?;
         out.push(Program::redirect(self.index(trunk)?, false)?);
         self.attach_tc(&inner, "ingress", &out)?;

@@ -9,7 +9,6 @@ use std::{
 use aya::maps::MapError;
 use redirectd_ebpf::{
     abi::{Flow, FlowKey, Location, NextHop, Tuple, count, flow_flags},
-    csum::Delta,
     nat::Deltas,
 };
 
@@ -146,6 +145,10 @@ fn patience(timers: &Timers, protocol: Protocol, state: FlowState, answered: boo
     }
 }
 
+/// How long the way back from a host that a flow has left is kept after the last
+/// packet from there: longer than any packet is under way.
+const LEFT_BEHIND: Duration = Duration::from_secs(10);
+
 /// What a sweep has found.
 #[derive(Default)]
 pub(super) struct Swept {
@@ -228,10 +231,13 @@ impl Sweep<'_> {
         // Most entries end here, without a look at the opposite one.
         let least = |state| patience(self.timers, protocol(key), state, false);
         let shortest = least(FlowState::Closed).min(least(FlowState::HalfOpen));
-        if own < shortest {
+        if own < shortest.min(LEFT_BEHIND) {
             return false;
         }
         let other = partner(table, key, flow);
+        if established && other.is_none() && flow.flags & flow_flags::TO_HOST == 0 {
+            return own >= LEFT_BEHIND;
+        }
         let state = state(flow, other.as_ref(), established);
         let idle = other.map_or(own, |other| own.min(idle(&other, self.now)));
         let flags = flow.flags | other.map_or(0, |other| other.flags);
@@ -248,72 +254,125 @@ pub(super) fn prepare(
     generation: u32,
     location: &Location,
 ) -> Result<(), Error> {
-    prepare_table(&mut maps.v4.flows, slot, generation, location)?;
-    prepare_table(&mut maps.v6.flows, slot, generation, location)
+    following(&mut maps.v4.flows, slot, generation, location, enter_way_back)?;
+    following(&mut maps.v6.flows, slot, generation, location, enter_way_back)
 }
 
-fn prepare_table<A: MapAddr>(
+/// After the flip: leads all those flows to `location`, as the programs do with
+/// a flow's next packet from its peer, which may be long in coming.
+pub(super) fn bring_along(
+    maps: &mut Maps,
+    slot: Slot,
+    generation: u32,
+    location: &Location,
+) -> Result<(), Error> {
+    following(&mut maps.v4.flows, slot, generation, location, follow)?;
+    following(&mut maps.v6.flows, slot, generation, location, follow)
+}
+
+/// A flow that follows its redirect: its entry towards the host as it will be,
+/// and its way back from the new host.
+struct Following<A> {
+    key: FlowKey<A>,
+    to: Flow<A>,
+    back_key: FlowKey<A>,
+    back: Flow<A>,
+}
+
+/// Calls `act` for each flow of the slot that follows it to `location`.
+fn following<A: MapAddr>(
     table: &mut FlowTable<A>,
     slot: Slot,
     generation: u32,
     location: &Location,
+    act: fn(&mut FlowTable<A>, &Following<A>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let version = if A::BITS == 32 { 4 } else { 6 };
     let Some(host) = A::from_ip(super::family::ip(location.address, version)) else {
         return Ok(());
     };
-    let mut ways = Vec::new();
+    let mut all = Vec::new();
     batch::each::<FlowKey<A>, Flow<A>>(&table.data, |key, flow| {
         let follows = flow.slot == slot
             && flow.flags & (flow_flags::TO_HOST | flow_flags::STAYS) == flow_flags::TO_HOST
             && flow.generation >= location.follow_from
             && flow.generation != generation;
         if follows {
-            ways.push(way_back(&key, &flow, host, generation, location));
+            all.push(followed(&key, &flow, host, generation, location));
         }
     })
     .map_err(|error| unreadable("FLOWS", &error))?;
-    for (key, flow) in ways {
-        // What is there already is this very way, or another flow's: then this
-        // one cannot follow, and the programs count its packets as such.
-        match table.map.insert(key, flow, BPF_NOEXIST) {
-            Ok(()) => {}
-            Err(MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::EEXIST) => {}
-            Err(error) => return Err(failed("write", "FLOWS", &error)),
-        }
-    }
-    Ok(())
+    all.iter().try_for_each(|one| act(table, one))
 }
 
-/// `BPF_NOEXIST` of linux/bpf.h.
-const BPF_NOEXIST: u64 = 1;
+/// Enters the way back. What is there already is this very way, or another
+/// flow's: then this one cannot follow, and the programs count its packets so.
+fn enter_way_back<A: MapAddr>(table: &mut FlowTable<A>, flow: &Following<A>) -> Result<(), Error> {
+    match table.map.insert(flow.back_key, flow.back, BPF_NOEXIST) {
+        Ok(()) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(failed("write", "FLOWS", &error)),
+    }
+}
 
-/// The entry for packets from the new host, for the flow whose entry towards
-/// the host is `flow`.
-fn way_back<A: MapAddr>(
+/// Leads a flow to its new host, unless its way back is another flow's.
+fn follow<A: MapAddr>(table: &mut FlowTable<A>, flow: &Following<A>) -> Result<(), Error> {
+    enter_way_back(table, flow)?;
+    let ours = table.map.get(&flow.back_key, 0).is_ok_and(|back| back.to == flow.back.to);
+    if !ours {
+        return Ok(());
+    }
+    // Read again, for what the programs have noted meanwhile. If it is gone, or
+    // they have led it there themselves, there is nothing to do.
+    let Ok(present) = table.map.get(&flow.key, 0) else { return Ok(()) };
+    if present.generation == flow.to.generation {
+        return Ok(());
+    }
+    let Flow { flags, last_seen, packets, bytes, .. } = present;
+    let led = Flow { flags, last_seen, packets, bytes, ..flow.to };
+    ignore_absent(table.map.insert(flow.key, led, BPF_EXIST))
+        .map_err(|error| failed("write", "FLOWS", &error))
+}
+
+/// `BPF_NOEXIST` of linux/bpf.h: only a new entry.
+const BPF_NOEXIST: u64 = 1;
+/// `BPF_EXIST` of linux/bpf.h: only an entry that is there.
+const BPF_EXIST: u64 = 2;
+
+/// The flow whose entry towards the host is `from`, led to `location`.
+fn followed<A: MapAddr>(
     key: &FlowKey<A>,
-    flow: &Flow<A>,
+    from: &Flow<A>,
     host: A,
     generation: u32,
     location: &Location,
-) -> (FlowKey<A>, Flow<A>) {
+) -> Following<A> {
     let port = u16::from_be(key.tuple.destination_port)
         .wrapping_sub(location.home_port)
         .wrapping_add(location.port);
-    let to = Tuple { destination: host, destination_port: port.to_be(), ..flow.to };
-    let deltas = Deltas::between(&key.tuple, &to);
-    let undone = |delta: Delta| delta.undone().0;
+    let tuple = Tuple { destination: host, destination_port: port.to_be(), ..from.to };
+    let deltas = Deltas::between(&key.tuple, &tuple);
+    let to = Flow {
+        to: tuple,
+        generation,
+        addresses: deltas.addresses.0,
+        ports: deltas.ports.0,
+        hop: NextHop::default(),
+        ..*from
+    };
     let back = Flow {
         to: key.tuple.inverse(),
-        generation,
         flags: 0,
-        addresses: undone(deltas.addresses),
-        ports: undone(deltas.ports),
-        hop: NextHop::default(),
+        addresses: deltas.addresses.undone().0,
+        ports: deltas.ports.undone().0,
         packets: 0,
         bytes: 0,
-        ..*flow
+        ..to
     };
-    (FlowKey { tuple: to.inverse(), protocol: key.protocol }, back)
+    let back_key = FlowKey { tuple: tuple.inverse(), protocol: key.protocol };
+    Following { key: *key, to, back_key, back }
 }

@@ -169,18 +169,17 @@ fn missing(name: &str) -> Error {
 
 /// Something the kernel refused while loading.
 pub(super) fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
-    let permitted = !is_permission(error);
     let text = format!("cannot {what}: {}", chain(error));
-    if permitted {
-        let (major, minor) = OLDEST_KERNEL;
-        Error::new(Kind::Failed, text).cure(format!(
-            "redirectd needs Linux {major}.{minor} or later, built with CONFIG_BPF_SYSCALL, \
-             CONFIG_NET_CLS_BPF and CONFIG_BPF_JIT; `uname -r` tells the version"
-        ))
-    } else {
-        Error::new(Kind::NotPermitted, text)
-            .cure("start redirectd as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON")
+    // The verifier refuses a program with EACCES as well, but tells why.
+    if is_permission(error) && !text.contains("processed ") {
+        return Error::new(Kind::NotPermitted, text)
+            .cure("start redirectd as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON");
     }
+    let (major, minor) = OLDEST_KERNEL;
+    Error::new(Kind::Failed, text).cure(format!(
+        "redirectd needs Linux {major}.{minor} or later, built with CONFIG_BPF_SYSCALL, \
+         CONFIG_NET_CLS_BPF and CONFIG_BPF_JIT; on such a kernel, report this with `uname -r`"
+    ))
 }
 
 fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {

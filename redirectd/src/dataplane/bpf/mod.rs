@@ -20,7 +20,10 @@ mod ports;
 mod record;
 mod slots;
 
-use std::path::PathBuf;
+use std::{
+    os::fd::{AsFd as _, BorrowedFd},
+    path::PathBuf,
+};
 
 use aya::Ebpf;
 
@@ -68,53 +71,26 @@ impl Bpf {
         Ok(Self { ebpf, maps, slots, attached, options: options.clone() })
     }
 
-    /// Runs a program `repeat` times on `packet`, an Ethernet frame, without
-    /// sending anything: for tests and measurements.
+    /// A loaded program, for tests and measurements with `BPF_PROG_TEST_RUN`.
     ///
     /// # Errors
-    /// The kernel refuses the packet; it wants at least an Ethernet header.
-    pub fn test_run(
-        &mut self,
-        program: TestProgram,
-        packet: &[u8],
-        repeat: u32,
-    ) -> Result<TestRun, Error> {
-        use aya::programs::{TestRun as _, TestRunOptions};
-        let mut out = vec![0; packet.len() + 4096];
-        let options = TestRunOptions {
-            data_in: Some(packet),
-            data_out: Some(&mut out),
-            repeat,
-            ..TestRunOptions::new()
+    /// The built-in object has no such program.
+    pub fn program(&mut self, program: TestProgram) -> Result<BorrowedFd<'_>, Error> {
+        let fd = match program {
+            TestProgram::Tc => load::tc_program(&mut self.ebpf, load::TC)?.fd(),
+            TestProgram::Xdp => load::xdp_program(&mut self.ebpf)?.fd(),
         };
-        let result = match program {
-            TestProgram::Tc => load::tc_program(&mut self.ebpf, load::TC)?.test_run(options),
-            TestProgram::Xdp => load::xdp_program(&mut self.ebpf)?.test_run(options),
-        };
-        let result = result.map_err(|error| load::refused("run a program on a packet", &error))?;
-        out.truncate(result.data_size_out as usize);
-        Ok(TestRun { verdict: result.return_value, packet: out, duration: result.duration })
+        Ok(fd.map_err(|error| load::refused("use a program", &error))?.as_fd())
     }
 }
 
-/// Which program [`Bpf::test_run`] runs.
+/// Which program [`Bpf::program`] hands out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TestProgram {
     /// The tc entry.
     Tc,
     /// The XDP entry.
     Xdp,
-}
-
-/// What a program did with a packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TestRun {
-    /// The program's return value: `TC_ACT_*` or `XDP_*`.
-    pub verdict: u32,
-    /// The packet afterwards.
-    pub packet: Vec<u8>,
-    /// Time for one run, on average; whole nanoseconds, truncated.
-    pub duration: std::time::Duration,
 }
 
 impl Dataplane for Bpf {

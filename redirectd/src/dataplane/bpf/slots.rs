@@ -282,8 +282,8 @@ impl Slots {
         }
         self.write_word(maps, slot, old, word)?;
         if to.flows == Flows::Follow {
-            // Flows that were opened between the first pass and the flip.
-            flows::prepare(maps, slot, word.generation(), &location)?;
+            // With them, flows that were opened between the first pass and the flip.
+            flows::bring_along(maps, slot, word.generation(), &location)?;
         }
         Ok(word)
     }

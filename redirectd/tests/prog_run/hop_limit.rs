@@ -1,0 +1,160 @@
+//! Home as the router it is on the way: what it does with a packet whose time to
+//! live runs out, and what it tells the sender.
+
+use std::net::IpAddr;
+
+use redirectd::rule::Protocol;
+
+use crate::{
+    extension::Extension,
+    frame::{ACK, Frame, SYN},
+    home::{Fate, Home, at_home, redirect},
+    network::{FAMILIES, V4, V6},
+    table::Row,
+    talk::{HOME_PORT, HOST_PORT, Talk},
+};
+
+/// Bytes of transport header that are quoted (RFC 792).
+const QUOTED: usize = 8;
+/// Internetwork control (RFC 1812, section 4.3.2.5).
+const CONTROL: u8 = 0xc0;
+
+/// The message that time ran out for `frame`, back to where that came from.
+fn time_exceeded(frame: &Frame, header: usize) -> Frame {
+    let kind = if frame.source.is_ipv4() { (11, 0) } else { (3, 0) };
+    let class = if frame.source.is_ipv4() { CONTROL } else { 0 };
+    Frame::icmp(frame.destination, frame.source, kind, 0)
+        .macs(frame.macs.1, frame.macs.0)
+        .class(class)
+        .data(&frame.packet()[..header + QUOTED])
+}
+
+fn header(address: IpAddr) -> usize {
+    if address.is_ipv4() { 20 } else { 40 }
+}
+
+fn told(what: &str, frame: Frame) -> Row {
+    let message = time_exceeded(&frame, header(frame.source));
+    Row::told(what, &frame, "ttl_expired", &message)
+}
+
+fn add_redirects(home: &mut Home) {
+    for family in FAMILIES {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            home.add(&redirect(protocol, (family.home, HOME_PORT), (family.host, HOST_PORT)));
+        }
+    }
+}
+
+#[test]
+fn the_sender_is_told() {
+    at_home(|home| {
+        add_redirects(home);
+        for family in FAMILIES {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                let talk = Talk::new(protocol, &family, 40_000);
+                home.table(&talk.opening());
+                let flags = |frame: Frame| match protocol {
+                    Protocol::Tcp => frame.flags(ACK).seq(101).ack(501),
+                    Protocol::Udp => frame,
+                };
+                for ttl in [0, 1] {
+                    let what = |who: &str| format!("{protocol} from the {who}, {ttl}");
+                    let edit = |frame: Frame| flags(frame).data(b"12345").ttl(ttl);
+                    home.table(&[
+                        told(&what("peer"), edit(talk.from_peer())),
+                        told(&what("host"), edit(talk.from_host())),
+                    ]);
+                }
+                home.table(&[talk.to_host("what follows", |f| flags(f).data(b"12345")).by_xdp()]);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_first_packet_counts_like_any_other() {
+    at_home(|home| {
+        add_redirects(home);
+        for family in FAMILIES {
+            let tcp = Talk::new(Protocol::Tcp, &family, 40_000);
+            let udp = Talk::new(Protocol::Udp, &family, 40_000);
+            home.table(&[
+                told("SYN", tcp.from_peer().flags(SYN).seq(100).ttl(1)),
+                told("a first datagram", udp.from_peer().data(b"x").ttl(1)),
+            ]);
+            home.table(&tcp.opening());
+        }
+    });
+}
+
+#[test]
+fn options_and_extension_headers_are_quoted() {
+    at_home(|home| {
+        add_redirects(home);
+        let talk = Talk::new(Protocol::Udp, &V4, 40_000);
+        home.table(&talk.opening());
+        for options in [4, 12, 40] {
+            let frame = talk.from_peer().options(&vec![1; options]).data(b"x").ttl(1);
+            let message = time_exceeded(&frame, 20 + options);
+            let what = format!("{options} bytes of options");
+            home.table(&[Row::told(&what, &frame, "ttl_expired", &message)]);
+        }
+        let talk = Talk::new(Protocol::Udp, &V6, 40_000);
+        home.table(&talk.opening());
+        for units in [1, 2, 4] {
+            let extension = Extension::hop_by_hop(units);
+            let frame = talk.from_peer().extension(extension).data(b"x").ttl(1);
+            let message = time_exceeded(&frame, 40 + 8 * usize::from(units));
+            let what = format!("{units} times 8 bytes of hop-by-hop options");
+            home.table(&[Row::told(&what, &frame, "ttl_expired", &message)]);
+        }
+    });
+}
+
+/// The message has to go back into the VLAN that the packet came from.
+#[test]
+fn a_tagged_sender_is_told_with_its_tags() {
+    at_home(|home| {
+        add_redirects(home);
+        for family in FAMILIES {
+            let talk = Talk::new(Protocol::Udp, &family, 40_000);
+            home.table(&talk.opening());
+            let cases: [&[(u16, u16)]; 2] = [&[(0x8100, 7)], &[(0x88a8, 100), (0x8100, 7)]];
+            for tags in cases {
+                let tagged = |frame: Frame| {
+                    tags.iter().fold(frame, |frame, (tpid, vlan)| frame.tag(*tpid, *vlan))
+                };
+                let frame = talk.from_peer().data(b"x").ttl(1);
+                let message = tagged(time_exceeded(&frame, header(family.peer)));
+                let what = format!("{} tags", tags.len());
+                home.table(&[Row::told(&what, &tagged(frame), "ttl_expired", &message)]);
+            }
+        }
+    });
+}
+
+/// RFC 1812, section 4.3.2.8: there is a limit to how much home tells.
+#[test]
+fn there_is_a_limit() {
+    at_home(|home| {
+        add_redirects(home);
+        let talk = Talk::new(Protocol::Udp, &V4, 40_000);
+        home.table(&talk.opening());
+        let frame = talk.from_peer().data(b"x").ttl(1).bytes();
+        let mut told = 0;
+        let mut dropped = 0;
+        for _ in 0..500 {
+            let outcome = home.receive(&frame);
+            let counted: Vec<_> = outcome.counted.keys().map(String::as_str).collect();
+            assert!(counted.contains(&"ttl_expired"), "{counted:?}");
+            match outcome.fate {
+                Fate::Sent(_) => told += 1,
+                Fate::Dropped => dropped += 1,
+                Fate::Passed => panic!("passed"),
+            }
+        }
+        assert!(told >= 50, "{told} told, {dropped} dropped");
+        assert!(dropped > 0, "{told} told, {dropped} dropped");
+    });
+}
