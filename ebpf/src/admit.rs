@@ -48,10 +48,7 @@ pub fn admit<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let packet = again::<F>(ctx)?;
     // SAFETY: the context is valid while the program runs.
     let from_wire = unsafe { (*raw(ctx)).ifindex } != LOOPBACK;
-    if from_wire && !is_peer::<F>(ctx.as_ptr(), &packet.key) {
-        return Err(Reason::StrangeSource);
-    }
-    let result = try_admit::<F>(ctx.as_ptr(), &packet.key);
+    let result = try_admit::<F>(ctx.as_ptr(), &packet.key, from_wire);
     if let Err(reason) = result {
         return Err(match reason.fate() {
             Fate::Dropped => owe::<F>(ctx, reason, 0),
@@ -75,10 +72,17 @@ fn is_peer<F: Family>(ctx: *mut c_void, key: &FlowKey<F::Addr>) -> bool {
 }
 
 #[inline(always)]
-fn try_admit<F: Family>(ctx: *mut c_void, key: &FlowKey<F::Addr>) -> Result<(), Reason> {
+fn try_admit<F: Family>(
+    ctx: *mut c_void,
+    key: &FlowKey<F::Addr>,
+    from_wire: bool,
+) -> Result<(), Reason> {
     let slot = lookup::redirect::<F>(key)?;
     if F::is_link_local(key.tuple.source) {
         return Err(Reason::LinkLocalPeer);
+    }
+    if from_wire && !is_peer::<F>(ctx, key) {
+        return Err(Reason::StrangeSource);
     }
     let settings = maps::SETTINGS.get(0).ok_or(Reason::NotReady)?;
     if settings.abi_version != ABI_VERSION {
