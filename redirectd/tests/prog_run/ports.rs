@@ -161,8 +161,8 @@ fn ports_run_out() {
                     home.table(&second.opening());
                     let refused = opening(&talk(3));
                     home.table(&[
-                        Row::dropped("the third", &refused, "ports_exhausted"),
-                        Row::dropped("again", &refused, "ports_exhausted"),
+                        Row::refused("the third", &refused, "ports_exhausted"),
+                        Row::refused("again", &refused, "ports_exhausted"),
                     ]);
                     let free = Talk::new(protocol, &family, 40_001);
                     home.table(&free.opening());

@@ -298,7 +298,8 @@ fn following<A: MapAddr>(
             && flow.generation >= location.follow_from
             && flow.generation != generation;
         if follows {
-            all.push(followed(&key, &flow, host, generation, location));
+            let back = partner(table, &key, &flow);
+            all.push(followed(&key, &flow, back.as_ref(), host, generation, location));
         }
     })
     .map_err(|error| unreadable("FLOWS", &error))?;
@@ -343,10 +344,12 @@ const BPF_NOEXIST: u64 = 1;
 /// `BPF_EXIST` of linux/bpf.h: only an entry that is there.
 const BPF_EXIST: u64 = 2;
 
-/// The flow whose entry towards the host is `from`, led to `location`.
+/// The flow whose entry towards the host is `from`, led to `location`. What its
+/// way `back` has seen is the new one's past.
 fn followed<A: MapAddr>(
     key: &FlowKey<A>,
     from: &Flow<A>,
+    back: Option<&Flow<A>>,
     host: A,
     generation: u32,
     location: &Location,
@@ -366,11 +369,11 @@ fn followed<A: MapAddr>(
     };
     let back = Flow {
         to: key.tuple.inverse(),
-        flags: 0,
+        flags: back.map_or(0, |back| back.flags),
         addresses: deltas.addresses.undone().0,
         ports: deltas.ports.undone().0,
-        packets: 0,
-        bytes: 0,
+        packets: back.map_or(0, |back| back.packets),
+        bytes: back.map_or(0, |back| back.bytes),
         ..to
     };
     let back_key = FlowKey { tuple: tuple.inverse(), protocol: key.protocol };
