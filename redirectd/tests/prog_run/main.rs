@@ -22,6 +22,8 @@ mod talk;
 
 mod capacity;
 mod checksums;
+mod expiry;
+mod failure;
 mod fragments;
 mod handshake;
 mod headers;
@@ -34,5 +36,6 @@ mod ports;
 mod ranges;
 mod removal;
 mod restart;
+mod sources;
 mod untouched;
 mod update;
