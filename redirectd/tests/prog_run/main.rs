@@ -22,6 +22,7 @@ mod talk;
 
 mod capacity;
 mod checksums;
+mod counters;
 mod expiry;
 mod failure;
 mod fragments;
