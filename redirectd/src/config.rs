@@ -76,7 +76,7 @@ pub struct Config {
 pub struct Tables {
     /// Redirects, draining ones included.
     pub redirects: u32,
-    /// Established flows of each family.
+    /// Established flows, over both families together.
     pub flows: u32,
     /// Half-open flows of each family.
     pub half_open: u32,

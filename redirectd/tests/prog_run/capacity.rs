@@ -65,7 +65,7 @@ fn a_full_table_refuses_new_flows() {
         }
         for family in FAMILIES {
             let next = Talk::new(Protocol::Tcp, &family, 41_000);
-            home.table(&[Row::dropped("one too many", &next.from_peer().flags(SYN), "table_full")]);
+            home.table(&[Row::refused("one too many", &next.from_peer().flags(SYN), "table_full")]);
         }
         for talk in &talks {
             home.table(&[
@@ -184,7 +184,7 @@ fn a_flow_that_lost_its_port() {
             home.table(&[Row::dropped("the port is another's", &late, "not_answered")]);
             home.table(&robber.opening()[1..]);
             let again = robbed.from_peer().flags(SYN).seq(100);
-            home.table(&[Row::dropped("established by now", &again, "ports_exhausted")]);
+            home.table(&[Row::refused("established by now", &again, "ports_exhausted")]);
         }
     });
 }

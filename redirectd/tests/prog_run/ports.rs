@@ -2,15 +2,15 @@
 //! range, never one for two flows.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
 };
 
 use etherparse::{SlicedPacket, TransportSlice};
 use redirectd::rule::{PortRange, Protocol};
 
 use crate::{
-    frame::{ACK, Frame, SYN, TTL},
+    frame::{ACK, Frame, SYN},
     home::{Entry, Fate, Home, SNAT_FIRST, TABLES, at_entry, at_home, redirect},
     network::{FAMILIES, Family},
     table::Row,
@@ -161,8 +161,8 @@ fn ports_run_out() {
                     home.table(&second.opening());
                     let refused = opening(&talk(3));
                     home.table(&[
-                        Row::dropped("the third", &refused, "ports_exhausted"),
-                        Row::dropped("again", &refused, "ports_exhausted"),
+                        Row::refused("the third", &refused, "ports_exhausted"),
+                        Row::refused("again", &refused, "ports_exhausted"),
                     ]);
                     let free = Talk::new(protocol, &family, 40_001);
                     home.table(&free.opening());

@@ -2,7 +2,7 @@
 //! the way meanwhile.
 
 use redirectd::{
-    dataplane::{Change, Dataplane as _},
+    dataplane::{Change, Dataplane as _, FlowState},
     rule::{Flows, Protocol, Redirect},
 };
 
@@ -60,11 +60,9 @@ fn flows_follow() {
                 let there = moved(&talk, &family);
                 home.table(&[
                     there.to_peer("the new host speaks first", data(&talk)).by_xdp(),
-                    talk.to_peer("what the old host had sent", data(&talk)).by_xdp(),
-                    there.to_host("the first packet after it", data(&talk)),
-                    there.to_host("the second", data(&talk)).by_xdp(),
-                    there.to_peer("the way back", data(&talk)).by_xdp(),
                     Row::passed("the old host", &data(&talk)(talk.from_host()), "no_redirect"),
+                    there.to_host("the first packet after it", data(&talk)).by_xdp(),
+                    there.to_peer("the way back", data(&talk)).by_xdp(),
                 ]);
                 home.table(&moved(&Talk::new(protocol, &family, 40_001), &family).opening());
             }
@@ -114,13 +112,12 @@ fn flows_that_follow_twice() {
                 let there = moved(&talk, &family);
                 update(home, &first, &second);
                 if in_between {
-                    home.table(&[there.to_host("there", data(&talk))]);
+                    home.table(&[there.to_host("there", data(&talk)).by_xdp()]);
                 }
                 update(home, &second, &first);
                 home.table(&[
                     talk.to_peer("the first host speaks first", data(&talk)).by_xdp(),
-                    talk.to_host("back again", data(&talk)),
-                    talk.to_host("and again", data(&talk)).by_xdp(),
+                    talk.to_host("back again", data(&talk)).by_xdp(),
                     talk.to_peer("the way back", data(&talk)).by_xdp(),
                 ]);
                 let removal = redirectd::dataplane::Removal::Drain;
@@ -133,6 +130,50 @@ fn flows_that_follow_twice() {
             tables.into_iter().find(|table| table.table == name).map(|table| table.used)
         };
         assert_eq!(used("flows"), Some(home.flows().len() as u64));
+    });
+}
+
+/// Its state, which its timers depend on, and its counters.
+#[test]
+fn what_a_flow_has_seen_goes_along() {
+    at_home(|home| {
+        for family in FAMILIES {
+            let (first, second) = (
+                at_first(Protocol::Tcp, &family),
+                at_second(Protocol::Tcp, &family, Flows::Follow),
+            );
+            let cases = [
+                (40_000, FlowState::Established),
+                (40_001, FlowState::HalfClosed),
+                (40_002, FlowState::HalfClosed),
+                (40_003, FlowState::Closed),
+            ];
+            let talks = cases.map(|(port, _)| Talk::new(Protocol::Tcp, &family, port));
+            home.add(&first);
+            let fin = |frame: Frame| frame.flags(FIN | ACK);
+            for talk in &talks {
+                home.table(&talk.opening());
+            }
+            home.table(&[
+                talks[1].to_host("the peer closes", fin).by_xdp(),
+                talks[2].to_peer("the host closes", fin).by_xdp(),
+                talks[3].to_host("the peer closes", fin).by_xdp(),
+                talks[3].to_peer("the host closes", fin).by_xdp(),
+            ]);
+            let seen = |home: &Home| {
+                let of_family = home.flows().into_iter().filter(|flow| flow.home.0 == family.home);
+                let seen =
+                    of_family.map(|flow| (flow.peer.1, flow.state, flow.to_host, flow.to_peer));
+                let mut seen: Vec<_> = seen.collect();
+                seen.sort_by_key(|seen| seen.0);
+                seen
+            };
+            let before = seen(home);
+            let states: Vec<_> = before.iter().map(|seen| (seen.0, seen.1)).collect();
+            assert_eq!(states, cases);
+            update(home, &first, &second);
+            assert_eq!(seen(home), before);
+        }
     });
 }
 
@@ -167,7 +208,7 @@ fn flows_that_stayed_go_on_staying() {
                     // It was told once and for all.
                     if in_between { first_of_old.by_xdp() } else { first_of_old },
                     old.to_peer("and its way back", data(&old)).by_xdp(),
-                    followed.to_host("the other follows", data(&old)),
+                    followed.to_host("the other follows", data(&old)).by_xdp(),
                     followed.to_peer("and its way back", data(&old)).by_xdp(),
                 ]);
                 let removal = redirectd::dataplane::Removal::Drain;
