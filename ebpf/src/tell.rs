@@ -179,9 +179,8 @@ impl Message for V6 {
 /// Turns the packet into the message that [`crate::tc`] has left word of. The
 /// packet itself counts as dropped, whether the message can be sent or not.
 ///
-/// IPv4 without the don't-fragment bit is treated like the rest: cutting packets
-/// up is not this program's work, and senders of our day lower their size all
-/// the same.
+/// Packets that are too big but may be cut up do not come here: home's IP stack
+/// gets them (`transport::TO_STACK`).
 #[inline(always)]
 pub fn tell<F: Message>(ctx: &TcContext) -> Result<i32, Reason> {
     let (reason, mtu) = word(ctx);

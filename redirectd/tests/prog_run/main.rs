@@ -22,6 +22,9 @@ mod talk;
 
 mod capacity;
 mod checksums;
+mod counters;
+mod expiry;
+mod failure;
 mod fragments;
 mod handshake;
 mod headers;

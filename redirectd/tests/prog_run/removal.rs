@@ -220,3 +220,15 @@ fn slots_of_removed_redirects_are_freed() {
         }
     });
 }
+
+/// Two redirects that have their ports in common.
+#[test]
+fn ports_that_another_redirect_has_too_go_on_being_looked_up() {
+    at_home(|home| {
+        let [gone, stays] = &FAMILIES;
+        home.add(&rule(Protocol::Tcp, gone));
+        home.add(&rule(Protocol::Tcp, stays));
+        remove(home, rule(Protocol::Tcp, gone), Removal::Cut);
+        home.table(&Talk::new(Protocol::Tcp, stays, 40_000).opening());
+    });
+}

@@ -1,16 +1,16 @@
 //! A daemon that goes and comes again: what is pinned is adopted, or refused if
 //! it is of another version.
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use redirectd::{
     dataplane::{Change, Dataplane as _, Removal},
     error::Kind,
     rule::{Protocol, Redirect},
 };
-use redirectd_ebpf::abi::{ABI_VERSION, Settings};
+use redirectd_ebpf::abi::{ABI_VERSION, Endpoint, Entry, Settings};
 
 use crate::{
-    frame::{ACK, Frame},
+    frame::{ACK, Frame, SYN},
     home::{Home, at_home, redirect},
     network::FAMILIES,
     table::Row,
@@ -132,4 +132,28 @@ fn set_version(home: &Home, version: u32) {
     let mut settings = Array::<_, Settings>::try_from(map).expect("it is an array");
     let present = settings.get(&0, 0).expect("it can be read");
     settings.set(0, Settings { abi_version: version, ..present }, 0).expect("it can be written");
+}
+
+/// A daemon that died between two steps of a change: an endpoint that nobody has
+/// is still entered, and one that a redirect has is not yet.
+#[test]
+fn a_change_that_was_left_half_done_is_finished() {
+    at_home(|home| {
+        let family = &FAMILIES[0];
+        home.add(&redirect(Protocol::Tcp, (family.home, HOME_PORT), (family.host, HOST_PORT)));
+        let pin = home.options.pin_dir.join("REDIRECTS4");
+        let map = Map::HashMap(MapData::from_pin(pin).expect("it is pinned"));
+        let mut map = HashMap::<_, Endpoint<u32>, Entry>::try_from(map).expect("it is a hash map");
+        let (endpoint, entry) = map.iter().next().expect("one is there").expect("it can be read");
+        map.remove(&endpoint).expect("it can be removed");
+        let other = Endpoint { port: 81_u16.to_be(), ..endpoint };
+        map.insert(other, entry, 0).expect("it can be written");
+
+        home.restart().expect("it adopts its own");
+        home.table(&Talk::new(Protocol::Tcp, family, 40_000).opening());
+        let nobodys =
+            Talk { home: (family.home, 81).into(), ..Talk::new(Protocol::Tcp, family, 40_001) };
+        let syn = nobodys.from_peer().flags(SYN);
+        home.table(&[Row::passed("nobody's", &syn, "no_redirect")]);
+    });
 }

@@ -230,7 +230,8 @@ impl Sweep<'_> {
         let own = idle(flow, self.now);
         // Most entries end here, without a look at the opposite one.
         let least = |state| patience(self.timers, protocol(key), state, false);
-        let shortest = least(FlowState::Closed).min(least(FlowState::HalfOpen));
+        let shortest = [FlowState::HalfOpen, FlowState::Established, FlowState::Closed].map(least);
+        let shortest = shortest.into_iter().min().unwrap_or_default();
         if own < shortest.min(LEFT_BEHIND) {
             return false;
         }

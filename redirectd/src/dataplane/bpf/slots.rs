@@ -35,6 +35,7 @@ struct Occupant {
 /// How to take a step back.
 enum Undo {
     Word(Slot, SlotWord),
+    Following(Slot, SlotWord),
     Record(Slot, Option<Record>),
     Entry(Key, For, Slot),
     Occupant(Slot, Option<Occupant>),
@@ -280,6 +281,10 @@ impl Slots {
         if to.flows == Flows::Follow {
             flows::prepare(maps, slot, word.generation(), &location)?;
         }
+        if to.flows == Flows::Follow {
+            // Taken back after the word is: some flows will have followed by then.
+            self.undo.push(Undo::Following(slot, old));
+        }
         self.write_word(maps, slot, old, word)?;
         if to.flows == Flows::Follow {
             // With them, flows that were opened between the first pass and the flip.
@@ -399,6 +404,7 @@ impl Slots {
         while let Some(step) = self.undo.pop() {
             let result = match step {
                 Undo::Word(slot, word) => set_word(maps, slot, word),
+                Undo::Following(slot, word) => lead_back(maps, slot, word),
                 Undo::Record(slot, record) => set_record(maps, slot, record),
                 Undo::Entry(key, whom, slot) => self.entries.set(maps, key, whom, slot),
                 Undo::Hold(redirect) => self.ports.release(maps, &redirect),
@@ -434,6 +440,12 @@ impl Slots {
 
 fn set_word(maps: &mut Maps, slot: Slot, word: SlotWord) -> Result<(), Error> {
     maps.slots.set(slot, word, 0).map_err(|error| failed("write", "SLOTS", &error))
+}
+
+/// Leads the flows that have followed the slot to where `word` leads.
+fn lead_back(maps: &mut Maps, slot: Slot, word: SlotWord) -> Result<(), Error> {
+    let location = read_location(maps, word.location(slot))?;
+    flows::bring_along(maps, slot, word.generation(), &location)
 }
 
 fn set_record(maps: &mut Maps, slot: Slot, record: Option<Record>) -> Result<(), Error> {
