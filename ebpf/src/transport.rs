@@ -143,11 +143,16 @@ fn half_open<F: Family>(
     now: u64,
 ) -> Result<*mut Flow<F::Addr>, Reason> {
     let maps = F::maps();
-    let step = match maps.half_open.get_ptr_mut(packet.key) {
-        // SAFETY: a map's value stays valid while the program runs.
-        Some(flow) => step::<F>(packet, unsafe { &mut *flow }, segment, now)?,
-        None if segment.opens() || packet.key.protocol == u32::from(proto::UDP) => Step::Admit,
-        None => return Err(unopened::<F>(packet)),
+    let known = maps.half_open.get_ptr_mut(packet.key);
+    // SAFETY: a map's value stays valid while the program runs.
+    let standing = known.map_or(Standing::Void, |flow| lookup::standing(unsafe { &*flow }));
+    let step = match known {
+        Some(flow) if standing != Standing::Void => {
+            // SAFETY: as above.
+            step::<F>(packet, unsafe { &mut *flow }, segment, standing, now)?
+        }
+        _ if segment.opens() || packet.key.protocol == u32::from(proto::UDP) => Step::Admit,
+        _ => return Err(unopened::<F>(packet)),
     };
     let flow = match step {
         Step::Drop => return Err(Reason::NotAnswered),
@@ -172,9 +177,10 @@ fn step<F: Family>(
     packet: &Packet<F::Addr>,
     flow: &mut Flow<F::Addr>,
     segment: Segment,
+    standing: Standing,
     now: u64,
 ) -> Result<Step, Reason> {
-    let moved = lookup::standing(flow) != Standing::Current;
+    let moved = standing != Standing::Current;
     let step = track::half_open::<F>(&packet.key, flow, segment, moved);
     if step == Step::Promote {
         flow.last_seen = now;

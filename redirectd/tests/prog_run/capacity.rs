@@ -41,7 +41,7 @@ fn peer(family: &Family, number: u16) -> IpAddr {
 fn syn(family: &Family, number: u16, port: u16) -> Vec<u8> {
     let peer = (peer(family, number), port).into();
     let talk = Talk { peer, ..Talk::new(Protocol::Tcp, family, port) };
-    talk.from_peer().flags(SYN).seq(1).bytes()
+    talk.peer_sends().flags(SYN).seq(1).bytes()
 }
 
 fn data(frame: Frame) -> Frame {
@@ -65,12 +65,16 @@ fn a_full_table_refuses_new_flows() {
         }
         for family in FAMILIES {
             let next = Talk::new(Protocol::Tcp, &family, 41_000);
-            home.table(&[Row::refused("one too many", &next.from_peer().flags(SYN), "table_full")]);
+            home.table(&[Row::refused(
+                "one too many",
+                &next.peer_sends().flags(SYN),
+                "table_full",
+            )]);
         }
         for talk in &talks {
             home.table(&[
-                talk.to_host("open flows go on", data).by_xdp(),
-                talk.to_peer("in both directions", data).by_xdp(),
+                talk.reaches_host("open flows go on", data).by_xdp(),
+                talk.reaches_peer("in both directions", data).by_xdp(),
             ]);
         }
         let refused: u64 = (1..=2)
@@ -79,8 +83,8 @@ fn a_full_table_refuses_new_flows() {
         assert_eq!(refused, 2);
         // One that ends makes room for itself, and only for itself.
         home.table(&[
-            talks[0].to_host("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
-            talks[0].to_peer("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
+            talks[0].reaches_host("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
+            talks[0].reaches_peer("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
         ]);
         home.table(&talks[0].opening());
         assert_eq!(home.flows().len(), 4);
@@ -101,7 +105,7 @@ fn handshakes_that_end_in_a_full_table() {
             home.table(&talk.opening()[2..]);
         }
         for talk in &talks[4..] {
-            let last = talk.from_peer().flags(ACK).seq(101).ack(501);
+            let last = talk.peer_sends().flags(ACK).seq(101).ack(501);
             home.table(&[Row::dropped("no room any more", &last, "table_full")]);
         }
         let established =
@@ -124,8 +128,8 @@ fn a_flood_of_openings_fills_nothing_that_matters() {
                 assert!(matches!(outcome, Fate::Sent(_)), "{number}: {outcome:?}");
             }
             home.table(&[
-                early.to_host("an open flow goes on", data).by_xdp(),
-                early.to_peer("in both directions", data).by_xdp(),
+                early.reaches_host("an open flow goes on", data).by_xdp(),
+                early.reaches_peer("in both directions", data).by_xdp(),
             ]);
             home.table(&Talk::new(Protocol::Tcp, &family, 50_001).opening());
             let established = home
@@ -154,8 +158,8 @@ fn a_flood_of_openings_does_not_use_the_ports_up() {
                 assert!(matches!(outcome, Fate::Sent(_)), "{number}: {outcome:?}");
             }
             home.table(&[
-                kept.to_host("an open flow goes on", data).by_xdp(),
-                kept.to_peer("in both directions", data).by_xdp(),
+                kept.reaches_host("an open flow goes on", data).by_xdp(),
+                kept.reaches_peer("in both directions", data).by_xdp(),
             ]);
         }
     });
@@ -180,10 +184,10 @@ fn a_flow_that_lost_its_port() {
             let (robbed, robber) = (through(1), through(2));
             home.table(&robbed.opening()[..2]);
             home.table(&robber.opening()[..1]);
-            let late = robbed.from_peer().flags(ACK).seq(101).ack(501);
+            let late = robbed.peer_sends().flags(ACK).seq(101).ack(501);
             home.table(&[Row::dropped("the port is another's", &late, "not_answered")]);
             home.table(&robber.opening()[1..]);
-            let again = robbed.from_peer().flags(SYN).seq(100);
+            let again = robbed.peer_sends().flags(SYN).seq(100);
             home.table(&[Row::refused("established by now", &again, "ports_exhausted")]);
         }
     });

@@ -5,9 +5,10 @@ use redirectd::rule::Protocol;
 use crate::{
     check,
     frame::{ACK, Frame},
-    home::{Home, at_home, redirect},
+    home::{Fate, Home, at_home, redirect},
     network::{FAMILIES, Family, V4},
     run::Arrival,
+    table::Row,
     talk::{HOME_PORT, HOST_PORT, Talk},
 };
 
@@ -40,13 +41,13 @@ fn udp_without_a_checksum_stays_without_in_ipv4() {
     at_home(|home| {
         let talk = open(home, Protocol::Udp, &V4);
         home.table(&[
-            talk.to_host("to the host", |f| f.unsummed().data(b"abc")).by_xdp(),
-            talk.to_peer("to the peer", |f| f.unsummed().data(b"abc")).by_xdp(),
+            talk.reaches_host("to the host", |f| f.unsummed().data(b"abc")).by_xdp(),
+            talk.reaches_peer("to the peer", |f| f.unsummed().data(b"abc")).by_xdp(),
         ]);
         let new = Talk::new(Protocol::Udp, &V4, 40_001);
         home.table(&[
-            new.to_host("the first one", |f| f.unsummed().data(b"abc")),
-            new.to_peer("its answer", |f| f.unsummed().data(b"abc")),
+            new.reaches_host("the first one", |f| f.unsummed().data(b"abc")),
+            new.reaches_peer("its answer", |f| f.unsummed().data(b"abc")),
         ]);
     });
 }
@@ -64,15 +65,15 @@ fn corners() {
                 };
                 for check in [0x0000, 0x0001, 0x0002, 0xfffd, 0xfffe, 0xffff] {
                     let what = format!("{protocol}, {check:04x}");
-                    let into = with_flags(talk.from_peer());
+                    let into = with_flags(talk.peer_sends());
                     let data = data_for(&talk, &into, check);
                     assert_checksum(&talk, &into.data(&data), check);
-                    home.table(&[talk.to_host(&what, |f| with_flags(f).data(&data)).by_xdp()]);
+                    home.table(&[talk.reaches_host(&what, |f| with_flags(f).data(&data)).by_xdp()]);
 
-                    let out = with_flags(talk.at_peer());
+                    let out = with_flags(talk.peer_gets());
                     let data = data_for(&talk, &out, check);
                     assert_checksum(&talk, &out.data(&data), check);
-                    home.table(&[talk.to_peer(&what, |f| with_flags(f).data(&data)).by_xdp()]);
+                    home.table(&[talk.reaches_peer(&what, |f| with_flags(f).data(&data)).by_xdp()]);
                 }
             }
         }
@@ -93,21 +94,42 @@ fn assert_checksum(talk: &Talk, frame: &Frame, wanted: u16) {
 fn a_sum_that_the_driver_made_stays_right() {
     let summed = Arrival { summed: true, ..Arrival::default() };
     at_home(|home| {
-        for family in [V4] {
+        for family in FAMILIES {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
-                let talk = open(home, protocol, &family);
+                home.add(&redirect(protocol, (family.home, HOME_PORT), (family.host, HOST_PORT)));
+                let talk = Talk::new(protocol, &family, 40_000);
+                let opening: Vec<_> =
+                    talk.opening().into_iter().map(|row| row.arriving(summed)).collect();
+                home.table(&opening);
                 let with_flags = |frame: Frame| match protocol {
                     Protocol::Tcp => frame.flags(ACK).seq(101).ack(501),
                     Protocol::Udp => frame,
                 };
+                let edit = |frame: Frame| with_flags(frame).data(b"abc");
+                let (error, out) = talk.port_unreachable(edit);
                 home.table(&[
-                    talk.to_host("to the host", |f| with_flags(f).data(b"abc"))
-                        .arriving(summed)
-                        .by_xdp(),
-                    talk.to_peer("to the peer", |f| with_flags(f).data(b"abc"))
-                        .arriving(summed)
-                        .by_xdp(),
+                    talk.reaches_host("to the host", edit).arriving(summed).by_xdp(),
+                    talk.reaches_peer("to the peer", edit).arriving(summed).by_xdp(),
+                    Row::sent("an ICMP error", &error, &out)
+                        .counted_as("icmp_translated")
+                        .arriving(summed),
                 ]);
+            }
+        }
+    });
+}
+
+/// A later fragment has no checksum in it that would balance what changes.
+#[test]
+fn the_sum_of_fragments_stays_right() {
+    let summed = Arrival { summed: true, ..Arrival::default() };
+    at_home(|home| {
+        for family in FAMILIES {
+            let talk = open(home, Protocol::Udp, &family);
+            let fragments = talk.peer_sends().data(&[0xa5; 100]).id(7).fragments(56);
+            for fragment in &fragments {
+                let fate = home.receive_with(&fragment.bytes(), summed).fate;
+                assert!(matches!(fate, Fate::Sent(_)), "{fate:?}");
             }
         }
     });

@@ -78,11 +78,11 @@ fn arriving_in_order() {
     at_home(|home| {
         for family in FAMILIES {
             let talk = open(home, &family);
-            in_order(home, &long(talk.from_peer()), &long(talk.at_host()));
-            in_order(home, &long(talk.from_host()), &long(talk.at_peer()));
+            in_order(home, &long(talk.peer_sends()), &long(talk.host_gets()));
+            in_order(home, &long(talk.host_sends()), &long(talk.peer_gets()));
             let new = Talk::new(Protocol::Udp, &family, 40_001);
-            in_order(home, &long(new.from_peer()), &long(new.at_host()));
-            in_order(home, &long(new.from_host()), &long(new.at_peer()));
+            in_order(home, &long(new.peer_sends()), &long(new.host_gets()));
+            in_order(home, &long(new.host_sends()), &long(new.peer_gets()));
         }
     });
 }
@@ -91,7 +91,7 @@ fn arriving_in_order() {
 fn datagrams_without_a_checksum() {
     at_home(|home| {
         let talk = open(home, &V4);
-        in_order(home, &long(talk.from_peer()).unsummed(), &long(talk.at_host()).unsummed());
+        in_order(home, &long(talk.peer_sends()).unsummed(), &long(talk.host_gets()).unsummed());
     });
 }
 
@@ -100,22 +100,22 @@ fn datagrams_with_tags_options_and_extension_headers() {
     at_home(|home| {
         let talk = open(home, &V4);
         for tags in 1..=2 {
-            let tagged = (0..tags).fold(long(talk.from_peer()), |frame, _| frame.tag(0x8100, 7));
-            in_order(home, &tagged.id(tags), &long(talk.at_host()));
+            let tagged = (0..tags).fold(long(talk.peer_sends()), |frame, _| frame.tag(0x8100, 7));
+            in_order(home, &tagged.id(tags), &long(talk.host_gets()));
         }
         let options = |frame: Frame| long(frame).options(&[148, 4, 0, 0]).id(9);
-        in_order(home, &options(talk.from_peer()), &options(talk.at_host()));
+        in_order(home, &options(talk.peer_sends()), &options(talk.host_gets()));
 
         let talk = open(home, &V6);
-        let tagged = long(talk.from_peer()).tag(0x88a8, 100).tag(0x8100, 7);
-        in_order(home, &tagged, &long(talk.at_host()));
-        let extended = long(talk.from_peer()).extension(Extension::hop_by_hop(1)).id(9);
+        let tagged = long(talk.peer_sends()).tag(0x88a8, 100).tag(0x8100, 7);
+        in_order(home, &tagged, &long(talk.host_gets()));
+        let extended = long(talk.peer_sends()).extension(Extension::hop_by_hop(1)).id(9);
         let fragments = extended.fragments(STEP);
         let Fate::Sent(first) = home.receive(&fragments[0].bytes()).fate else {
             panic!("not sent")
         };
         let id = u32::from_be_bytes(first[14 + 48 + 4..14 + 48 + 8].try_into().expect("4 bytes"));
-        let out = long(talk.at_host()).extension(Extension::hop_by_hop(1)).id(id).ttl(TTL - 1);
+        let out = long(talk.host_gets()).extension(Extension::hop_by_hop(1)).id(id).ttl(TTL - 1);
         for (fragment, out) in fragments.iter().zip(out.fragments(STEP)).skip(1) {
             let row = Row::sent("behind an extension header", fragment, &out);
             home.table(&[row.counted_as("fragment_translated")]);
@@ -133,9 +133,9 @@ fn no_two_datagrams_leave_with_one_identification() {
             let other = Talk { snat: (family.home, 41_000).into(), ..other };
             home.table(&other.opening());
             let ids = [
-                in_order(home, &long(talk.from_peer()), &long(talk.at_host())),
-                in_order(home, &long(other.from_peer()), &long(other.at_host())),
-                in_order(home, &long(talk.from_peer()), &long(talk.at_host())),
+                in_order(home, &long(talk.peer_sends()), &long(talk.host_gets())),
+                in_order(home, &long(other.peer_sends()), &long(other.host_gets())),
+                in_order(home, &long(talk.peer_sends()), &long(talk.host_gets())),
             ];
             assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
         }
@@ -147,10 +147,10 @@ fn datagrams_that_alternate() {
     at_home(|home| {
         for family in FAMILIES {
             let talk = open(home, &family);
-            let datagrams = [1, 2, 3].map(|id| long(talk.from_peer()).id(id).fragments(STEP));
+            let datagrams = [1, 2, 3].map(|id| long(talk.peer_sends()).id(id).fragments(STEP));
             let out = datagrams.clone().map(|fragments| {
                 let sent = receive_first(home, &fragments[0]);
-                long(talk.at_host()).id(id(&sent)).ttl(TTL - 1).fragments(STEP)
+                long(talk.host_gets()).id(id(&sent)).ttl(TTL - 1).fragments(STEP)
             });
             for later in [2, 1] {
                 for (fragments, out) in datagrams.iter().zip(&out) {
@@ -168,7 +168,7 @@ fn fragments_that_come_before_the_first_are_sent_after_it() {
         for family in FAMILIES {
             let talk = open(home, &family);
             for (out, into) in
-                [(talk.at_host(), talk.from_peer()), (talk.at_peer(), talk.from_host())]
+                [(talk.host_gets(), talk.peer_sends()), (talk.peer_gets(), talk.host_sends())]
             {
                 let mut capture = Capture::towards(out.destination);
                 let fragments = long(into).fragments(STEP);
@@ -203,7 +203,7 @@ fn datagrams_that_are_homes_own() {
             let own = |port, id: u32| {
                 let talk = Talk::new(Protocol::Udp, &family, port);
                 let talk = Talk { home: (family.home, 53).into(), ..talk };
-                long(talk.from_peer()).id(id).fragments(STEP)
+                long(talk.peer_sends()).id(id).fragments(STEP)
             };
             // From a port that is none of ours, and from one that is.
             for (port, id) in [(40_000, 1), (HOST_PORT, 2)] {
@@ -230,7 +230,7 @@ fn a_first_fragment_without_the_whole_tcp_header() {
         for family in FAMILIES {
             home.add(&redirect(Protocol::Tcp, (family.home, HOME_PORT), (family.host, HOST_PORT)));
             let talk = Talk::new(Protocol::Tcp, &family, 40_000);
-            let tiny = |id: u32| talk.from_peer().id(id).data(&[3; 40]).fragments(8);
+            let tiny = |id: u32| talk.peer_sends().id(id).data(&[3; 40]).fragments(8);
             let rows = |id: u32| {
                 let fragments = tiny(id);
                 [
@@ -250,7 +250,7 @@ fn fragments_that_go_no_further() {
     at_home(|home| {
         for family in FAMILIES {
             let talk = open(home, &family);
-            let fragments = long(talk.from_peer()).fragments(STEP);
+            let fragments = long(talk.peer_sends()).fragments(STEP);
             receive_first(home, &fragments[0]);
             // Of a fragment that is not the first nobody is told (RFC 792).
             let row = |ttl| {
@@ -258,7 +258,7 @@ fn fragments_that_go_no_further() {
                 Row::dropped("its time runs out", &fragment, "ttl_expired")
             };
             home.table(&[row(0), row(1)]);
-            let rest = long(talk.from_peer()).id(2);
+            let rest = long(talk.peer_sends()).id(2);
             receive_first(home, &rest.fragments(STEP)[0]);
             let long_rest = rest.fragments(1600).swap_remove(0).offset(STEP);
             // IPv4's may be cut up further, by home's own IP stack.
@@ -276,9 +276,9 @@ fn fragments_that_cannot_be_held() {
         for family in FAMILIES {
             let talk = open(home, &family);
             let data = vec![1; 6000];
-            let huge = talk.from_peer().data(&data).id(7).fragments(2400);
+            let huge = talk.peer_sends().data(&data).id(7).fragments(2400);
             home.table(&[Row::passed("too long to be copied", &huge[1], "fragment_too_long")]);
-            let many = talk.from_peer().data(&data).id(8).fragments(64);
+            let many = talk.peer_sends().data(&data).id(8).fragments(64);
             for fragment in &many[1..=45] {
                 home.table(&[Row::passed("early", fragment, "fragment_early")]);
             }
@@ -294,7 +294,7 @@ fn fragments_of_other_protocols() {
             open(home, &family);
             let echo = Frame::icmp(family.peer, family.home, (8, 0), 1).data(&[0; 2000]).id(1);
             let talk = Talk::new(Protocol::Udp, &family, 0);
-            let (station, gateway) = talk.from_peer().macs;
+            let (station, gateway) = talk.peer_sends().macs;
             let echo = echo.macs(station, gateway).fragments(STEP);
             // IPv6 does not say in each fragment what it is part of.
             let later = if family.home.is_ipv4() { "other_protocol" } else { "fragment_own" };
@@ -314,9 +314,9 @@ fn a_redirect_that_goes_in_the_middle_of_a_datagram() {
             for (removal, port) in [(Removal::Drain, 40_001), (Removal::Cut, 40_002)] {
                 home.add(&rule);
                 let talk = Talk::new(Protocol::Udp, &family, port);
-                let fragments = long(talk.from_peer()).fragments(STEP);
+                let fragments = long(talk.peer_sends()).fragments(STEP);
                 let sent = receive_first(home, &fragments[0]);
-                let out = long(talk.at_host()).id(id(&sent)).ttl(TTL - 1).fragments(STEP);
+                let out = long(talk.host_gets()).id(id(&sent)).ttl(TTL - 1).fragments(STEP);
                 home.apply(Change::Remove { redirect: rule.clone(), removal });
                 home.table(&[match removal {
                     Removal::Drain => Row::sent("it drains", &fragments[1], &out[1])

@@ -17,14 +17,18 @@ fn tcp_opens_talks_and_closes() {
             let talk = Talk::new(Protocol::Tcp, &family, 40_000);
             home.table(&talk.opening());
             home.table(&[
-                talk.to_host("a request", |f| f.flags(ACK).seq(101).ack(501).data(b"GET /\r\n"))
+                talk.reaches_host("a request", |f| {
+                    f.flags(ACK).seq(101).ack(501).data(b"GET /\r\n")
+                })
+                .by_xdp(),
+                talk.reaches_peer("an answer", |f| f.flags(ACK).seq(501).ack(108).data(&[7; 1400]))
                     .by_xdp(),
-                talk.to_peer("an answer", |f| f.flags(ACK).seq(501).ack(108).data(&[7; 1400]))
+                talk.reaches_host("the peer's FIN", |f| f.flags(FIN | ACK).seq(108).ack(1901))
                     .by_xdp(),
-                talk.to_host("the peer's FIN", |f| f.flags(FIN | ACK).seq(108).ack(1901)).by_xdp(),
-                talk.to_peer("the host's FIN", |f| f.flags(FIN | ACK).seq(1901).ack(109)).by_xdp(),
-                talk.to_host("the last ACK", |f| f.flags(ACK).seq(109).ack(1902)).by_xdp(),
-                talk.to_host("the next SYN", |f| f.flags(SYN).seq(9_000)),
+                talk.reaches_peer("the host's FIN", |f| f.flags(FIN | ACK).seq(1901).ack(109))
+                    .by_xdp(),
+                talk.reaches_host("the last ACK", |f| f.flags(ACK).seq(109).ack(1902)).by_xdp(),
+                talk.reaches_host("the next SYN", |f| f.flags(SYN).seq(9_000)),
             ]);
         }
     });
@@ -38,8 +42,8 @@ fn udp_is_asked_and_answers() {
             let talk = Talk::new(Protocol::Udp, &family, 40_000);
             home.table(&talk.opening());
             home.table(&[
-                talk.to_host("the third question", |f| f.data(b"odd")).by_xdp(),
-                talk.to_peer("the second answer", |f| f.data(b"even")).by_xdp(),
+                talk.reaches_host("the third question", |f| f.data(b"odd")).by_xdp(),
+                talk.reaches_peer("the second answer", |f| f.data(b"even")).by_xdp(),
             ]);
         }
     });

@@ -38,10 +38,10 @@ fn conversation(
     let flags = |frame: Frame, flags| if tcp { frame.flags(flags) } else { frame };
     let numbers = |frame: Frame, seq, ack| if tcp { frame.seq(seq).ack(ack) } else { frame };
     let to_host = |what: &str, edit: &dyn Fn(Frame) -> Frame| {
-        Row::sent(what, &into(edit(talk.from_peer())), &out(edit(talk.at_host())).ttl(63))
+        Row::sent(what, &into(edit(talk.peer_sends())), &out(edit(talk.host_gets())).ttl(63))
     };
     let to_peer = |what: &str, edit: &dyn Fn(Frame) -> Frame| {
-        Row::sent(what, &into(edit(talk.from_host())), &out(edit(talk.at_peer())).ttl(63))
+        Row::sent(what, &into(edit(talk.host_sends())), &out(edit(talk.peer_gets())).ttl(63))
     };
     let mut rows = vec![
         to_host("opens", &|frame| numbers(flags(frame, SYN), 100, 0)),
@@ -164,7 +164,7 @@ fn every_time_to_live_is_one_less() {
             let talk = Talk::new(Protocol::Udp, &family, 40_000);
             home.table(&talk.opening());
             for ttl in 2..=255 {
-                let (frame, out) = (talk.from_peer().ttl(ttl), talk.at_host().ttl(ttl - 1));
+                let (frame, out) = (talk.peer_sends().ttl(ttl), talk.host_gets().ttl(ttl - 1));
                 home.table(&[Row::sent(&format!("{ttl}"), &frame, &out).by_xdp()]);
             }
         }

@@ -40,11 +40,13 @@ fn the_sender_is_told() {
                     let what = |who: &str| format!("{protocol} from the {who}, {ttl}");
                     let edit = |frame: Frame| flags(frame).data(b"12345").ttl(ttl);
                     home.table(&[
-                        told(&what("peer"), &edit(talk.from_peer())),
-                        told(&what("host"), &edit(talk.from_host())),
+                        told(&what("peer"), &edit(talk.peer_sends())),
+                        told(&what("host"), &edit(talk.host_sends())),
                     ]);
                 }
-                home.table(&[talk.to_host("what follows", |f| flags(f).data(b"12345")).by_xdp()]);
+                home.table(&[talk
+                    .reaches_host("what follows", |f| flags(f).data(b"12345"))
+                    .by_xdp()]);
             }
         }
     });
@@ -58,8 +60,8 @@ fn a_first_packet_counts_like_any_other() {
             let tcp = Talk::new(Protocol::Tcp, &family, 40_000);
             let udp = Talk::new(Protocol::Udp, &family, 40_000);
             home.table(&[
-                told("SYN", &tcp.from_peer().flags(SYN).seq(100).ttl(1)),
-                told("a first datagram", &udp.from_peer().data(b"x").ttl(1)),
+                told("SYN", &tcp.peer_sends().flags(SYN).seq(100).ttl(1)),
+                told("a first datagram", &udp.peer_sends().data(b"x").ttl(1)),
             ]);
             home.table(&tcp.opening());
         }
@@ -73,14 +75,14 @@ fn options_and_extension_headers_are_quoted() {
         let talk = Talk::new(Protocol::Udp, &V4, 40_000);
         home.table(&talk.opening());
         for options in [4, 12, 40] {
-            let frame = talk.from_peer().options(&vec![1; options]).data(b"x").ttl(1);
+            let frame = talk.peer_sends().options(&vec![1; options]).data(b"x").ttl(1);
             home.table(&[told(&format!("{options} bytes of options"), &frame)]);
         }
         let talk = Talk::new(Protocol::Udp, &V6, 40_000);
         home.table(&talk.opening());
         for units in [1, 2, 4] {
             let extension = Extension::hop_by_hop(units);
-            let frame = talk.from_peer().extension(extension).data(b"x").ttl(1);
+            let frame = talk.peer_sends().extension(extension).data(b"x").ttl(1);
             home.table(&[told(&format!("{units} times 8 bytes of hop-by-hop options"), &frame)]);
         }
     });
@@ -97,7 +99,7 @@ fn a_tagged_sender_is_told_with_its_tags() {
             let cases: [&[(u16, u16)]; 2] = [&[(0x8100, 7)], &[(0x88a8, 100), (0x8100, 7)]];
             for tags in cases {
                 let frame =
-                    tags.iter().fold(talk.from_peer(), |frame, tag| frame.tag(tag.0, tag.1));
+                    tags.iter().fold(talk.peer_sends(), |frame, tag| frame.tag(tag.0, tag.1));
                 home.table(&[told(&format!("{} tags", tags.len()), &frame.data(b"x").ttl(1))]);
             }
         }
@@ -111,7 +113,7 @@ fn there_is_a_limit() {
         add_redirects(home);
         let talk = Talk::new(Protocol::Udp, &V4, 40_000);
         home.table(&talk.opening());
-        let frame = talk.from_peer().data(b"x").ttl(1).bytes();
+        let frame = talk.peer_sends().data(b"x").ttl(1).bytes();
         let mut told = 0;
         let mut dropped = 0;
         for _ in 0..500 {

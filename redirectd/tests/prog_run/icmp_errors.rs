@@ -46,7 +46,7 @@ struct Complaint<'a> {
 
 impl Complaint<'_> {
     /// From `from`, quoting `quoted` bytes of `edit`ed packets.
-    fn to_peer(
+    fn reaches_peer(
         &self,
         what: &str,
         from: IpAddr,
@@ -62,12 +62,12 @@ impl Complaint<'_> {
         let about = |from, to| Frame::icmp(from, to, self.kind, self.word);
         let frame = about(from, talk.snat.ip()).macs(BACK_MAC, HOST_MAC);
         let out = about(talk.home.ip(), talk.peer.ip()).macs(gateway, front).ttl(TTL - 1);
-        Row::sent(what, &frame.data(&cut(talk.at_host())), &out.data(&cut(talk.from_peer())))
+        Row::sent(what, &frame.data(&cut(talk.host_gets())), &out.data(&cut(talk.peer_sends())))
             .counted_as("icmp_translated")
     }
 
     /// The other way: about what home had sent to the peer.
-    fn to_host(
+    fn reaches_host(
         &self,
         what: &str,
         from: IpAddr,
@@ -83,7 +83,7 @@ impl Complaint<'_> {
         let about = |from, to| Frame::icmp(from, to, self.kind, self.word);
         let frame = about(from, talk.home.ip()).macs(FRONT_MAC, GATEWAY_MAC);
         let out = about(talk.snat.ip(), talk.host.ip()).macs(host, back).ttl(TTL - 1);
-        Row::sent(what, &frame.data(&cut(talk.at_peer())), &out.data(&cut(talk.from_host())))
+        Row::sent(what, &frame.data(&cut(talk.peer_gets())), &out.data(&cut(talk.host_sends())))
             .counted_as("icmp_translated")
     }
 }
@@ -119,10 +119,10 @@ fn every_type_and_code() {
                     let what = format!("{protocol}, {kind:?}");
                     let edit = with_data(&talk, 100);
                     home.table(&[
-                        complaint.to_peer(&what, talk.host.ip(), short, &edit),
-                        complaint.to_peer(&what, router(&family), short, &edit),
-                        complaint.to_host(&what, talk.peer.ip(), short, &edit),
-                        complaint.to_host(&what, router(&family), short, &edit),
+                        complaint.reaches_peer(&what, talk.host.ip(), short, &edit),
+                        complaint.reaches_peer(&what, router(&family), short, &edit),
+                        complaint.reaches_host(&what, talk.peer.ip(), short, &edit),
+                        complaint.reaches_host(&what, router(&family), short, &edit),
                     ]);
                 }
             }
@@ -148,15 +148,15 @@ fn quotes_of_every_length() {
                     for data in [101, 3] {
                         let edit = with_data(&talk, data);
                         home.table(&[
-                            complaint.to_peer(&what, talk.host.ip(), quoted, &edit),
-                            complaint.to_host(&what, talk.peer.ip(), quoted, &edit),
+                            complaint.reaches_peer(&what, talk.host.ip(), quoted, &edit),
+                            complaint.reaches_host(&what, talk.peer.ip(), quoted, &edit),
                         ]);
                     }
                 }
                 let edit = with_data(&talk, 1000);
                 home.table(&[
-                    complaint.to_peer("all that fits", talk.host.ip(), 1200, &edit),
-                    complaint.to_host("all that fits", talk.peer.ip(), 1200, &edit),
+                    complaint.reaches_peer("all that fits", talk.host.ip(), 1200, &edit),
+                    complaint.reaches_host("all that fits", talk.peer.ip(), 1200, &edit),
                 ]);
             }
         }
@@ -171,24 +171,24 @@ fn quotes_with_options_and_extension_headers() {
         for options in [4, 20, 40] {
             let edit = |frame: Frame| frame.options(&vec![1; options]).data(b"abcde");
             home.table(&[
-                complaint.to_peer("options", talk.host.ip(), 20 + options + 8, edit),
-                complaint.to_host("options", talk.peer.ip(), 20 + options + 13, edit),
+                complaint.reaches_peer("options", talk.host.ip(), 20 + options + 8, edit),
+                complaint.reaches_host("options", talk.peer.ip(), 20 + options + 13, edit),
             ]);
         }
         let unsummed = |frame: Frame| frame.unsummed().data(b"abcde");
-        home.table(&[complaint.to_peer("without a checksum", talk.host.ip(), 28, unsummed)]);
+        home.table(&[complaint.reaches_peer("without a checksum", talk.host.ip(), 28, unsummed)]);
 
         let talk = open(home, Protocol::Udp, &V6);
         let complaint = Complaint { talk: &talk, kind: (1, 4), word: 0 };
         for extension in [Extension::hop_by_hop(1), Extension::destination(2)] {
             let edit = |frame: Frame| frame.extension(extension.clone()).data(b"abcde");
             home.table(&[
-                complaint.to_peer("an extension", talk.host.ip(), 40 + 16 + 8, edit),
-                complaint.to_host("an extension", talk.peer.ip(), 200, edit),
+                complaint.reaches_peer("an extension", talk.host.ip(), 40 + 16 + 8, edit),
+                complaint.reaches_host("an extension", talk.peer.ip(), 200, edit),
             ]);
         }
         let atomic = |frame: Frame| frame.extension(Extension::atomic_fragment(7)).data(b"abcde");
-        home.table(&[complaint.to_peer("a fragment header", talk.host.ip(), 200, atomic)]);
+        home.table(&[complaint.reaches_peer("a fragment header", talk.host.ip(), 200, atomic)]);
     });
 }
 
@@ -206,12 +206,7 @@ fn flows_that_are_only_half_open() {
                     Protocol::Udp => frame.data(b"a question"),
                 };
                 home.table(&talk.opening()[..1]);
-                home.table(&[complaint.to_peer(
-                    "port unreachable",
-                    talk.host.ip(),
-                    28.max(48),
-                    edit,
-                )]);
+                home.table(&[complaint.reaches_peer("port unreachable", talk.host.ip(), 48, edit)]);
             }
         }
     });
@@ -230,12 +225,12 @@ fn what_is_not_about_a_flow() {
                 |what: &str, quote: &[u8], reason| Row::passed(what, &about(quote), reason);
             let other = Talk { snat: (family.home, 40_009).into(), ..talk };
             let echo = Frame::icmp(family.home, family.host, (8, 0), 1).packet();
-            let at_host = talk.at_host().data(&[5; 40]);
+            let at_host = talk.host_gets().data(&[5; 40]);
             let later = at_host.fragments(24)[1].packet();
             let quote = at_host.packet();
             home.table(&[
-                passed("another flow", &other.at_host().data(b"x").packet(), "icmp_not_ours"),
-                passed("the flow, the wrong way", &talk.from_host().packet(), "icmp_not_ours"),
+                passed("another flow", &other.host_gets().data(b"x").packet(), "icmp_not_ours"),
+                passed("the flow, the wrong way", &talk.host_sends().packet(), "icmp_not_ours"),
                 passed("echo", &echo, "icmp_not_ours"),
                 passed("a later fragment", &later, "icmp_not_ours"),
                 passed("no quote", &[], "truncated"),
@@ -262,7 +257,7 @@ fn an_error_whose_time_runs_out_is_dropped_silently() {
             for ttl in [0, 1] {
                 let error = Frame::icmp(family.host, family.home, kind, 0)
                     .macs(BACK_MAC, HOST_MAC)
-                    .data(&talk.at_host().packet())
+                    .data(&talk.host_gets().packet())
                     .ttl(ttl);
                 home.table(&[Row::dropped("port unreachable", &error, "ttl_expired")]);
             }
@@ -276,12 +271,12 @@ fn headers_around_the_message() {
         let talk = open(home, Protocol::Udp, &V4);
         let quote = |frame: Frame| frame.data(b"x").ttl(LATER).packet();
         let error = |from, to| Frame::icmp(from, to, (3, 3), 0);
-        let frame = error(V4.host, V4.home).macs(BACK_MAC, HOST_MAC).data(&quote(talk.at_host()));
+        let frame = error(V4.host, V4.home).macs(BACK_MAC, HOST_MAC).data(&quote(talk.host_gets()));
         let (gateway, front) = way_to(V4.peer);
         let out = error(V4.home, V4.peer)
             .macs(gateway, front)
             .ttl(TTL - 1)
-            .data(&quote(talk.from_peer()));
+            .data(&quote(talk.peer_sends()));
         let row = |what: &str, frame: &Frame, out: &Frame| {
             Row::sent(what, frame, out).counted_as("icmp_translated")
         };
@@ -295,11 +290,11 @@ fn headers_around_the_message() {
 
         let talk = open(home, Protocol::Udp, &V6);
         let error = |from, to| Frame::icmp(from, to, (1, 4), 0);
-        let frame = error(V6.host, V6.home).macs(BACK_MAC, HOST_MAC).data(&quote(talk.at_host()));
+        let frame = error(V6.host, V6.home).macs(BACK_MAC, HOST_MAC).data(&quote(talk.host_gets()));
         let out = error(V6.home, V6.peer)
             .macs(gateway, front)
             .ttl(TTL - 1)
-            .data(&quote(talk.from_peer()));
+            .data(&quote(talk.peer_sends()));
         let extended = |frame: &Frame| frame.clone().extension(Extension::destination(1));
         home.table(&[
             row("a tag", &frame.clone().tag(0x8100, 7), &out),

@@ -36,20 +36,6 @@ fn open_all(home: &mut Home) -> Vec<Talk> {
     talks
 }
 
-/// A port unreachable about `talk`, from the host, and as the peer gets it.
-fn complaint(talk: &Talk) -> (Frame, Frame) {
-    let kind = if talk.peer.is_ipv4() { (3, 3) } else { (1, 4) };
-    let error = |from, to, about: &Frame| Frame::icmp(from, to, kind, 0).data(&about.packet());
-    let (from_host, at_peer) = (talk.from_host(), talk.at_peer());
-    (
-        error(talk.host.ip(), talk.snat.ip(), &talk.at_host().data(b"abc"))
-            .macs(from_host.macs.0, from_host.macs.1),
-        error(talk.home.ip(), talk.peer.ip(), &talk.from_peer().data(b"abc"))
-            .macs(at_peer.macs.0, at_peer.macs.1)
-            .ttl(TTL - 1),
-    )
-}
-
 /// One packet of each sort, and what it becomes.
 fn specimens(talks: &[Talk]) -> Vec<(String, Frame, Frame)> {
     let mut specimens = Vec::new();
@@ -62,10 +48,10 @@ fn specimens(talks: &[Talk]) -> Vec<(String, Frame, Frame)> {
                 Protocol::Udp => edit(frame),
             };
             let what = format!("{protocol} over IPv{}, {what}", if v4 { 4 } else { 6 });
-            let out = edit(talk.at_host()).ttl(TTL - 1);
-            specimens.push((what.clone(), edit(talk.from_peer()), out));
-            let out = edit(talk.at_peer()).ttl(TTL - 1);
-            specimens.push((format!("{what}, back"), edit(talk.from_host()), out));
+            let out = edit(talk.host_gets()).ttl(TTL - 1);
+            specimens.push((what.clone(), edit(talk.peer_sends()), out));
+            let out = edit(talk.peer_gets()).ttl(TTL - 1);
+            specimens.push((format!("{what}, back"), edit(talk.host_sends()), out));
         };
         add("with data", &|frame| frame.data(b"twelve bytes"));
         if v4 {
@@ -77,7 +63,7 @@ fn specimens(talks: &[Talk]) -> Vec<(String, Frame, Frame)> {
                 frame.extension(destination.clone()).data(b"abc")
             });
         }
-        let (error, out) = complaint(talk);
+        let (error, out) = talk.port_unreachable(|frame| frame.data(b"abc"));
         specimens.push((format!("an ICMP error about {protocol}"), error, out));
     }
     specimens
@@ -85,7 +71,7 @@ fn specimens(talks: &[Talk]) -> Vec<(String, Frame, Frame)> {
 
 /// Frames that have a tag; they leave without.
 fn tagged(talks: &[Talk]) -> Vec<(String, Frame)> {
-    let tagged = |talk: &Talk| talk.from_peer().tag(0x88a8, 100).tag(0x8100, 7).data(b"abc");
+    let tagged = |talk: &Talk| talk.peer_sends().tag(0x88a8, 100).tag(0x8100, 7).data(b"abc");
     talks.iter().map(|talk| (format!("tagged {}", talk.protocol), tagged(talk))).collect()
 }
 
@@ -129,8 +115,8 @@ fn openings_cut_short() {
                 home.add(&redirect(protocol, (family.home, HOME_PORT), (family.host, HOST_PORT)));
                 let talk = Talk::new(protocol, &family, 40_000);
                 let frame = match protocol {
-                    Protocol::Tcp => talk.from_peer().flags(SYN),
-                    Protocol::Udp => talk.from_peer(),
+                    Protocol::Tcp => talk.peer_sends().flags(SYN),
+                    Protocol::Udp => talk.peer_sends(),
                 };
                 let frame = frame.tag(0x8100, 7).bytes();
                 for length in 18..frame.len() {
@@ -175,14 +161,14 @@ fn bytes_behind_a_short_quote() {
             home.add(&redirect(Protocol::Tcp, (family.home, HOME_PORT), (family.host, HOST_PORT)));
             let talk = Talk::new(Protocol::Tcp, &family, 40_000);
             home.table(&talk.opening());
-            let quoted = if family.home.is_ipv4() { 28 } else { 48 };
-            let (error, out) = complaint(&talk);
-            let short = |frame: Frame, about: &Frame| {
-                let frame = frame.data(&about.clone().data(&[7; 60]).packet()[..quoted]);
-                [frame.bytes(), vec![0xee; 40]].concat()
+            let header = if family.home.is_ipv4() { 20 } else { 40 };
+            let (error, out) = talk.port_unreachable(|frame| frame.data(&[7; 60]));
+            let short = |frame: Frame, about: Frame| {
+                let quote = &about.data(&[7; 60]).packet()[..header + 8];
+                [frame.data(quote).bytes(), vec![0xee; 40]].concat()
             };
-            let frame = short(error, &talk.at_host());
-            let expected = short(out, &talk.from_peer());
+            let frame = short(error, talk.host_gets());
+            let expected = short(out, talk.peer_sends());
             let Fate::Sent(sent) = home.receive_uncounted(&frame) else { panic!("not sent") };
             assert!(
                 sent == expected,
@@ -219,7 +205,7 @@ fn turned_bits() {
         frames.extend(tagged(&talks).into_iter().map(|(what, frame)| (what, frame.bytes())));
         for family in FAMILIES {
             let talk = Talk::new(Protocol::Udp, &family, 40_000);
-            let fragments = talk.from_peer().data(&[1; 100]).id(1).fragments(56);
+            let fragments = talk.peer_sends().data(&[1; 100]).id(1).fragments(56);
             frames.push(("the first fragment".to_owned(), fragments[0].bytes()));
             frames.push(("a later fragment".to_owned(), fragments[1].bytes()));
         }
@@ -252,7 +238,7 @@ fn noise() {
     let cases = by_chance(&(any::<bool>(), any::<bool>(), vec(any::<u8>(), 1..200)), CASES);
     at_home(|home| {
         let talks = open_all(home);
-        let head = talks[0].from_peer().bytes();
+        let head = talks[0].peer_sends().bytes();
         for (v6, likely, noise) in &cases {
             let kind: [u8; 2] = if *v6 { [0x86, 0xdd] } else { [8, 0] };
             let mut frame = [&head[..12], &kind, noise].concat();
@@ -290,8 +276,8 @@ fn good_packets_gone_bad() {
                 Protocol::Udp => frame.data(b"x"),
             };
             home.table(&[
-                talk.to_host("an open flow goes on", edit).by_xdp(),
-                talk.to_peer("in both directions", edit).by_xdp(),
+                talk.reaches_host("an open flow goes on", edit).by_xdp(),
+                talk.reaches_peer("in both directions", edit).by_xdp(),
             ]);
         }
     });

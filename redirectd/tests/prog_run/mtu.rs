@@ -44,17 +44,17 @@ fn the_sender_is_told_what_fits() {
             for protocol in [Protocol::Tcp, Protocol::Udp] {
                 let talk = open(home, protocol, &family);
                 let fits = usize::from(NARROW_MTU) - headers(&talk);
-                let frame = |data: usize| flags(&talk, talk.from_peer()).data(&vec![9; data]);
+                let frame = |data: usize| flags(&talk, talk.peer_sends()).data(&vec![9; data]);
                 home.table(&[
-                    talk.to_host("fits", |f| flags(&talk, f).data(&vec![9; fits])).by_xdp(),
+                    talk.reaches_host("fits", |f| flags(&talk, f).data(&vec![9; fits])).by_xdp(),
                     told("one byte too many", &frame(fits + 1), NARROW_MTU),
                     told("the usual size", &frame(1500 - headers(&talk)), NARROW_MTU),
-                    talk.to_peer("the way back is wider", |f| {
+                    talk.reaches_peer("the way back is wider", |f| {
                         flags(&talk, f).data(&vec![9; 1500 - headers(&talk)])
                     })
                     .by_xdp(),
                 ]);
-                let long = flags(&talk, talk.from_host()).data(&vec![9; 1501 - headers(&talk)]);
+                let long = flags(&talk, talk.host_sends()).data(&vec![9; 1501 - headers(&talk)]);
                 home.table(&[told("longer than Ethernet takes", &long, 1500)]);
             }
         }
@@ -68,11 +68,11 @@ fn what_may_be_cut_up_is_left_to_the_stack() {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let talk = open(home, protocol, &V4);
             let edit = |frame: Frame| flags(&talk, frame).data(&[9; 1300]).may_fragment().id(77);
-            let out = edit(talk.at_host()).macs(NO_MAC, NO_MAC).ttl(TTL - 1);
-            home.table(&[Row::sent("too long", &edit(talk.from_peer()), &out)]);
+            let out = edit(talk.host_gets()).macs(NO_MAC, NO_MAC).ttl(TTL - 1);
+            home.table(&[Row::sent("too long", &edit(talk.peer_sends()), &out)]);
             // IPv6 has no such leave: only the sender cuts up (RFC 8200, section 5).
             let talk = open(home, protocol, &V6);
-            let frame = flags(&talk, talk.from_peer()).data(&[9; 1300]).may_fragment();
+            let frame = flags(&talk, talk.peer_sends()).data(&[9; 1300]).may_fragment();
             home.table(&[told("too long", &frame, NARROW_MTU)]);
         }
     });
@@ -90,9 +90,9 @@ fn segments_of_a_batch_count_one_by_one() {
                 segments: Some((size, 3000_u32.div_ceil(size))),
                 ..Arrival::default()
             };
-            let frame = edit(talk.from_peer());
+            let frame = edit(talk.peer_sends());
             home.table(&[
-                talk.to_host("fits", edit)
+                talk.reaches_host("fits", edit)
                     .arriving(batch(fits))
                     .counted_times(u64::from(3000_u32.div_ceil(fits))),
                 told("does not", &frame, NARROW_MTU).arriving(batch(fits + 1)),

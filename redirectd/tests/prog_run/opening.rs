@@ -28,7 +28,7 @@ fn state(home: &Home, talk: &Talk) -> Option<FlowState> {
 
 /// From the peer, in the middle of a handshake.
 fn from_peer(talk: &Talk, flags: u8, ack: u32) -> Frame {
-    talk.from_peer().flags(flags).seq(101).ack(ack)
+    talk.peer_sends().flags(flags).seq(101).ack(ack)
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn other_segments_that_complete_the_handshake() {
                 let talk = Talk::new(Protocol::Tcp, &family, port);
                 home.table(&talk.opening()[..2]);
                 let edit = |frame: Frame| frame.flags(flags).seq(101).ack(ack).data(data);
-                home.table(&[talk.to_host(what, edit)]);
+                home.table(&[talk.reaches_host(what, edit)]);
                 let state = state(home, &talk);
                 assert!(!matches!(state, None | Some(FlowState::HalfOpen)), "{what}: {state:?}");
             }
@@ -124,10 +124,10 @@ fn a_handshake_around_zero() {
         for family in FAMILIES {
             let talk = start(home, &family);
             home.table(&[
-                talk.to_host("SYN", |f| f.flags(SYN).seq(u32::MAX)),
-                talk.to_peer("SYN and ACK", |f| f.flags(SYN | ACK).seq(u32::MAX).ack(0)),
-                talk.to_host("ACK", |f| f.flags(ACK).seq(0).ack(0)),
-                talk.to_host("data", |f| f.flags(ACK).seq(0).ack(0).data(b"x")).by_xdp(),
+                talk.reaches_host("SYN", |f| f.flags(SYN).seq(u32::MAX)),
+                talk.reaches_peer("SYN and ACK", |f| f.flags(SYN | ACK).seq(u32::MAX).ack(0)),
+                talk.reaches_host("ACK", |f| f.flags(ACK).seq(0).ack(0)),
+                talk.reaches_host("data", |f| f.flags(ACK).seq(0).ack(0).data(b"x")).by_xdp(),
             ]);
         }
     });
@@ -143,11 +143,11 @@ fn segments_that_come_twice() {
             home.table(&twice);
             home.table(&[
                 // A lost last ACK: the host asks again, and gets an answer.
-                talk.to_peer("SYN and ACK again", |f| f.flags(SYN | ACK).seq(500).ack(101))
+                talk.reaches_peer("SYN and ACK again", |f| f.flags(SYN | ACK).seq(500).ack(101))
                     .by_xdp(),
-                talk.to_host("ACK again", |f| f.flags(ACK).seq(101).ack(501)).by_xdp(),
+                talk.reaches_host("ACK again", |f| f.flags(ACK).seq(101).ack(501)).by_xdp(),
                 // A stray SYN into an open connection: the host answers it (RFC 5961).
-                talk.to_host("SYN again", |f| f.flags(SYN).seq(100)),
+                talk.reaches_host("SYN again", |f| f.flags(SYN).seq(100)),
             ]);
             assert_eq!(state(home, &talk), Some(FlowState::Established));
         }
@@ -161,8 +161,8 @@ fn a_host_that_refuses() {
             let talk = start(home, &family);
             home.table(&talk.opening()[..1]);
             home.table(&[
-                talk.to_peer("RST", |f| f.flags(RST | ACK).ack(101)),
-                talk.to_host("the next attempt", |f| f.flags(SYN).seq(900)),
+                talk.reaches_peer("RST", |f| f.flags(RST | ACK).ack(101)),
+                talk.reaches_host("the next attempt", |f| f.flags(SYN).seq(900)),
             ]);
             assert_eq!(state(home, &talk), Some(FlowState::HalfOpen));
         }
@@ -175,7 +175,7 @@ fn a_peer_that_changes_its_mind() {
         for family in FAMILIES {
             let talk = start(home, &family);
             home.table(&talk.opening()[..2]);
-            home.table(&[talk.to_host("RST", |f| f.flags(RST).seq(101))]);
+            home.table(&[talk.reaches_host("RST", |f| f.flags(RST).seq(101))]);
             assert_eq!(state(home, &talk), Some(FlowState::HalfOpen));
         }
     });
@@ -187,20 +187,22 @@ fn both_ends_close() {
         for family in FAMILIES {
             let talk = start(home, &family);
             home.table(&talk.opening());
-            home.table(&[talk.to_host("FIN", |f| f.flags(FIN | ACK).seq(101).ack(501)).by_xdp()]);
+            home.table(&[talk
+                .reaches_host("FIN", |f| f.flags(FIN | ACK).seq(101).ack(501))
+                .by_xdp()]);
             assert_eq!(state(home, &talk), Some(FlowState::HalfClosed));
             // The other half goes on, and a SYN does not end it.
             home.table(&[
-                talk.to_peer("data", |f| f.flags(ACK).seq(501).ack(102).data(b"x")).by_xdp(),
-                talk.to_host("SYN", |f| f.flags(SYN).seq(7_000)),
+                talk.reaches_peer("data", |f| f.flags(ACK).seq(501).ack(102).data(b"x")).by_xdp(),
+                talk.reaches_host("SYN", |f| f.flags(SYN).seq(7_000)),
             ]);
             assert_eq!(state(home, &talk), Some(FlowState::HalfClosed));
             home.table(&[
-                talk.to_peer("FIN", |f| f.flags(FIN | ACK).seq(502).ack(102)).by_xdp(),
-                talk.to_host("ACK", |f| f.flags(ACK).seq(102).ack(503)).by_xdp(),
+                talk.reaches_peer("FIN", |f| f.flags(FIN | ACK).seq(502).ack(102)).by_xdp(),
+                talk.reaches_host("ACK", |f| f.flags(ACK).seq(102).ack(503)).by_xdp(),
             ]);
             assert_eq!(state(home, &talk), Some(FlowState::Closed));
-            home.table(&[talk.to_host("the next SYN", |f| f.flags(SYN).seq(9_000))]);
+            home.table(&[talk.reaches_host("the next SYN", |f| f.flags(SYN).seq(9_000))]);
             assert_eq!(state(home, &talk), Some(FlowState::HalfOpen));
         }
     });
@@ -215,9 +217,9 @@ fn either_end_resets() {
                 home.table(&talk.opening());
                 let edit = |frame: Frame| frame.flags(RST);
                 home.table(&[if who == "the peer" {
-                    talk.to_host("RST", edit).by_xdp()
+                    talk.reaches_host("RST", edit).by_xdp()
                 } else {
-                    talk.to_peer("RST", edit).by_xdp()
+                    talk.reaches_peer("RST", edit).by_xdp()
                 }]);
                 assert_eq!(state(home, &talk), Some(FlowState::Closed), "{who}");
             }
@@ -234,22 +236,22 @@ fn the_host_cannot_open() {
         for family in FAMILIES {
             let talk = start(home, &family);
             home.table(&[
-                Row::passed("to the peer's port", &talk.from_host().flags(SYN), "no_redirect"),
+                Row::passed("to the peer's port", &talk.host_sends().flags(SYN), "no_redirect"),
                 Row::passed(
                     "from another port",
-                    &Talk { host: (family.host, 22).into(), ..talk }.from_host().flags(SYN),
+                    &Talk { host: (family.host, 22).into(), ..talk }.host_sends().flags(SYN),
                     "no_redirect",
                 ),
             ]);
             home.table(&talk.opening());
             let other = Talk { host: (family.second, HOST_PORT).into(), ..talk };
             home.table(&[
-                Row::passed("another host", &other.from_host().flags(ACK), "no_redirect"),
+                Row::passed("another host", &other.host_sends().flags(ACK), "no_redirect"),
                 // Simultaneous open (RFC 9293, section 3.5) has no way through.
                 Row::sent(
                     "SYN of an open flow",
-                    &talk.from_host().flags(SYN),
-                    &talk.at_peer().flags(SYN).ttl(63),
+                    &talk.host_sends().flags(SYN),
+                    &talk.peer_gets().flags(SYN).ttl(63),
                 ),
             ]);
         }

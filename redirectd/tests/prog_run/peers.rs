@@ -44,7 +44,7 @@ fn other_peers_are_passed() {
             let some = net(family.peer, 24, 48);
             home.add(&for_peers("some", &family, family.host, &[some]));
             home.table(&to(&family, family.peer, family.host, 40_000).opening());
-            let other = to(&family, family.other_peer, family.host, 40_001).from_peer();
+            let other = to(&family, family.other_peer, family.host, 40_001).peer_sends();
             home.table(&[
                 Row::passed("another peer's SYN", &other.clone().flags(SYN), "other_peer"),
                 Row::passed("another peer's data", &other.flags(0x10), "other_peer"),
@@ -102,7 +102,7 @@ fn several_prefixes_of_one_redirect() {
                 IpAddr::V4(_) => "198.51.100.8".parse().expect("an address"),
                 IpAddr::V6(_) => "2001:db8:7::8".parse().expect("an address"),
             };
-            let other = to(&family, neighbour, family.host, 40_002).from_peer().flags(SYN);
+            let other = to(&family, neighbour, family.host, 40_002).peer_sends().flags(SYN);
             home.table(&[Row::passed("the address next to it", &other, "other_peer")]);
         }
     });

@@ -30,8 +30,8 @@ fn source_port(frame: &[u8]) -> u16 {
 /// The first packet of a flow.
 fn opening(talk: &Talk) -> Frame {
     match talk.protocol {
-        Protocol::Tcp => talk.from_peer().flags(SYN).seq(100),
-        Protocol::Udp => talk.from_peer().data(b"a question"),
+        Protocol::Tcp => talk.peer_sends().flags(SYN).seq(100),
+        Protocol::Udp => talk.peer_sends().data(b"a question"),
     }
 }
 
@@ -82,10 +82,10 @@ fn a_second_peer_with_the_same_port_gets_another() {
                     Protocol::Udp => frame.data(b"x"),
                 };
                 home.table(&[
-                    first.to_host("the first", edit).by_xdp(),
-                    second.to_host("the second", edit).by_xdp(),
-                    first.to_peer("to the first", edit).by_xdp(),
-                    second.to_peer("to the second", edit).by_xdp(),
+                    first.reaches_host("the first", edit).by_xdp(),
+                    second.reaches_host("the second", edit).by_xdp(),
+                    first.reaches_peer("to the first", edit).by_xdp(),
+                    second.reaches_peer("to the second", edit).by_xdp(),
                 ]);
             }
         }

@@ -36,7 +36,7 @@ fn each_port_has_its_own() {
                     home.table(&at(protocol, &family, 8_000 + place, 9_000 + place).opening());
                 }
                 let outside = |port| {
-                    let frame = at(protocol, &family, port, 1).from_peer();
+                    let frame = at(protocol, &family, port, 1).peer_sends();
                     if protocol == Protocol::Tcp { frame.flags(SYN) } else { frame }
                 };
                 home.table(&[

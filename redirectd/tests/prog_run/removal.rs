@@ -27,7 +27,7 @@ fn data(talk: &Talk) -> impl Fn(Frame) -> Frame {
 }
 
 fn opening(talk: &Talk) -> Frame {
-    let frame = talk.from_peer();
+    let frame = talk.peer_sends();
     if talk.protocol == Protocol::Tcp { frame.flags(SYN).seq(100) } else { frame.data(b"x") }
 }
 
@@ -53,8 +53,8 @@ fn a_redirect_that_drains_keeps_its_flows_and_takes_no_more() {
                 home.table(&half.opening()[..1]);
                 remove(home, rule(protocol, &family), Removal::Drain);
                 home.table(&[
-                    open.to_host("open flows go on", data(&open)).by_xdp(),
-                    open.to_peer("in both directions", data(&open)).by_xdp(),
+                    open.reaches_host("open flows go on", data(&open)).by_xdp(),
+                    open.reaches_peer("in both directions", data(&open)).by_xdp(),
                     Row::passed(
                         "a new one is home's own",
                         &opening(&Talk::new(protocol, &family, 40_002)),
@@ -62,7 +62,9 @@ fn a_redirect_that_drains_keeps_its_flows_and_takes_no_more() {
                     ),
                 ]);
                 home.table(&half.opening()[1..]);
-                home.table(&[half.to_host("a half-open one was let in", data(&half)).by_xdp()]);
+                home.table(&[half
+                    .reaches_host("a half-open one was let in", data(&half))
+                    .by_xdp()]);
             }
         }
         assert_eq!(home.flows().len(), 8);
@@ -78,8 +80,8 @@ fn a_closed_flow_of_a_draining_redirect_does_not_open_again() {
             let talk = Talk::new(Protocol::Tcp, &family, 40_000);
             home.table(&talk.opening());
             home.table(&[
-                talk.to_host("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
-                talk.to_peer("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
+                talk.reaches_host("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
+                talk.reaches_peer("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
             ]);
             remove(home, rule(Protocol::Tcp, &family), Removal::Drain);
             home.table(&[Row::passed("SYN", &opening(&talk), "no_redirect")]);
@@ -100,7 +102,7 @@ fn a_redirect_that_comes_back_while_it_drains() {
             home.add(&Redirect { target: family.second, ..old });
             let new = Talk::new(Protocol::Tcp, &family, 40_001);
             home.table(&Talk { host: (family.second, HOST_PORT).into(), ..new }.opening());
-            home.table(&[talk.to_host("the old one stays", data(&talk)).by_xdp()]);
+            home.table(&[talk.reaches_host("the old one stays", data(&talk)).by_xdp()]);
         }
     });
 }
@@ -116,9 +118,9 @@ fn flows_that_are_cut_are_homes_own_again() {
                 remove(home, rule(protocol, &family), Removal::Cut);
                 let passed = |what: &str, frame: &Frame| Row::passed(what, frame, "no_redirect");
                 home.table(&[
-                    passed("the peer's", &data(&talk)(talk.from_peer())),
-                    passed("the host's", &data(&talk)(talk.from_host())),
-                    passed("the peer's again", &data(&talk)(talk.from_peer())),
+                    passed("the peer's", &data(&talk)(talk.peer_sends())),
+                    passed("the host's", &data(&talk)(talk.host_sends())),
+                    passed("the peer's again", &data(&talk)(talk.peer_sends())),
                     passed("a new one", &opening(&talk)),
                 ]);
             }
@@ -137,31 +139,36 @@ fn the_hosts_packets_of_a_cut_flow_come_first() {
                 remove(home, rule(protocol, &family), Removal::Cut);
                 let passed = |what: &str, frame: &Frame| Row::passed(what, frame, "no_redirect");
                 home.table(&[
-                    passed("the host's", &data(&talk)(talk.from_host())),
-                    passed("the peer's", &data(&talk)(talk.from_peer())),
+                    passed("the host's", &data(&talk)(talk.host_sends())),
+                    passed("the peer's", &data(&talk)(talk.peer_sends())),
                 ]);
             }
         }
     });
 }
 
+/// Other redirects have the same ports, so that the packets are looked at.
 #[test]
 fn half_open_flows_that_are_cut() {
     at_home(|home| {
         for family in FAMILIES {
+            for protocol in PROTOCOLS {
+                home.add(&redirect(protocol, (family.home, 81), (family.host, HOME_PORT)));
+                home.add(&redirect(protocol, (family.home, 82), (family.host, HOST_PORT)));
+            }
             for protocol in PROTOCOLS {
                 home.add(&rule(protocol, &family));
                 let talk = Talk::new(protocol, &family, 40_000);
                 home.table(&talk.opening()[..1]);
                 remove(home, rule(protocol, &family), Removal::Cut);
                 let answer = match protocol {
-                    Protocol::Tcp => talk.from_host().flags(SYN | ACK).seq(500).ack(101),
-                    Protocol::Udp => talk.from_host().data(b"an answer"),
+                    Protocol::Tcp => talk.host_sends().flags(SYN | ACK).seq(500).ack(101),
+                    Protocol::Udp => talk.host_sends().data(b"an answer"),
                 };
                 let passed = |what: &str, frame: &Frame| Row::passed(what, frame, "no_redirect");
                 home.table(&[
                     passed("the host's answer", &answer),
-                    passed("the peer's next", &data(&talk)(talk.from_peer())),
+                    passed("the peer's next", &data(&talk)(talk.peer_sends())),
                     passed("the peer's opening", &opening(&talk)),
                 ]);
             }
@@ -178,10 +185,10 @@ fn errors_about_flows_that_are_cut() {
             home.table(&talk.opening());
             remove(home, rule(Protocol::Udp, &family), Removal::Cut);
             let kind = if family.home.is_ipv4() { (3, 3) } else { (1, 4) };
-            let (station, host) = talk.from_host().macs;
+            let (station, host) = talk.host_sends().macs;
             let error = Frame::icmp(family.host, family.home, kind, 0)
                 .macs(station, host)
-                .data(&talk.at_host().packet());
+                .data(&talk.host_gets().packet());
             home.table(&[Row::passed("port unreachable", &error, "icmp_not_ours")]);
         }
     });

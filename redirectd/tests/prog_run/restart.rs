@@ -47,17 +47,17 @@ fn flows_and_redirects_are_adopted() {
 
             home.table(&half.opening()[2..]);
             home.table(&[
-                open.to_host("an open flow", data).by_xdp(),
-                open.to_peer("in both directions", data).by_xdp(),
-                half.to_host("one that was half open", data).by_xdp(),
-                drains.to_host("one that drains", data).by_xdp(),
+                open.reaches_host("an open flow", data).by_xdp(),
+                open.reaches_peer("in both directions", data).by_xdp(),
+                half.reaches_host("one that was half open", data).by_xdp(),
+                drains.reaches_host("one that drains", data).by_xdp(),
             ]);
             home.table(&Talk::new(Protocol::Tcp, &family, 40_003).opening());
             let other = Talk {
                 peer: (family.other_peer, 40_004).into(),
                 ..Talk::new(Protocol::Tcp, &family, 40_004)
             };
-            home.table(&[Row::passed("another peer", &other.from_peer(), "other_peer")]);
+            home.table(&[Row::passed("another peer", &other.peer_sends(), "other_peer")]);
         }
     });
 }
@@ -103,10 +103,10 @@ fn another_version_is_refused_and_left_alone() {
             assert!(text.contains(&part), "{text}");
         }
         // Packets flow on, whoever made the maps.
-        home.table(&[talk.to_host("an open flow", data).by_xdp()]);
+        home.table(&[talk.reaches_host("an open flow", data).by_xdp()]);
         set_version(home, ABI_VERSION);
         home.restart().expect("it adopts its own");
-        home.table(&[talk.to_peer("in both directions", data).by_xdp()]);
+        home.table(&[talk.reaches_peer("in both directions", data).by_xdp()]);
         assert_eq!(before.len(), seen(home).len());
     });
 }
@@ -119,7 +119,7 @@ fn settings_that_were_never_written_are_written() {
         home.add(&redirect(Protocol::Udp, (family.home, HOME_PORT), (family.host, HOST_PORT)));
         set_version(home, 0);
         let talk = Talk::new(Protocol::Udp, family, 40_000);
-        home.table(&[Row::passed("nothing is opened", &talk.from_peer(), "not_ready")]);
+        home.table(&[Row::passed("nothing is opened", &talk.peer_sends(), "not_ready")]);
         home.restart().expect("it adopts its own");
         home.table(&talk.opening());
     });

@@ -58,7 +58,7 @@ fn tcp_that_opens_nothing() {
         for family in FAMILIES {
             let talk = Talk::new(Protocol::Tcp, &family, 40_000);
             let passed = |what: &str, flags: u8| {
-                Row::passed(what, &talk.from_peer().flags(flags), "not_an_opening")
+                Row::passed(what, &talk.peer_sends().flags(flags), "not_an_opening")
             };
             home.table(&[
                 passed("nothing set", 0),
@@ -68,8 +68,12 @@ fn tcp_that_opens_nothing() {
                 passed("RST", RST),
                 passed("SYN and ACK", SYN | ACK),
                 passed("SYN and RST", SYN | RST),
-                Row::passed("from the host, unasked", &talk.from_host().flags(SYN), "no_redirect"),
-                Row::passed("answer to nothing", &talk.from_host().flags(SYN | ACK), "no_redirect"),
+                Row::passed("from the host, unasked", &talk.host_sends().flags(SYN), "no_redirect"),
+                Row::passed(
+                    "answer to nothing",
+                    &talk.host_sends().flags(SYN | ACK),
+                    "no_redirect",
+                ),
             ]);
         }
         assert!(home.flows().is_empty(), "{:?}", home.flows());
@@ -84,7 +88,7 @@ fn frames_for_other_stations() {
         for family in FAMILIES {
             let talk = Talk::new(Protocol::Udp, &family, 40_000);
             let rows = |when: &str| {
-                let frame = |station| talk.from_peer().macs(station, GATEWAY_MAC);
+                let frame = |station| talk.peer_sends().macs(station, GATEWAY_MAC);
                 let passed = |whom: &str, station| {
                     Row::passed(&format!("to {whom}, {when}"), &frame(station), "other_host")
                 };
@@ -105,7 +109,7 @@ fn frames_for_other_stations() {
 fn what_is_not_ip() {
     at_home(|home| {
         add_redirects(home);
-        let syn = Talk::new(Protocol::Tcp, &V4, 40_000).from_peer().flags(SYN);
+        let syn = Talk::new(Protocol::Tcp, &V4, 40_000).peer_sends().flags(SYN);
         let with_type = |ether_type: u16| {
             let mut frame = syn.bytes();
             frame[12..14].copy_from_slice(&ether_type.to_be_bytes());
@@ -132,8 +136,8 @@ fn what_is_not_ip() {
 fn headers_that_contradict_themselves() {
     at_home(|home| {
         add_redirects(home);
-        let v4 = Talk::new(Protocol::Tcp, &V4, 40_000).from_peer().flags(SYN);
-        let v6 = Talk::new(Protocol::Tcp, &V6, 40_000).from_peer().flags(SYN);
+        let v4 = Talk::new(Protocol::Tcp, &V4, 40_000).peer_sends().flags(SYN);
+        let v6 = Talk::new(Protocol::Tcp, &V6, 40_000).peer_sends().flags(SYN);
         let changed = |frame: &Frame, at: usize, bytes: &[u8]| {
             let mut frame = frame.bytes();
             frame[14 + at..14 + at + bytes.len()].copy_from_slice(bytes);
@@ -216,7 +220,7 @@ fn a_peer_of_link_scope() {
         let peer: std::net::IpAddr = "fe80::1:2".parse().expect("an address");
         let frame = |protocol| {
             let talk = Talk { peer: (peer, 40_000).into(), ..Talk::new(protocol, &V6, 0) };
-            at_the_door(talk.from_peer())
+            at_the_door(talk.peer_sends())
         };
         home.table(&[
             Row::passed("TCP", &frame(Protocol::Tcp).flags(SYN), "link_local_peer"),
@@ -229,7 +233,7 @@ fn a_peer_of_link_scope() {
 fn ipv6_extension_headers_that_hide_the_transport() {
     at_home(|home| {
         add_redirects(home);
-        let frame = || Talk::new(Protocol::Udp, &V6, 40_000).from_peer().data(b"x");
+        let frame = || Talk::new(Protocol::Udp, &V6, 40_000).peer_sends().data(b"x");
         let passed = |what: &str, reason, extension| {
             Row::passed(what, &frame().extension(extension), reason)
         };

@@ -59,10 +59,10 @@ fn flows_follow() {
                 update(home, &first, &second);
                 let there = moved(&talk, &family);
                 home.table(&[
-                    there.to_peer("the new host speaks first", data(&talk)).by_xdp(),
-                    Row::passed("the old host", &data(&talk)(talk.from_host()), "no_redirect"),
-                    there.to_host("the first packet after it", data(&talk)).by_xdp(),
-                    there.to_peer("the way back", data(&talk)).by_xdp(),
+                    there.reaches_peer("the new host speaks first", data(&talk)).by_xdp(),
+                    Row::passed("the old host", &data(&talk)(talk.host_sends()), "no_redirect"),
+                    there.reaches_host("the first packet after it", data(&talk)).by_xdp(),
+                    there.reaches_peer("the way back", data(&talk)).by_xdp(),
                 ]);
                 home.table(&moved(&Talk::new(protocol, &family, 40_001), &family).opening());
             }
@@ -82,13 +82,13 @@ fn flows_stay() {
                 home.table(&talk.opening());
                 update(home, &first, &second);
                 home.table(&[
-                    talk.to_peer("the old host", data(&talk)).by_xdp(),
-                    talk.to_host("the first packet after it", data(&talk)),
-                    talk.to_host("the second", data(&talk)).by_xdp(),
-                    talk.to_peer("the way back", data(&talk)).by_xdp(),
+                    talk.reaches_peer("the old host", data(&talk)).by_xdp(),
+                    talk.reaches_host("the first packet after it", data(&talk)),
+                    talk.reaches_host("the second", data(&talk)).by_xdp(),
+                    talk.reaches_peer("the way back", data(&talk)).by_xdp(),
                     Row::passed(
                         "the new host has no part in it",
-                        &data(&talk)(moved(&talk, &family).from_host()),
+                        &data(&talk)(moved(&talk, &family).host_sends()),
                         "no_redirect",
                     ),
                 ]);
@@ -112,13 +112,13 @@ fn flows_that_follow_twice() {
                 let there = moved(&talk, &family);
                 update(home, &first, &second);
                 if in_between {
-                    home.table(&[there.to_host("there", data(&talk)).by_xdp()]);
+                    home.table(&[there.reaches_host("there", data(&talk)).by_xdp()]);
                 }
                 update(home, &second, &first);
                 home.table(&[
-                    talk.to_peer("the first host speaks first", data(&talk)).by_xdp(),
-                    talk.to_host("back again", data(&talk)).by_xdp(),
-                    talk.to_peer("the way back", data(&talk)).by_xdp(),
+                    talk.reaches_peer("the first host speaks first", data(&talk)).by_xdp(),
+                    talk.reaches_host("back again", data(&talk)).by_xdp(),
+                    talk.reaches_peer("the way back", data(&talk)).by_xdp(),
                 ]);
                 let removal = redirectd::dataplane::Removal::Drain;
                 home.apply(Change::Remove { redirect: first, removal });
@@ -155,10 +155,10 @@ fn what_a_flow_has_seen_goes_along() {
                 home.table(&talk.opening());
             }
             home.table(&[
-                talks[1].to_host("the peer closes", fin).by_xdp(),
-                talks[2].to_peer("the host closes", fin).by_xdp(),
-                talks[3].to_host("the peer closes", fin).by_xdp(),
-                talks[3].to_peer("the host closes", fin).by_xdp(),
+                talks[1].reaches_host("the peer closes", fin).by_xdp(),
+                talks[2].reaches_peer("the host closes", fin).by_xdp(),
+                talks[3].reaches_host("the peer closes", fin).by_xdp(),
+                talks[3].reaches_peer("the host closes", fin).by_xdp(),
             ]);
             let seen = |home: &Home| {
                 let of_family = home.flows().into_iter().filter(|flow| flow.home.0 == family.home);
@@ -199,17 +199,17 @@ fn flows_that_stayed_go_on_staying() {
                 let new = moved(&Talk::new(Protocol::Tcp, &family, port + 10), &family);
                 home.table(&new.opening());
                 if in_between {
-                    home.table(&[old.to_host("it stays", data(&old))]);
+                    home.table(&[old.reaches_host("it stays", data(&old))]);
                 }
                 update(home, &second, &third);
                 let followed = Talk { host: (family.second, 7_070).into(), ..new };
-                let first_of_old = old.to_host("the one told to stay", data(&old));
+                let first_of_old = old.reaches_host("the one told to stay", data(&old));
                 home.table(&[
                     // It was told once and for all.
                     if in_between { first_of_old.by_xdp() } else { first_of_old },
-                    old.to_peer("and its way back", data(&old)).by_xdp(),
-                    followed.to_host("the other follows", data(&old)).by_xdp(),
-                    followed.to_peer("and its way back", data(&old)).by_xdp(),
+                    old.reaches_peer("and its way back", data(&old)).by_xdp(),
+                    followed.reaches_host("the other follows", data(&old)).by_xdp(),
+                    followed.reaches_peer("and its way back", data(&old)).by_xdp(),
                 ]);
                 let removal = redirectd::dataplane::Removal::Drain;
                 home.apply(Change::Remove { redirect: third, removal });
@@ -232,7 +232,7 @@ fn half_open_flows_open_anew_at_the_new_target() {
                     home.table(&talk.opening()[..1]);
                     update(home, &first, &second);
                     if protocol == Protocol::Tcp {
-                        let last = talk.from_peer().flags(ACK).seq(101).ack(501);
+                        let last = talk.peer_sends().flags(ACK).seq(101).ack(501);
                         home.table(&[Row::dropped("a blind ACK", &last, "not_answered")]);
                     }
                     home.table(&moved(&talk, &family).opening());
@@ -256,8 +256,8 @@ fn the_next_connection_of_a_closed_flow() {
                 let talk = Talk::new(Protocol::Tcp, &family, port);
                 home.table(&talk.opening());
                 home.table(&[
-                    talk.to_host("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
-                    talk.to_peer("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
+                    talk.reaches_host("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
+                    talk.reaches_peer("FIN", |f| f.flags(FIN | ACK)).by_xdp(),
                 ]);
                 update(home, &first, &second);
                 home.table(&moved(&talk, &family).opening());
@@ -291,11 +291,11 @@ fn a_flow_whose_port_is_taken_at_the_new_host() {
             home.table(&other.opening());
             update(home, &first, &second);
             home.table(&[
-                Row::dropped("it cannot", &data(&talk)(talk.from_peer()), "cannot_follow"),
-                other.to_host("the other goes on", data(&talk)).by_xdp(),
-                other.to_peer("and back", data(&talk)).by_xdp(),
-                talk.to_peer("what the old host had sent", data(&talk)).by_xdp(),
-                Row::dropped("a SYN cannot either", &talk.from_peer().flags(SYN), "cannot_follow"),
+                Row::dropped("it cannot", &data(&talk)(talk.peer_sends()), "cannot_follow"),
+                other.reaches_host("the other goes on", data(&talk)).by_xdp(),
+                other.reaches_peer("and back", data(&talk)).by_xdp(),
+                talk.reaches_peer("what the old host had sent", data(&talk)).by_xdp(),
+                Row::dropped("a SYN cannot either", &talk.peer_sends().flags(SYN), "cannot_follow"),
             ]);
         }
     });

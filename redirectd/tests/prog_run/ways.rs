@@ -37,8 +37,8 @@ fn a_host_whose_mac_address_is_not_known_yet() {
     at_home(|home| {
         for family in FAMILIES {
             let talk = to(home, Protocol::Tcp, &family, family.unresolved);
-            let syn = talk.from_peer().flags(SYN).seq(100);
-            let unaddressed = talk.at_host().flags(SYN).seq(100).ttl(TTL - 1);
+            let syn = talk.peer_sends().flags(SYN).seq(100);
+            let unaddressed = talk.host_gets().flags(SYN).seq(100).ttl(TTL - 1);
             let unaddressed = unaddressed.macs(FRONT_MAC, GATEWAY_MAC);
             home.table(&[Row::sent("SYN", &syn, &unaddressed)]);
             let address = family.unresolved;
@@ -58,8 +58,8 @@ fn a_host_whose_mac_address_changes() {
             let address = family.host;
             ip(&format!("neigh replace {address} lladdr 02:00:00:00:00:33 dev back nud permanent"));
             thread::sleep(WAY_MAX_AGE);
-            let out = data(talk.at_host()).macs(STRANGER_MAC, BACK_MAC).ttl(TTL - 1);
-            home.table(&[Row::sent("data", &data(talk.from_peer()), &out).by_xdp()]);
+            let out = data(talk.host_gets()).macs(STRANGER_MAC, BACK_MAC).ttl(TTL - 1);
+            home.table(&[Row::sent("data", &data(talk.peer_sends()), &out).by_xdp()]);
         }
     });
 }
@@ -76,10 +76,10 @@ fn a_route_that_changes() {
             };
             ip(&format!("route add {peer}/{bits} via {gateway} dev back"));
             thread::sleep(WAY_MAX_AGE);
-            let out = data(talk.at_peer()).macs(SECOND_MAC, BACK_MAC).ttl(TTL - 1);
+            let out = data(talk.peer_gets()).macs(SECOND_MAC, BACK_MAC).ttl(TTL - 1);
             home.table(&[
-                Row::sent("by another interface", &data(talk.from_host()), &out).by_xdp(),
-                talk.to_host("the other direction is as it was", data).by_xdp(),
+                Row::sent("by another interface", &data(talk.host_sends()), &out).by_xdp(),
+                talk.reaches_host("the other direction is as it was", data).by_xdp(),
             ]);
         }
     });
@@ -95,11 +95,11 @@ fn no_way_at_all() {
             ip(&format!("route del {prefix} dev back"));
             thread::sleep(WAY_MAX_AGE);
             // Home's own IP stack knows what to answer.
-            let out = data(talk.at_host()).macs(NO_MAC, NO_MAC).ttl(TTL - 1);
-            home.table(&[Row::sent("to the stack", &data(talk.from_peer()), &out)]);
+            let out = data(talk.host_gets()).macs(NO_MAC, NO_MAC).ttl(TTL - 1);
+            home.table(&[Row::sent("to the stack", &data(talk.peer_sends()), &out)]);
             ip(&format!("route add {prefix} dev back"));
             thread::sleep(WAY_MAX_AGE);
-            home.table(&[talk.to_host("and by the old way again", data).by_xdp()]);
+            home.table(&[talk.reaches_host("and by the old way again", data).by_xdp()]);
         }
     });
 }
@@ -109,8 +109,8 @@ fn routes_that_refuse() {
     at_home(|home| {
         for family in FAMILIES {
             let talk = to(home, Protocol::Udp, &family, family.unreachable);
-            let frame = talk.from_peer().data(b"x");
-            let to_stack = talk.at_host().data(b"x").macs(NO_MAC, NO_MAC).ttl(TTL - 1);
+            let frame = talk.peer_sends().data(b"x");
+            let to_stack = talk.host_gets().data(b"x").macs(NO_MAC, NO_MAC).ttl(TTL - 1);
             home.table(&[Row::sent("no route", &frame, &to_stack)]);
             let prefix = if family.home.is_ipv4() { "10.9.0.0/16" } else { "2001:db8:dead::/48" };
             for kind in ["unreachable", "prohibit"] {
@@ -147,7 +147,10 @@ fn a_peer_on_the_host() {
             let talk = to(home, Protocol::Tcp, &family, family.host);
             let talk = Talk { peer: (family.host, 40_000).into(), ..talk };
             home.table(&talk.opening());
-            home.table(&[talk.to_host("data", data).by_xdp(), talk.to_peer("data", data).by_xdp()]);
+            home.table(&[
+                talk.reaches_host("data", data).by_xdp(),
+                talk.reaches_peer("data", data).by_xdp(),
+            ]);
         }
     });
 }
@@ -164,7 +167,7 @@ fn strange_sources() {
                 for source in sources {
                     let source: IpAddr = source.parse().expect("an address");
                     let peer = (source, 40_000).into();
-                    let frame = Talk { peer, ..talk }.from_peer().macs(FRONT_MAC, GATEWAY_MAC);
+                    let frame = Talk { peer, ..talk }.peer_sends().macs(FRONT_MAC, GATEWAY_MAC);
                     let frame = if protocol == Protocol::Tcp { frame.flags(SYN) } else { frame };
                     home.table(&[Row::passed(&source.to_string(), &frame, "strange_source")]);
                 }
@@ -184,7 +187,7 @@ fn xdp_on_one_interface_alone() {
             let talk = to(home, Protocol::Tcp, &family, family.host);
             home.table(&talk.opening());
             let before = home.reasons();
-            home.table(&[talk.to_host("data", data)]);
+            home.table(&[talk.reaches_host("data", data)]);
             let counted = home.counted_since(&before);
             assert_eq!(counted.get("handed_to_tc").map(|count| count.packets), Some(1));
         }
@@ -198,7 +201,7 @@ fn xdp_on_an_interface_it_is_not_meant_for() {
         let talk = to(home, Protocol::Tcp, &V4, V4.host);
         home.table(&talk.opening());
         home.bpf.attach(BACK, Attach::Tc, false).expect("tc is there");
-        let frame = data(talk.from_host()).bytes();
+        let frame = data(talk.host_sends()).bytes();
         assert_eq!(home.xdp_at_loopback(&frame), Fate::Passed);
     });
 }
