@@ -1,13 +1,10 @@
-//! Builds the BPF programs: the bench's own, for `traffic.rs`, and the packet
-//! path's, for `suite/program`.
-
-use bpf_build::Program;
+//! Builds the bench's own BPF programs; `traffic.rs` includes the object.
 
 fn main() {
-    for (package, bin, object) in [
-        ("redirectd-bench-bpf", "redirectd-bench-bpf", "bench.bpf.o"),
-        ("redirectd-ebpf", "redirectd-bpf", "redirectd.bpf.o"),
-    ] {
-        bpf_build::build(&Program { package, bin, features: &[], object });
-    }
+    bpf_build::build(&bpf_build::Program {
+        package: "redirectd-bench-bpf",
+        bin: "redirectd-bench-bpf",
+        features: &[],
+        object: "bench.bpf.o",
+    });
 }

@@ -11,11 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use hyper::Method;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use redirectd::api::{client::Client, types::Stats};
+use serde::{Serialize, de::DeserializeOwned};
 use tempfile::TempDir;
 
 use crate::{
@@ -31,12 +34,15 @@ use crate::{
 /// How long the daemon may take to be ready, and to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The daemon's folder among our pins.
+const PINS: &str = "redirectd";
+
 /// A running daemon; stopped, with all it has pinned, when dropped.
 pub(crate) struct Daemon {
     child: Child,
     folder: TempDir,
     // Removed after the daemon has stopped.
-    _pins: Pins,
+    pins: Pins,
 }
 
 impl Daemon {
@@ -59,7 +65,7 @@ impl Daemon {
             .arg("--state-dir")
             .arg(folder.path().join("state"))
             .arg("--pin-dir")
-            .arg(pins.path().join("redirectd"))
+            .arg(pins.path().join(PINS))
             .arg("--socket")
             .arg(folder.path().join("socket"))
             .args(["--log", "warn"])
@@ -68,13 +74,44 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .context("cannot start redirectd")?;
-        let mut daemon = Self { child, folder, _pins: pins };
+        let mut daemon = Self { child, folder, pins };
         daemon.wait_until_ready()?;
         Ok(daemon)
     }
 
-    /// Its socket.
-    pub(crate) fn socket(&self) -> PathBuf {
+    /// Where it has pinned its maps and links.
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.pins.path().join(PINS)
+    }
+
+    /// How many flows are established, by its own count.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) fn established(&self) -> Result<u64> {
+        let stats: Stats = self.get("/v1/stats")?;
+        let table = stats.tables.iter().find(|table| table.table == "flows");
+        Ok(table.context("redirectd tells nothing of a table of flows")?.used)
+    }
+
+    /// Asks it for what is at `path` of its API.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        wait(Client::new(self.socket()).get(path))
+    }
+
+    /// Sends `body` to `path` of its API, on a connection of its own as the
+    /// command line does.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        wait(Client::new(self.socket()).send_to(Method::POST, path, body))
+    }
+
+    fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
     }
 
@@ -152,12 +189,21 @@ pub(crate) fn rules(scenario: &Scenario) -> String {
 fn configuration(attach: &str, scenario: &Scenario) -> String {
     // Room to spare: a full table is another question.
     let redirects = 2 * scenario.redirects + 1024;
+    // As many half-open ones: all are opened before the first goes on.
     let flows = 2 * scenario.flows + 1024;
     format!(
         "version: 1\nhome: [{HOME}]\ninterfaces:\n  {IN0}: {{ attach: {attach} }}\n  \
          {OUT0}: {{ attach: {attach} }}\ntimers: {{ udp: 24h, udp_unreplied: 24h }}\n\
-         tables: {{ redirects: {redirects}, flows: {flows} }}\n"
+         tables: {{ redirects: {redirects}, flows: {flows}, half_open: {flows} }}\n"
     )
+}
+
+fn wait<T>(answer: impl Future<Output = Result<T, redirectd::error::Error>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot wait for the daemon")?;
+    runtime.block_on(answer).map_err(|error| anyhow!("{error}"))
 }
 
 /// One of redirectd's programs, built beside the bench.

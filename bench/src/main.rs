@@ -84,20 +84,30 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     interrupt::install()?;
     let effort = effort(arguments)?;
-    let wanted = |suite| arguments.suites.is_empty() || arguments.suites.contains(&suite);
-    let report = Report {
-        machine: Machine::this(effort.processor),
-        quick: effort.quick,
-        pps: if wanted(Suite::Pps) { pps::run(&effort)? } else { Vec::new() },
-        control: wanted(Suite::Control).then(|| control::run(&effort)).transpose()?,
-        program: if wanted(Suite::Program) { program::run(&effort)? } else { Vec::new() },
-    };
+    let mut report = Report::new(Machine::this(effort.processor), effort.quick);
+    let result = measure(arguments, &effort, &mut report);
+    // What was measured before an error is worth as much.
     print!("{}", report.text());
     if let Some(path) = &arguments.json {
         write(path, &format!("{:#}\n", report.json()))?;
     }
     if let Some(path) = &arguments.svg {
         write(path, &report::plot::svg(&report.pps))?;
+    }
+    result
+}
+
+/// Runs the suites that are asked for and puts their results into `report`.
+fn measure(arguments: &Arguments, effort: &Effort, report: &mut Report) -> Result<()> {
+    let wanted = |suite| arguments.suites.is_empty() || arguments.suites.contains(&suite);
+    if wanted(Suite::Pps) {
+        pps::run(effort, &mut report.pps)?;
+    }
+    if wanted(Suite::Control) {
+        report.control = Some(control::run(effort)?);
+    }
+    if wanted(Suite::Program) {
+        report.program = program::run(effort)?;
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! A contestant in its lab, with its flows established: ready to be measured,
 //! round after round.
 
-use std::{any::Any, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    contestant::Running,
+    contestant::{Forwarder, Running},
     interrupt,
     measure::Sample,
     processor,
@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 5;
 pub(crate) struct Track {
     generator: Generator,
     sink: Sink,
-    _contestant: Option<Box<dyn Any + Sync>>,
+    _contestant: Option<Box<dyn Forwarder>>,
     lab: Lab,
     processor: usize,
 }
@@ -40,6 +40,8 @@ impl Track {
             Running::Drops(sink) => (None, *sink),
             Running::Forwards(contestant) => {
                 establish(&lab, &mut generator, flows, processor)?;
+                let counted = contestant.flows(&lab)?;
+                ensure!(counted == u64::from(flows), "{counted} of {flows} flows are established");
                 (Some(contestant), Sink::attach(&lab.host, HOST0, Role::Sink, &at_host())?)
             }
         };
@@ -75,7 +77,15 @@ impl Track {
 /// Sends one packet of each flow to the host, which answers, until every answer
 /// has come back to the peer; twice over, as some state is complete only with
 /// the third packet.
-fn establish(lab: &Lab, generator: &mut Generator, flows: u32, processor: usize) -> Result<()> {
+///
+/// # Errors
+/// Packets do not arrive, in one direction or the other, or arrive wrong.
+pub(crate) fn establish(
+    lab: &Lab,
+    generator: &mut Generator,
+    flows: u32,
+    processor: usize,
+) -> Result<()> {
     let host = Sink::attach(&lab.host, HOST0, Role::Reflect, &at_host())?;
     let peer = Sink::attach(&lab.peer, PEER0, Role::Returns, &at_home())?;
     let mut complete = 0;

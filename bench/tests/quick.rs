@@ -93,7 +93,7 @@ fn every_contestant_forwards_what_is_sent() {
 fn the_programs_translate_every_packet_they_are_timed_with() {
     let (report, _) = quick("program", &[]);
     let cases = report["program"].as_array().unwrap();
-    assert_eq!(cases.len(), 8);
+    assert_eq!(cases.len(), 10);
     for case in cases {
         assert_eq!(case["samples_ns"].as_array().unwrap().len(), 2, "{case}");
     }

@@ -135,6 +135,18 @@ pub struct NextHop {
     pub checked: u32,
 }
 
+/// A neighbour, as far as the programs know one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(C)]
+pub struct Neighbour {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// MAC address.
+    pub mac: [u8; 6],
+    /// Zero.
+    pub zero: u16,
+}
+
 /// Values of [`NextHop::kind`].
 pub mod hop_kind {
     /// Not looked up, or no route.
@@ -441,6 +453,7 @@ const _: () = {
     assert!(size_of::<Settings>() == 16);
     assert!(size_of::<Record>() == 152);
     assert!(size_of::<Station>() == 8);
+    assert!(size_of::<Neighbour>() == 12);
 };
 
 #[cfg(feature = "user")]

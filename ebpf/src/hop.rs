@@ -5,8 +5,11 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::{bpf_check_mtu, bpf_fib_lookup};
-use redirectd_ebpf::abi::{FlowKey, NextHop, Tuple, hop_kind};
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::generated::{bpf_check_mtu, bpf_fib_lookup},
+};
+use redirectd_ebpf::abi::{FlowKey, Neighbour, NextHop, Tuple, hop_kind};
 
 use crate::{family::Family, maps};
 
@@ -128,7 +131,8 @@ fn interface_mtu(ctx: *mut c_void, ifindex: u32) -> u16 {
     if mtu > 0xffff { 0xffff } else { mtu as u16 }
 }
 
-/// The way for packets of `key`'s flow after their translation to `to`.
+/// The way for packets of `key`'s flow after their translation to `to`. Returns
+/// whether it was looked up just now.
 #[inline(always)]
 pub fn refresh<F: Family>(
     ctx: *mut c_void,
@@ -136,8 +140,32 @@ pub fn refresh<F: Family>(
     to: &Tuple<F::Addr>,
     now: u64,
     hop: &mut NextHop,
-) {
-    if !is_fresh(hop, now) {
-        find::<F>(ctx, to, key.protocol, now, hop);
+) -> bool {
+    if is_fresh(hop, now) {
+        return false;
     }
+    find::<F>(ctx, to, key.protocol, now, hop);
+    true
+}
+
+/// How long the kernel may go without a packet for a neighbour, in nanoseconds.
+const NUDGE_AGE: u64 = 1_000_000_000;
+
+/// Whether the kernel should see a packet for this neighbour again. It doubts a
+/// neighbour, asks for it and notices a new MAC address only when it sends
+/// something there itself (RFC 4861, section 7.3; ARP in Linux is alike), so now
+/// and then a packet goes by the kernel's neighbour table. With `mark`, that
+/// packet is this one.
+#[inline(never)]
+pub fn is_neighbour_due(hop: &NextHop, now: u64, mark: bool) -> bool {
+    let neighbour = Neighbour { ifindex: hop.ifindex, mac: hop.destination, zero: 0 };
+    // SAFETY: read at once.
+    let seen = unsafe { maps::NEIGHBOURS.get(neighbour) }.copied().unwrap_or(0);
+    if seen != 0 && now.saturating_sub(seen) < NUDGE_AGE {
+        return false;
+    }
+    if mark {
+        let _ = maps::NEIGHBOURS.insert(neighbour, now, u64::from(BPF_ANY));
+    }
+    true
 }

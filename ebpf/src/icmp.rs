@@ -194,6 +194,12 @@ pub fn translate<F: Errors>(ctx: &TcContext) -> Result<i32, Reason> {
         return Err(Reason::IcmpNotOurs);
     }
     let quote = F::quote(ctx, packet.l4 + size_of::<Icmp>())?;
+    // The message's checksum is over all of it, and can only be kept right if all
+    // of it is there; behind it there may be padding.
+    let end = packet.l3 + packet.length as usize;
+    if end > ctx.len() as usize || quote.l4 + size_of::<Udp>() > end {
+        return Err(Reason::Truncated);
+    }
     // What we are told about is what was sent from here: the answer to it is
     // what would have come here.
     let key = FlowKey { tuple: quote.key.tuple.inverse(), protocol: quote.key.protocol };

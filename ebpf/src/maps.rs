@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
 };
 use redirectd_ebpf::abi::{
-    Endpoint, Entry, Flow, FlowKey, FragmentKey, Fragments, Held, HeldKey, Location,
+    Endpoint, Entry, Flow, FlowKey, FragmentKey, Fragments, Held, HeldKey, Location, Neighbour,
     PORT_SET_WORDS, PeerPrefix, Record, Settings, SlotCounters, SlotWord, Station, Traffic, count,
 };
 
@@ -80,6 +80,11 @@ pub static COUNTS: Array<u64> = Array::pinned(count::LEN, 0);
 /// Interfaces with the XDP program, by index. User space writes, programs read.
 #[map]
 pub static XDP_INTERFACES: Array<Station> = Array::pinned(redirectd_ebpf::abi::XDP_INTERFACES, 0);
+
+/// When the kernel last saw a packet for a neighbour, in nanoseconds of the
+/// monotonic clock. Programs only.
+#[map]
+pub static NEIGHBOURS: LruHashMap<Neighbour, u64> = LruHashMap::pinned(1 << 12, 0);
 
 /// Fragmented datagrams under way. tc writes and reads.
 #[map]

@@ -229,15 +229,19 @@ pub fn follow<F: Family>(
     let deltas = Deltas::between(&key.tuple, &to);
     draft.flow.addresses = deltas.addresses.0;
     draft.flow.ports = deltas.ports.0;
-    draft.key = opposite(&draft.flow, key.protocol);
     turn(&mut draft.flow, key);
-    install_answer::<F>(draft)?;
-    // Both ports of the old way back are the new one's too; if the host is the
-    // same, so is the entry.
-    if flow.to != to {
-        draft.key = opposite(flow, key.protocol);
-        let _ = F::maps().flows.remove(&draft.key);
+    // What the old way back has seen is the new one's past.
+    draft.key = opposite(flow, key.protocol);
+    // SAFETY: read at once.
+    if let Some(old) = unsafe { F::maps().flows.get(&draft.key) } {
+        draft.flow.flags = old.flags;
+        draft.flow.packets = old.packets;
+        draft.flow.bytes = old.bytes;
     }
+    draft.key.tuple = to.inverse();
+    install_answer::<F>(draft)?;
+    // The old way back stays for what the old host has under way; user space
+    // removes it when nothing comes any more.
     // Readers on other processors check the generation before and after.
     write_generation(flow, 0);
     flow.to = to;

@@ -50,11 +50,13 @@ pub fn transport<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Result
     let Ok(translation) = Translation::of(flow) else {
         return Err(tail::<F>(ctx, Tail::Opening));
     };
-    if check_hop::<F>(ctx, packet, flow, &translation, now)? == Way::Stack {
+    let way = check_hop::<F>(ctx, packet, flow, &translation, now)?;
+    if way == Way::Stack {
         return Err(tail::<F>(ctx, Tail::Opening));
     }
     account(ctx, flow, segment, packet, now);
-    let hop = &flow.hop;
+    let by_neighbour = NextHop { kind: hop_kind::UNRESOLVED, ..flow.hop };
+    let hop = if way == Way::Neighbour { &by_neighbour } else { &flow.hop };
     let aged = rewrite::headers::<F>(ctx, packet, &translation)?;
     finish::<F>(ctx, packet, hop, &translation, aged)?;
     Ok(send(ctx, hop))
@@ -231,6 +233,9 @@ fn translate<F: Family>(
 pub enum Way {
     /// To its next hop.
     Hop,
+    /// To its next hop by way of the kernel's neighbour table, so that the kernel
+    /// sees a packet for that neighbour once more.
+    Neighbour,
     /// Through home's own IP stack, by `lo`: it is too big for its hop but may be
     /// cut up, which the stack can do (RFC 4787, REQ-13).
     Stack,
@@ -255,7 +260,8 @@ fn check_hop<F: Family>(
     translation: &Translation<F::Addr>,
     now: u64,
 ) -> Result<Way, Reason> {
-    hop::refresh::<F>(ctx.as_ptr(), &packet.key, &translation.to, now, &mut flow.hop);
+    let looked_up =
+        hop::refresh::<F>(ctx.as_ptr(), &packet.key, &translation.to, now, &mut flow.hop);
     let hop = &flow.hop;
     if hop.kind == hop_kind::NONE {
         return Err(Reason::NoRoute);
@@ -268,6 +274,10 @@ fn check_hop<F: Family>(
             return Ok(Way::Stack);
         }
         return Err(owe::<F>(ctx, Reason::TooBig, hop.mtu));
+    }
+    let ethernet = hop.kind == hop_kind::ETHERNET || hop.kind == hop_kind::ETHERNET_XDP;
+    if looked_up && ethernet && hop::is_neighbour_due(hop, now, true) {
+        return Ok(Way::Neighbour);
     }
     Ok(Way::Hop)
 }

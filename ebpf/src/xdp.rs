@@ -99,7 +99,13 @@ fn translate<F: Family>(ctx: &XdpContext, packet: &Packet<F::Addr>) -> Result<u3
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     let translation = Translation::of(flow)?;
-    hop::refresh::<F>(ctx.as_ptr(), &packet.key, &translation.to, now, &mut flow.hop);
+    if hop::refresh::<F>(ctx.as_ptr(), &packet.key, &translation.to, now, &mut flow.hop)
+        && hop::is_neighbour_due(&flow.hop, now, false)
+    {
+        // tc looks it up again, and lets the kernel see the packet.
+        flow.hop.checked = 0;
+        return Err(Reason::HandedToTc);
+    }
     let hop = flow.hop;
     if !can_send(ctx, &hop) || packet.ttl <= 1 || packet.length > u32::from(hop.mtu) {
         return Err(Reason::HandedToTc);

@@ -4,8 +4,6 @@ mod drop;
 mod netfilter;
 mod redirectd;
 
-use std::any::Any;
-
 use anyhow::Result;
 
 use crate::{scenario::Scenario, topology::Lab, traffic::Sink};
@@ -29,10 +27,20 @@ pub(crate) trait Contestant {
 
 /// A contestant at work, taken away when dropped.
 pub(crate) enum Running {
-    /// Packets arrive at the host; held for as long as they shall.
-    Forwards(Box<dyn Any + Sync>),
+    /// Packets arrive at the host.
+    Forwards(Box<dyn Forwarder>),
     /// Packets end at home, in this sink.
     Drops(Box<Sink>),
+}
+
+/// A contestant that has packets arrive at the host.
+pub(crate) trait Forwarder: Sync {
+    /// Established flows, by its own count: the proof that packets take the way
+    /// that is to be measured.
+    ///
+    /// # Errors
+    /// It cannot tell.
+    fn flows(&self, lab: &Lab) -> Result<u64>;
 }
 
 /// Everything that takes part, in the order of reports.

@@ -5,7 +5,7 @@ use std::{fmt::Write, fs};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Contestant, Running};
+use super::{Contestant, Forwarder, Running};
 use crate::{
     command::run,
     scenario::{Scenario, busy_endpoints},
@@ -24,8 +24,7 @@ impl Contestant for Nftables {
     fn set_up(&self, lab: &Lab, scenario: &Scenario) -> Result<Running> {
         prepare_conntrack(lab, scenario)?;
         run(lab.home.command("nft").args(["-f", "-"]), &ruleset(scenario))?;
-        // The rules go with the namespace.
-        Ok(Running::Forwards(Box::new(())))
+        Ok(Running::Forwards(Box::new(Rules)))
     }
 }
 
@@ -88,7 +87,17 @@ impl Contestant for Iptables {
                  -j SNAT --to-source {HOME}"
             ),
         )?;
-        Ok(Running::Forwards(Box::new(())))
+        Ok(Running::Forwards(Box::new(Rules)))
+    }
+}
+
+/// Rules in a namespace, with which they go.
+struct Rules;
+
+impl Forwarder for Rules {
+    fn flows(&self, lab: &Lab) -> Result<u64> {
+        let count = lab.home.run("sysctl", "-n net.netfilter.nf_conntrack_count")?;
+        count.trim().parse().with_context(|| format!("conntrack counts `{}`", count.trim()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Contestant, Running};
+use super::{Contestant, Forwarder, Running};
 use crate::{
     daemon::{Daemon, rules},
     scenario::Scenario,
@@ -15,6 +15,12 @@ pub(super) enum Redirectd {
     Xdp,
     /// tc only.
     Tc,
+}
+
+impl Forwarder for Daemon {
+    fn flows(&self, _: &Lab) -> Result<u64> {
+        self.established()
+    }
 }
 
 impl Contestant for Redirectd {

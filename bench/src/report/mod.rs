@@ -28,6 +28,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// One without results.
+    pub(crate) fn new(machine: machine::Machine, quick: bool) -> Self {
+        Self { machine, quick, pps: Vec::new(), control: None, program: Vec::new() }
+    }
+
     /// The whole report, for programs.
     pub(crate) fn json(&self) -> Value {
         json!({

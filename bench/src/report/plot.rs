@@ -45,6 +45,7 @@ pub(crate) fn svg(outcomes: &[Outcome]) -> String {
     }
     format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" font-family="sans-serif" font-size="13">
+<rect width="100%" height="100%" fill="white"/>
 {body}</svg>
 "#
     )

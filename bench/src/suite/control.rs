@@ -1,14 +1,10 @@
 //! How long redirects take to be in force: many at once, and one among many.
 
-use std::{future::Future, time::Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
-use hyper::Method;
+use anyhow::Result;
 use redirectd::{
-    api::{
-        client::Client,
-        types::{AddRequest, ApplyRequest, ChangeReport, RemoveRequest, RulesText},
-    },
+    api::types::{AddRequest, ApplyRequest, ChangeReport, RemoveRequest, RulesText},
     config::Spec,
     dataplane::Removal,
 };
@@ -67,9 +63,8 @@ fn request(lab: &Lab, scenario: &Scenario) -> Result<f64> {
     let daemon = Daemon::start(&lab.home, "tc", scenario)?;
     let text = RulesText { source: "bench".into(), text: rules(scenario) };
     let request = ApplyRequest { rules: Some(text), dry_run: false };
-    let client = Client::new(daemon.socket());
     let start = Instant::now();
-    let _: ChangeReport = wait(client.send_to(Method::POST, "/v1/apply", &request))?;
+    let _: ChangeReport = daemon.post("/v1/apply", &request)?;
     Ok(start.elapsed().as_secs_f64())
 }
 
@@ -78,15 +73,15 @@ fn request(lab: &Lab, scenario: &Scenario) -> Result<f64> {
 fn add(lab: &Lab, present: &Scenario, times: usize) -> Result<Vec<f64>> {
     let daemon = Daemon::start(&lab.home, "tc", present)?;
     daemon.apply(&daemon.rule_file("rules.yaml", &rules(present))?)?;
-    let client = Client::new(daemon.socket());
+    let addition = addition();
     let remove = RemoveRequest { names: vec!["one".into()], removal: Removal::Cut };
     let mut milliseconds = Vec::with_capacity(times);
     for _ in 0..times {
         interrupt::check()?;
         let start = Instant::now();
-        let _: ChangeReport = wait(client.send_to(Method::POST, "/v1/redirects", &addition()))?;
+        let _: ChangeReport = daemon.post("/v1/redirects", &addition)?;
         milliseconds.push(start.elapsed().as_secs_f64() * 1e3);
-        let _: ChangeReport = wait(client.send_to(Method::POST, "/v1/remove", &remove))?;
+        let _: ChangeReport = daemon.post("/v1/remove", &remove)?;
     }
     Ok(milliseconds)
 }
@@ -105,13 +100,4 @@ fn addition() -> AddRequest {
         replace: false,
         check: false,
     }
-}
-
-/// Waits for one answer, as the command line does.
-fn wait<T>(answer: impl Future<Output = Result<T, redirectd::error::Error>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot wait for the daemon")?;
-    runtime.block_on(answer).map_err(|error| anyhow!("{error}"))
 }

@@ -27,11 +27,12 @@ fn scenarios(quick: bool) -> Vec<Scenario> {
         .into()
 }
 
-/// Measures every scenario, all contestants side by side.
+/// Measures every scenario, all contestants side by side; adds each to
+/// `outcomes` when it is done.
 ///
 /// # Errors
 /// A contestant cannot be set up or does not forward, or the run was interrupted.
-pub(crate) fn run(effort: &Effort) -> Result<Vec<Outcome>> {
+pub(crate) fn run(effort: &Effort, outcomes: &mut Vec<Outcome>) -> Result<()> {
     let contestants: Vec<_> = contestant::all()
         .into_iter()
         .filter(|c| effort.only.is_empty() || effort.only.iter().any(|name| name == c.name()))
@@ -46,10 +47,10 @@ pub(crate) fn run(effort: &Effort) -> Result<Vec<Outcome>> {
         .collect();
     let steps = fields.iter().map(|(_, field)| field.len() * (1 + effort.rounds)).sum();
     let mut progress = Progress::new(steps);
-    fields
-        .into_iter()
-        .map(|(scenario, field)| run_one(scenario, &field, effort, &mut progress))
-        .collect()
+    for (scenario, field) in fields {
+        outcomes.push(run_one(scenario, &field, effort, &mut progress)?);
+    }
+    Ok(())
 }
 
 fn run_one(

@@ -68,7 +68,10 @@ fn faults_of(packet: &LaxSlicedPacket<'_>, quoted: Quoted) -> Vec<String> {
     if quoted == Quoted::No
         && let Some((error, layer)) = &packet.stop_err
     {
-        faults.push(format!("{layer}: {error}"));
+        // Without the place in the frame, which tags change.
+        let error = error.to_string();
+        let what = error.split_once(" ('").map_or(error.as_str(), |(what, _)| what);
+        faults.push(format!("{layer}: {what}"));
     }
     let Some((source, destination)) = addresses(packet, &mut faults) else { return faults };
     let Some(payload) = packet.ip_payload() else { return faults };

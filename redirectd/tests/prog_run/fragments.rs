@@ -261,7 +261,11 @@ fn fragments_that_go_no_further() {
             let rest = long(talk.from_peer()).id(2);
             receive_first(home, &rest.fragments(STEP)[0]);
             let long_rest = rest.fragments(1600).swap_remove(0).offset(STEP);
-            home.table(&[Row::dropped("larger than Ethernet takes", &long_rest, "too_big")]);
+            // IPv4's may be cut up further, by home's own IP stack.
+            if family.home.is_ipv6() {
+                let row = Row::dropped("larger than Ethernet takes", &long_rest, "too_big");
+                home.table(&[row]);
+            }
         }
     });
 }

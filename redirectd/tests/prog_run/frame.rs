@@ -195,6 +195,23 @@ impl Frame {
         self
     }
 
+    /// An ICMP or ICMPv6 error of home's own about this packet, back to where it
+    /// came from and with its tags. It quotes what RFC 792 asks for: the IP header
+    /// and eight bytes.
+    pub(crate) fn complaint(&self, v4: (u8, u8), v6: (u8, u8), word: u32) -> Self {
+        let is_v4 = self.source.is_ipv4();
+        let packet = self.packet();
+        let headers = packet.len() - self.transport().1.len();
+        let kind = if is_v4 { v4 } else { v6 };
+        let mut message = Self::icmp(self.destination, self.source, kind, word)
+            .macs(self.macs.1, self.macs.0)
+            // Internetwork control (RFC 1812, section 4.3.2.5).
+            .class(if is_v4 { 0xc0 } else { 0 })
+            .data(&packet[..headers + 8]);
+        message.tags.clone_from(&self.tags);
+        message
+    }
+
     /// The fragments of this packet, each with at most `step` bytes of payload.
     pub(crate) fn fragments(&self, step: usize) -> Vec<Self> {
         assert_eq!(step % 8, 0, "fragments begin at multiples of 8 bytes");

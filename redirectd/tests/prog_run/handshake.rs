@@ -38,7 +38,7 @@ fn udp_is_asked_and_answers() {
             let talk = Talk::new(Protocol::Udp, &family, 40_000);
             home.table(&talk.opening());
             home.table(&[
-                talk.to_host("the second question", |f| f.data(b"odd")).by_xdp(),
+                talk.to_host("the third question", |f| f.data(b"odd")).by_xdp(),
                 talk.to_peer("the second answer", |f| f.data(b"even")).by_xdp(),
             ]);
         }

@@ -47,9 +47,7 @@ fn conversation(
         to_host("opens", &|frame| numbers(flags(frame, SYN), 100, 0)),
         to_peer("is answered", &|frame| numbers(flags(frame, SYN | ACK), 500, 101)),
     ];
-    if tcp {
-        rows.push(to_host("is acknowledged", &|frame| numbers(flags(frame, ACK), 101, 501)));
-    }
+    rows.push(to_host("goes on", &|frame| numbers(flags(frame, ACK), 101, 501)));
     rows.push(to_host("asks", &|frame| numbers(flags(frame, ACK), 101, 501).data(b"abc")));
     rows.push(to_peer("is told", &|frame| numbers(flags(frame, ACK), 501, 104).data(b"xyz")));
     rows

@@ -1,8 +1,6 @@
 //! Home as the router it is on the way: what it does with a packet whose time to
 //! live runs out, and what it tells the sender.
 
-use std::net::IpAddr;
-
 use redirectd::rule::Protocol;
 
 use crate::{
@@ -14,28 +12,8 @@ use crate::{
     talk::{HOME_PORT, HOST_PORT, Talk},
 };
 
-/// Bytes of transport header that are quoted (RFC 792).
-const QUOTED: usize = 8;
-/// Internetwork control (RFC 1812, section 4.3.2.5).
-const CONTROL: u8 = 0xc0;
-
-/// The message that time ran out for `frame`, back to where that came from.
-fn time_exceeded(frame: &Frame, header: usize) -> Frame {
-    let kind = if frame.source.is_ipv4() { (11, 0) } else { (3, 0) };
-    let class = if frame.source.is_ipv4() { CONTROL } else { 0 };
-    Frame::icmp(frame.destination, frame.source, kind, 0)
-        .macs(frame.macs.1, frame.macs.0)
-        .class(class)
-        .data(&frame.packet()[..header + QUOTED])
-}
-
-fn header(address: IpAddr) -> usize {
-    if address.is_ipv4() { 20 } else { 40 }
-}
-
-fn told(what: &str, frame: Frame) -> Row {
-    let message = time_exceeded(&frame, header(frame.source));
-    Row::told(what, &frame, "ttl_expired", &message)
+fn told(what: &str, frame: &Frame) -> Row {
+    Row::told(what, frame, "ttl_expired", &frame.complaint((11, 0), (3, 0), 0))
 }
 
 fn add_redirects(home: &mut Home) {
@@ -62,8 +40,8 @@ fn the_sender_is_told() {
                     let what = |who: &str| format!("{protocol} from the {who}, {ttl}");
                     let edit = |frame: Frame| flags(frame).data(b"12345").ttl(ttl);
                     home.table(&[
-                        told(&what("peer"), edit(talk.from_peer())),
-                        told(&what("host"), edit(talk.from_host())),
+                        told(&what("peer"), &edit(talk.from_peer())),
+                        told(&what("host"), &edit(talk.from_host())),
                     ]);
                 }
                 home.table(&[talk.to_host("what follows", |f| flags(f).data(b"12345")).by_xdp()]);
@@ -80,8 +58,8 @@ fn a_first_packet_counts_like_any_other() {
             let tcp = Talk::new(Protocol::Tcp, &family, 40_000);
             let udp = Talk::new(Protocol::Udp, &family, 40_000);
             home.table(&[
-                told("SYN", tcp.from_peer().flags(SYN).seq(100).ttl(1)),
-                told("a first datagram", udp.from_peer().data(b"x").ttl(1)),
+                told("SYN", &tcp.from_peer().flags(SYN).seq(100).ttl(1)),
+                told("a first datagram", &udp.from_peer().data(b"x").ttl(1)),
             ]);
             home.table(&tcp.opening());
         }
@@ -96,18 +74,14 @@ fn options_and_extension_headers_are_quoted() {
         home.table(&talk.opening());
         for options in [4, 12, 40] {
             let frame = talk.from_peer().options(&vec![1; options]).data(b"x").ttl(1);
-            let message = time_exceeded(&frame, 20 + options);
-            let what = format!("{options} bytes of options");
-            home.table(&[Row::told(&what, &frame, "ttl_expired", &message)]);
+            home.table(&[told(&format!("{options} bytes of options"), &frame)]);
         }
         let talk = Talk::new(Protocol::Udp, &V6, 40_000);
         home.table(&talk.opening());
         for units in [1, 2, 4] {
             let extension = Extension::hop_by_hop(units);
             let frame = talk.from_peer().extension(extension).data(b"x").ttl(1);
-            let message = time_exceeded(&frame, 40 + 8 * usize::from(units));
-            let what = format!("{units} times 8 bytes of hop-by-hop options");
-            home.table(&[Row::told(&what, &frame, "ttl_expired", &message)]);
+            home.table(&[told(&format!("{units} times 8 bytes of hop-by-hop options"), &frame)]);
         }
     });
 }
@@ -122,13 +96,9 @@ fn a_tagged_sender_is_told_with_its_tags() {
             home.table(&talk.opening());
             let cases: [&[(u16, u16)]; 2] = [&[(0x8100, 7)], &[(0x88a8, 100), (0x8100, 7)]];
             for tags in cases {
-                let tagged = |frame: Frame| {
-                    tags.iter().fold(frame, |frame, (tpid, vlan)| frame.tag(*tpid, *vlan))
-                };
-                let frame = talk.from_peer().data(b"x").ttl(1);
-                let message = tagged(time_exceeded(&frame, header(family.peer)));
-                let what = format!("{} tags", tags.len());
-                home.table(&[Row::told(&what, &tagged(frame), "ttl_expired", &message)]);
+                let frame =
+                    tags.iter().fold(talk.from_peer(), |frame, tag| frame.tag(tag.0, tag.1));
+                home.table(&[told(&format!("{} tags", tags.len()), &frame.data(b"x").ttl(1))]);
             }
         }
     });

@@ -3,9 +3,9 @@
 use redirectd::rule::Protocol;
 
 use crate::{
-    frame::{ACK, Frame},
+    frame::{ACK, Frame, TTL},
     home::{Entry, Home, TABLES, at_entry, at_home, redirect},
-    network::{FAMILIES, Family, NARROW_MTU},
+    network::{FAMILIES, Family, NARROW_MTU, NO_MAC, V4, V6},
     run::Arrival,
     table::Row,
     talk::{HOME_PORT, HOST_PORT, Talk},
@@ -32,14 +32,9 @@ fn flags(talk: &Talk, frame: Frame) -> Frame {
     }
 }
 
-/// "Fragmentation needed" or "packet too big" about `frame`.
-fn too_big(frame: &Frame, mtu: u16) -> Frame {
-    let v4 = frame.source.is_ipv4();
-    let quoted = if v4 { 28 } else { 48 };
-    Frame::icmp(frame.destination, frame.source, if v4 { (3, 4) } else { (2, 0) }, mtu.into())
-        .macs(frame.macs.1, frame.macs.0)
-        .class(if v4 { 0xc0 } else { 0 })
-        .data(&frame.packet()[..quoted])
+/// "Fragmentation needed" or "packet too big".
+fn told(what: &str, frame: &Frame, mtu: u16) -> Row {
+    Row::told(what, frame, "too_big", &frame.complaint((3, 4), (2, 0), mtu.into()))
 }
 
 #[test]
@@ -50,24 +45,35 @@ fn the_sender_is_told_what_fits() {
                 let talk = open(home, protocol, &family);
                 let fits = usize::from(NARROW_MTU) - headers(&talk);
                 let frame = |data: usize| flags(&talk, talk.from_peer()).data(&vec![9; data]);
-                let told = |what: &str, frame: Frame| {
-                    let message = too_big(&frame, NARROW_MTU);
-                    Row::told(what, &frame, "too_big", &message)
-                };
                 home.table(&[
                     talk.to_host("fits", |f| flags(&talk, f).data(&vec![9; fits])).by_xdp(),
-                    told("one byte too many", frame(fits + 1)),
-                    told("the usual size", frame(1500 - headers(&talk))),
-                    told("may be cut up, but not by us", frame(fits + 1).may_fragment()),
+                    told("one byte too many", &frame(fits + 1), NARROW_MTU),
+                    told("the usual size", &frame(1500 - headers(&talk)), NARROW_MTU),
                     talk.to_peer("the way back is wider", |f| {
                         flags(&talk, f).data(&vec![9; 1500 - headers(&talk)])
                     })
                     .by_xdp(),
                 ]);
                 let long = flags(&talk, talk.from_host()).data(&vec![9; 1501 - headers(&talk)]);
-                let message = too_big(&long, 1500);
-                home.table(&[Row::told("longer than Ethernet takes", &long, "too_big", &message)]);
+                home.table(&[told("longer than Ethernet takes", &long, 1500)]);
             }
+        }
+    });
+}
+
+/// RFC 4787, REQ-13: what may be cut up is, by home's own IP stack behind `lo`.
+#[test]
+fn what_may_be_cut_up_is_left_to_the_stack() {
+    at_home(|home| {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let talk = open(home, protocol, &V4);
+            let edit = |frame: Frame| flags(&talk, frame).data(&[9; 1300]).may_fragment().id(77);
+            let out = edit(talk.at_host()).macs(NO_MAC, NO_MAC).ttl(TTL - 1);
+            home.table(&[Row::sent("too long", &edit(talk.from_peer()), &out)]);
+            // IPv6 has no such leave: only the sender cuts up (RFC 8200, section 5).
+            let talk = open(home, protocol, &V6);
+            let frame = flags(&talk, talk.from_peer()).data(&[9; 1300]).may_fragment();
+            home.table(&[told("too long", &frame, NARROW_MTU)]);
         }
     });
 }
@@ -85,12 +91,11 @@ fn segments_of_a_batch_count_one_by_one() {
                 ..Arrival::default()
             };
             let frame = edit(talk.from_peer());
-            let message = too_big(&frame, NARROW_MTU);
             home.table(&[
                 talk.to_host("fits", edit)
                     .arriving(batch(fits))
                     .counted_times(u64::from(3000_u32.div_ceil(fits))),
-                Row::told("does not", &frame, "too_big", &message).arriving(batch(fits + 1)),
+                told("does not", &frame, NARROW_MTU).arriving(batch(fits + 1)),
             ]);
         }
     });

@@ -66,6 +66,12 @@ impl Row {
         Self::new(what, frame.bytes(), Expect::Told(reason, message.bytes()))
     }
 
+    /// A packet that would open a flow and may not, whose sender is told that
+    /// communication is prohibited (RFC 5508, REQ-8).
+    pub(crate) fn refused(what: &str, frame: &Frame, reason: &'static str) -> Self {
+        Self::told(what, frame, reason, &frame.complaint((3, 13), (1, 1), 0))
+    }
+
     /// The XDP program, where there is one, does this by itself.
     pub(crate) fn by_xdp(mut self) -> Self {
         self.by_xdp = true;

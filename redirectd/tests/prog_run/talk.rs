@@ -81,8 +81,9 @@ impl Talk {
         Row::sent(what, &edit(self.from_host()), &edit(self.at_peer()).ttl(TTL - 1))
     }
 
-    /// The packets that open it: the three of TCP's handshake, or with UDP one
-    /// in each direction. The peer's next sequence number is 101, the host's 501.
+    /// The packets that open it: the three of TCP's handshake, or with UDP a
+    /// question, an answer, and another question. The peer's next sequence number
+    /// is 101, the host's 501.
     pub(crate) fn opening(&self) -> Vec<Row> {
         match self.protocol {
             Protocol::Tcp => vec![
@@ -93,6 +94,7 @@ impl Talk {
             Protocol::Udp => vec![
                 self.to_host("the first datagram", |frame| frame.data(b"a question")),
                 self.to_peer("the first answer", |frame| frame.data(b"an answer")),
+                self.to_host("the second datagram", |frame| frame.data(b"a question more")),
             ],
         }
     }

@@ -1,13 +1,15 @@
 //! What redirectd's programs cost for each packet, without the kernel's work
 //! around them.
 
-mod tables;
+mod tested;
 mod wrapper;
+
+use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
 use redirectd_bench_bpf::Stream;
 
-use self::{tables::Tables, wrapper::Wrapper};
+use self::{tested::Tested, wrapper::Wrapper};
 use super::Effort;
 use crate::{
     interrupt,
@@ -16,8 +18,7 @@ use crate::{
     progress::Progress,
     report::program::{Case, Timed},
     stream,
-    topology::{IN0, Lab},
-    traffic::{Role, Sink},
+    topology::Lab,
 };
 
 /// Which hook a program is for.
@@ -37,18 +38,23 @@ enum Packets {
     /// Those of so many established flows, in turn.
     Flows(u32),
     /// Those to a port that nothing redirects.
-    NoRedirect,
+    OtherPort,
+    /// Those to a port that is redirected, at an address where it is not.
+    OtherAddress,
 }
 
-/// A home port without a redirect.
-const OTHER_PORT: u16 = 7000;
+/// A port without a redirect, by all flows' names.
+const PORT: u16 = 7000;
+/// An address without a redirect.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 200);
 
 impl Packets {
     fn stream(self) -> Stream {
         match self {
             Self::Flows(flows) => stream::stream(flows),
             Self::Nothing => stream::stream(1),
-            Self::NoRedirect => Stream { home_port: OTHER_PORT, ..stream::stream(1) },
+            Self::OtherPort => Stream { home_port: PORT, ..stream::stream(1) },
+            Self::OtherAddress => Stream { home: ADDRESS.into(), ..stream::stream(1) },
         }
     }
 
@@ -57,7 +63,8 @@ impl Packets {
             Self::Nothing => "empty program".into(),
             Self::Flows(1) => "established flow".into(),
             Self::Flows(flows) => format!("{flows} established flows in turn"),
-            Self::NoRedirect => "no redirect".into(),
+            Self::OtherPort => "no redirect".into(),
+            Self::OtherAddress => "no redirect, but for another address".into(),
         }
     }
 }
@@ -70,18 +77,22 @@ impl Packets {
 pub(crate) fn run(effort: &Effort) -> Result<Vec<Timed>> {
     let many = if effort.quick { 1_000 } else { 100_000 };
     let repeat = if effort.quick { 20_000 } else { 1_000_000 };
-    let kinds = [Packets::Nothing, Packets::Flows(1), Packets::Flows(many), Packets::NoRedirect];
+    let kinds = [
+        Packets::Nothing,
+        Packets::Flows(1),
+        Packets::Flows(many),
+        Packets::OtherPort,
+        Packets::OtherAddress,
+    ];
     let lab = Lab::new()?;
-    // A veth takes test packets in its name only with a program on it.
-    let _receiver = Sink::attach(&lab.home, IN0, Role::Sink, &stream::at_home())?;
+    let tested = Tested::new(&lab, many, effort.processor)?;
     lab.home.enter(|| {
         processor::occupy(effort.processor)?;
-        let tables = Tables::new(many)?;
         let mut cases = Vec::new();
         for entry in [Entry::Xdp, Entry::Tc] {
             for packets in kinds {
-                let tested = (packets != Packets::Nothing).then_some(&tables);
-                let wrapper = Wrapper::new(entry, &packets.stream(), tested)
+                let program = (packets != Packets::Nothing).then(|| tested.program(entry));
+                let wrapper = Wrapper::new(entry, &packets.stream(), program)
                     .with_context(|| packets.name())?;
                 let case = Case { entry, name: packets.name() };
                 cases.push((packets, wrapper, Timed { case, ns: Vec::new() }));
@@ -93,7 +104,7 @@ pub(crate) fn run(effort: &Effort) -> Result<Vec<Timed>> {
             let (packets, wrapper, timed) = &mut cases[n];
             progress.step("ns per packet", &format!("round {}, {}", round + 1, timed.case));
             timed.ns.push(
-                measure(*packets, wrapper, &tables, repeat)
+                measure(*packets, wrapper, &tested, repeat)
                     .with_context(|| timed.case.to_string())?,
             );
         }
@@ -102,10 +113,10 @@ pub(crate) fn run(effort: &Effort) -> Result<Vec<Timed>> {
 }
 
 /// Nanoseconds for one packet, and proof that each took the way it should.
-fn measure(packets: Packets, wrapper: &mut Wrapper, tables: &Tables, repeat: u32) -> Result<f64> {
-    let before = tables.translated()?;
+fn measure(packets: Packets, wrapper: &mut Wrapper, tested: &Tested, repeat: u32) -> Result<f64> {
+    let before = tested.translated()?;
     let (pace, verdict) = wrapper.run(repeat)?;
-    let translated = tables.translated()? - before;
+    let translated = tested.translated()? - before;
     let expected = if matches!(packets, Packets::Flows(_)) { u64::from(repeat) } else { 0 };
     ensure!(
         translated == expected,

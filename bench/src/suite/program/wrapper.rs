@@ -4,12 +4,12 @@ use anyhow::{Context, Result};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, ProgramArray},
-    programs::{SchedClassifier, TestRun, TestRunOptions, Xdp},
+    programs::{ProgramFd, SchedClassifier, TestRun, TestRunOptions, Xdp},
 };
 use nix::net::if_::if_nametoindex;
 use redirectd_bench_bpf::{FRAME, Stream};
 
-use super::{Entry, tables::Tables};
+use super::Entry;
 use crate::{
     pace::{self, Pace},
     stream::Turns,
@@ -40,12 +40,12 @@ pub(super) struct Wrapper {
 }
 
 impl Wrapper {
-    /// Wraps redirectd's program for `entry`, as loaded in `tested`, or the
-    /// empty one. Call it in home's namespace.
+    /// Wraps `program`, which is for `entry`, or the empty one. Call it in home's
+    /// namespace.
     ///
     /// # Errors
     /// The kernel refuses the programs.
-    pub(super) fn new(entry: Entry, stream: &Stream, tested: Option<&Tables>) -> Result<Self> {
+    pub(super) fn new(entry: Entry, stream: &Stream, program: Option<&ProgramFd>) -> Result<Self> {
         let mut bpf = EbpfLoader::new().override_global("STREAM", stream, true).load(OBJECT)?;
         let (wrapper, empty, array) = match entry {
             Entry::Xdp => ("wrap_xdp", "empty_xdp", "TESTED_XDP"),
@@ -56,8 +56,8 @@ impl Wrapper {
         }
         let mut array: ProgramArray<_> =
             bpf.take_map(array).context("the wrapper has no such map")?.try_into()?;
-        let program = match tested {
-            Some(tables) => tables.program(entry)?,
+        let program = match program {
+            Some(program) => program,
             None => bpf.program(empty).context("no empty program")?.fd()?,
         };
         array.set(0, program, 0).context("cannot wrap the program")?;
@@ -97,10 +97,7 @@ impl Wrapper {
 }
 
 /// Loads the program `name` of `bpf`, which is for `entry`.
-///
-/// # Errors
-/// There is none, or the kernel refuses it.
-pub(super) fn load(bpf: &mut Ebpf, entry: Entry, name: &str) -> Result<()> {
+fn load(bpf: &mut Ebpf, entry: Entry, name: &str) -> Result<()> {
     let program = bpf.program_mut(name).with_context(|| format!("no BPF program `{name}`"))?;
     match entry {
         Entry::Xdp => <&mut Xdp>::try_from(program)?.load(),

@@ -145,6 +145,10 @@ fn patience(timers: &Timers, protocol: Protocol, state: FlowState, answered: boo
     }
 }
 
+/// How long the way back from a host that a flow has left is kept after the last
+/// packet from there: longer than any packet is under way.
+const LEFT_BEHIND: Duration = Duration::from_secs(10);
+
 /// What a sweep has found.
 #[derive(Default)]
 pub(super) struct Swept {
@@ -227,10 +231,13 @@ impl Sweep<'_> {
         // Most entries end here, without a look at the opposite one.
         let least = |state| patience(self.timers, protocol(key), state, false);
         let shortest = least(FlowState::Closed).min(least(FlowState::HalfOpen));
-        if own < shortest {
+        if own < shortest.min(LEFT_BEHIND) {
             return false;
         }
         let other = partner(table, key, flow);
+        if established && other.is_none() && flow.flags & flow_flags::TO_HOST == 0 {
+            return own >= LEFT_BEHIND;
+        }
         let state = state(flow, other.as_ref(), established);
         let idle = other.map_or(own, |other| own.min(idle(&other, self.now)));
         let flags = flow.flags | other.map_or(0, |other| other.flags);
@@ -263,11 +270,10 @@ pub(super) fn bring_along(
     following(&mut maps.v6.flows, slot, generation, location, follow)
 }
 
-/// A flow that follows its redirect: its entry towards the host as it is and as
-/// it will be, and its way back from the new host.
+/// A flow that follows its redirect: its entry towards the host as it will be,
+/// and its way back from the new host.
 struct Following<A> {
     key: FlowKey<A>,
-    from: Flow<A>,
     to: Flow<A>,
     back_key: FlowKey<A>,
     back: Flow<A>,
@@ -292,7 +298,8 @@ fn following<A: MapAddr>(
             && flow.generation >= location.follow_from
             && flow.generation != generation;
         if follows {
-            all.push(followed(&key, &flow, host, generation, location));
+            let back = partner(table, &key, &flow);
+            all.push(followed(&key, &flow, back.as_ref(), host, generation, location));
         }
     })
     .map_err(|error| unreadable("FLOWS", &error))?;
@@ -320,14 +327,16 @@ fn follow<A: MapAddr>(table: &mut FlowTable<A>, flow: &Following<A>) -> Result<(
     if !ours {
         return Ok(());
     }
-    // Gone meanwhile is as well: then there is nothing to lead.
-    ignore_absent(table.map.insert(flow.key, flow.to, BPF_EXIST))
-        .map_err(|error| failed("write", "FLOWS", &error))?;
-    let old = opposite(&flow.key, &flow.from);
-    if old == flow.back_key {
+    // Read again, for what the programs have noted meanwhile. If it is gone, or
+    // they have led it there themselves, there is nothing to do.
+    let Ok(present) = table.map.get(&flow.key, 0) else { return Ok(()) };
+    if present.generation == flow.to.generation {
         return Ok(());
     }
-    ignore_absent(table.map.remove(&old)).map_err(|error| failed("write", "FLOWS", &error))
+    let Flow { flags, last_seen, packets, bytes, .. } = present;
+    let led = Flow { flags, last_seen, packets, bytes, ..flow.to };
+    ignore_absent(table.map.insert(flow.key, led, BPF_EXIST))
+        .map_err(|error| failed("write", "FLOWS", &error))
 }
 
 /// `BPF_NOEXIST` of linux/bpf.h: only a new entry.
@@ -335,10 +344,12 @@ const BPF_NOEXIST: u64 = 1;
 /// `BPF_EXIST` of linux/bpf.h: only an entry that is there.
 const BPF_EXIST: u64 = 2;
 
-/// The flow whose entry towards the host is `from`, led to `location`.
+/// The flow whose entry towards the host is `from`, led to `location`. What its
+/// way `back` has seen is the new one's past.
 fn followed<A: MapAddr>(
     key: &FlowKey<A>,
     from: &Flow<A>,
+    back: Option<&Flow<A>>,
     host: A,
     generation: u32,
     location: &Location,
@@ -358,13 +369,13 @@ fn followed<A: MapAddr>(
     };
     let back = Flow {
         to: key.tuple.inverse(),
-        flags: 0,
+        flags: back.map_or(0, |back| back.flags),
         addresses: deltas.addresses.undone().0,
         ports: deltas.ports.undone().0,
-        packets: 0,
-        bytes: 0,
+        packets: back.map_or(0, |back| back.packets),
+        bytes: back.map_or(0, |back| back.bytes),
         ..to
     };
     let back_key = FlowKey { tuple: tuple.inverse(), protocol: key.protocol };
-    Following { key: *key, from: *from, to, back_key, back }
+    Following { key: *key, to, back_key, back }
 }
