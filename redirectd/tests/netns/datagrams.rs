@@ -1,9 +1,9 @@
 //! UDP datagrams of every size come and go whole, those larger than the MTU in
 //! fragments.
 
-use std::{net::SocketAddr, os::fd::AsRawFd as _};
+use std::net::SocketAddr;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use xtask::lab::soon;
 
 use crate::{
@@ -52,14 +52,7 @@ fn without_a_checksum() -> Result<()> {
     scene.add(&["echo", "10.0.0.2:7", "--to", "10.0.0.3:4000", "--protocol", "udp"])?;
     let socket = echo::udp(&scene.lan.peer, "10.0.0.1:0")?;
     socket.connect("10.0.0.2:7")?;
-    let one: libc::c_int = 1;
-    // SAFETY: the option takes an int, which outlives the call.
-    let done = unsafe {
-        let size = size_of_val(&one) as libc::socklen_t;
-        let value = (&raw const one).cast();
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, value, size)
-    };
-    ensure!(done == 0, "{}", std::io::Error::last_os_error());
+    echo::set(&socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)?;
 
     // What arrives at the host is looked at on the wire.
     let mut wire = scene.lan.c.start(&[

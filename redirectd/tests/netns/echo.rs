@@ -4,6 +4,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -89,6 +90,22 @@ pub(crate) fn udp(host: &Host, endpoint: &str) -> Result<UdpSocket> {
     socket2::SockRef::from(&socket).set_recv_buffer_size(ROOM)?;
     socket.set_read_timeout(Some(LOOK))?;
     Ok(socket)
+}
+
+/// Sets a socket option that takes an `int`.
+pub(crate) fn set(
+    socket: &UdpSocket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> Result<()> {
+    let size = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: these options take an int, which outlives the call.
+    let done = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size)
+    };
+    ensure!(done == 0, "{}", io::Error::last_os_error());
+    Ok(())
 }
 
 /// A TCP connection from `host` to `endpoint`, whose reads and writes give up

@@ -1,7 +1,7 @@
 //! ICMP errors about redirected flows reach the right socket, in both
 //! directions; ICMP to home itself is home's.
 
-use std::{io, net::UdpSocket, os::fd::AsRawFd as _};
+use std::{io, net::UdpSocket};
 
 use anyhow::{Result, ensure};
 use xtask::lab::{Nginx, soon};
@@ -53,6 +53,33 @@ fn closed_port_at_the_host_over_ipv6_by_xdp() -> Result<()> {
     closed_port_at_the_host("xdp", V6)
 }
 
+/// As above, for peers on the host itself and on home: the message goes back by
+/// the way the packet took.
+fn closed_port_told_close_by([_, home, host]: [&str; 3]) -> Result<()> {
+    let scene = Scene::tc()?;
+    let (at_home, target) = (format!("{home}:7"), format!("{host}:7001"));
+    scene.add(&["echo", &at_home, "--to", &target, "--protocol", "udp"])?;
+    for (node, address) in [(&scene.lan.c, host), (&scene.lan.home, home)] {
+        let socket = echo::udp(node, &format!("{address}:0"))?;
+        socket.connect(&at_home)?;
+        socket.send(b"anybody there?")?;
+        assert_eq!(told(&socket)?.kind(), io::ErrorKind::ConnectionRefused, "{}", node.name());
+    }
+    let translated = scene.reason("icmp_translated")?;
+    ensure!(translated == 2, "{translated} messages were translated");
+    Ok(())
+}
+
+#[test]
+fn closed_port_told_to_peers_close_by_over_ipv4() -> Result<()> {
+    closed_port_told_close_by(V4)
+}
+
+#[test]
+fn closed_port_told_to_peers_close_by_over_ipv6() -> Result<()> {
+    closed_port_told_close_by(V6)
+}
+
 /// The peer is gone when the host answers: the server's socket is told.
 fn closed_port_at_the_peer([peer, home, host]: [&str; 3]) -> Result<()> {
     let scene = Scene::tc()?;
@@ -95,12 +122,12 @@ fn last_hop([peer, home, host]: [&str; 3]) -> Result<()> {
     } else {
         (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, libc::IPV6_RECVERR)
     };
-    set(&socket, level, errors, 1)?;
-    set(&socket, level, hops, 1)?;
+    echo::set(&socket, level, errors, 1)?;
+    echo::set(&socket, level, hops, 1)?;
     socket.send(b"one hop")?;
     // Time exceeded, as icmp(7) and ip(7) tell it to sockets.
     assert_eq!(told(&socket)?.raw_os_error(), Some(libc::EHOSTUNREACH));
-    set(&socket, level, hops, 2)?;
+    echo::set(&socket, level, hops, 2)?;
     echo::there_and_back(&socket, b"two hops")?;
     Ok(())
 }
@@ -142,15 +169,5 @@ fn echo_to_home_is_answered_by_home() -> Result<()> {
     }
     scene.lan.home.sysctl("net/ipv4/icmp_echo_ignore_all", "1")?;
     ensure!(ping("10.0.0.2")?.stdout.contains("0 received"), "somebody else answered for home");
-    Ok(())
-}
-
-fn set(socket: &UdpSocket, level: i32, option: i32, value: libc::c_int) -> Result<()> {
-    let size = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: these options take an int, which outlives the call.
-    let done = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size)
-    };
-    ensure!(done == 0, "{}", io::Error::last_os_error());
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! Home follows its neighbours and routes as they change.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use xtask::lab::{Host, Lab, Plug, Switch};
 
 use crate::{
-    echo::Echo,
+    echo::{self, Echo},
     numbered::{Numbered, Report},
     scene::{self, Scene},
 };
@@ -48,6 +48,53 @@ fn new_mac_over_ipv4() -> Result<()> {
 #[test]
 fn new_mac_over_ipv6() -> Result<()> {
     new_mac("[fd00::1]", "[fd00::2]", "[fd00::3]")
+}
+
+/// As above, with a host that only listens, as a log server does: none of its
+/// answers tells home of the new address.
+fn new_mac_of_a_listener([peer, home, host]: [&str; 3]) -> Result<()> {
+    let scene = Scene::alone()?;
+    let c = &scene.lan.c;
+    c.sysctl("net/ipv4/conf/eth0/arp_notify", "1")?;
+    c.sysctl("net/ipv6/conf/eth0/ndisc_notify", "1")?;
+    let (at_home, target) = (format!("{home}:7"), format!("{host}:7000"));
+    let listener = echo::udp(c, &target)?;
+    scene.add(&["log", &at_home, "--to", &target, "--protocol", "udp"])?;
+    let speaker = echo::udp(&scene.lan.peer, &format!("{peer}:0"))?;
+    speaker.connect(&at_home)?;
+    let mut number = 0_u64;
+    // Says the next number, and gives the last one that was heard.
+    let mut say = || -> Result<Option<u64>> {
+        number += 1;
+        speaker.send(&number.to_be_bytes())?;
+        std::thread::sleep(Duration::from_secs(1) / PER_SECOND);
+        let mut heard = [0; 8];
+        Ok(listener.recv(&mut heard).ok().map(|_| u64::from_be_bytes(heard)))
+    };
+    for _ in 0..100 {
+        ensure!(say()?.is_some(), "the host hears nothing");
+    }
+    c.ip(&["link", "set", "eth0", "address", OTHER_MAC])?;
+    let changed = Instant::now();
+    // Heard again for good, not once more from a queue.
+    let mut heard = 0;
+    while heard < 20 {
+        heard = if say()?.is_some() { heard + 1 } else { 0 };
+        ensure!(changed.elapsed() < Duration::from_secs(10), "the host hears nothing any more");
+    }
+    let silence = changed.elapsed();
+    ensure!(silence < Duration::from_secs(1), "silence for {silence:?}");
+    Ok(())
+}
+
+#[test]
+fn new_mac_of_a_listener_over_ipv4() -> Result<()> {
+    new_mac_of_a_listener(["10.0.0.1", "10.0.0.2", "10.0.0.3"])
+}
+
+#[test]
+fn new_mac_of_a_listener_over_ipv6() -> Result<()> {
+    new_mac_of_a_listener(["[fd00::1]", "[fd00::2]", "[fd00::3]"])
 }
 
 /// The host is behind two routers, and home's route changes from one to the

@@ -181,3 +181,56 @@ fn homes_own_link_towards_the_host_over_ipv4() -> Result<()> {
 fn homes_own_link_towards_the_host_over_ipv6() -> Result<()> {
     learned(V6, Far::Host, "X")
 }
+
+/// Datagrams that may be cut up are, where home's own link is too narrow for
+/// them: each arrives whole, the very first one too.
+fn cut_up(far: Far) -> Result<()> {
+    let lab = Lab::new()?;
+    let path = Path::new(&lab, "X")?;
+    let daemon =
+        scene::start(&path.home, "interfaces: { eth0: { attach: tc }, eth1: { attach: tc } }")?;
+    let (peer, peer_address, host, host_address) = match far {
+        Far::Peer => (&path.far, "10.3.0.1:5000", &path.near, "10.0.0.1:7000"),
+        Far::Host => (&path.near, "10.0.0.1:5000", &path.far, "10.3.0.1:7000"),
+    };
+    daemon.redirect(&[
+        "add",
+        "cut",
+        "10.0.0.2:7",
+        "--to",
+        host_address,
+        "--protocol",
+        "udp",
+        "--no-check",
+    ])?;
+    let (client, server) = (echo::udp(peer, peer_address)?, echo::udp(host, host_address)?);
+    for socket in [&client, &server] {
+        echo::set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
+    }
+    client.connect("10.0.0.2:7")?;
+    let mut heard = [0; 2000];
+    // Half-open at first, established from the second question on.
+    for round in 1..=3 {
+        let (question, answer) = ([round; 1440], [!round; 1460]);
+        client.send(&question)?;
+        let (length, from) = soon("the host hears it", || server.recv_from(&mut heard).ok())?;
+        ensure!(heard[..length] == question, "question {round} came changed");
+        server.send_to(&answer, from)?;
+        let length = soon("the peer hears it", || client.recv(&mut heard).ok())?;
+        ensure!(heard[..length] == answer, "answer {round} came changed");
+    }
+    // Nobody was told of the narrow link.
+    let route = path.near.run(&["ip", "route", "get", "10.0.0.2"])?;
+    ensure!(!route.contains("mtu"), "the near side has learned: {route}");
+    Ok(())
+}
+
+#[test]
+fn cut_up_on_the_way_to_the_host() -> Result<()> {
+    cut_up(Far::Host)
+}
+
+#[test]
+fn cut_up_on_the_way_to_the_peer() -> Result<()> {
+    cut_up(Far::Peer)
+}

@@ -92,8 +92,40 @@ pub(crate) fn fragments(
     pieces.map(fragment).collect()
 }
 
+/// A whole IP packet with a UDP datagram.
+pub(crate) fn datagram(from: SocketAddr, to: SocketAddr, data: &[u8]) -> Result<Vec<u8>> {
+    let payload = udp(from, to, data)?;
+    let length = u16::try_from(payload.len())?;
+    let header = match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let (from, to) = (from.octets(), to.octets());
+            Ipv4Header::new(length, HOP_LIMIT, IpNumber::UDP, from, to)?.to_bytes().to_vec()
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            ipv6(from.octets(), to.octets(), IpNumber::UDP, length).to_bytes().to_vec()
+        }
+        _ => anyhow::bail!("{from} and {to} are of two families"),
+    };
+    Ok([header, payload].concat())
+}
+
 /// A TCP SYN over IPv4, as a client sends it that has no options.
 pub(crate) fn syn(from: SocketAddr, to: SocketAddr, sequence: u32) -> Result<Vec<u8>> {
+    segment(from, to, sequence, |tcp| tcp.syn = true)
+}
+
+/// A TCP RST over IPv4, of somebody who knows no acknowledgement number.
+pub(crate) fn rst(from: SocketAddr, to: SocketAddr, sequence: u32) -> Result<Vec<u8>> {
+    segment(from, to, sequence, |tcp| tcp.rst = true)
+}
+
+/// A TCP segment over IPv4 without data, with the control bits that `set` sets.
+fn segment(
+    from: SocketAddr,
+    to: SocketAddr,
+    sequence: u32,
+    set: impl FnOnce(&mut TcpHeader),
+) -> Result<Vec<u8>> {
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (from.ip(), to.ip()) else {
         anyhow::bail!("{from} or {to} is not IPv4");
     };
@@ -101,7 +133,7 @@ pub(crate) fn syn(from: SocketAddr, to: SocketAddr, sequence: u32) -> Result<Vec
     let ip =
         Ipv4Header::new(length, HOP_LIMIT, IpNumber::TCP, source.octets(), destination.octets())?;
     let mut tcp = TcpHeader::new(from.port(), to.port(), sequence, 64_240);
-    tcp.syn = true;
+    set(&mut tcp);
     tcp.checksum = tcp.calc_checksum_ipv4(&ip, &[])?;
     Ok([&ip.to_bytes()[..], &tcp.to_bytes()].concat())
 }

@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use xtask::lab::{Binaries, Daemon, Host, Lab, Lan};
 
@@ -37,6 +37,16 @@ impl Scene {
         Self::in_lab(Lab::alone()?, "tc")
     }
 
+    /// At tc, on a home whose configuration has `rest` instead of the usual
+    /// tables.
+    pub(crate) fn configured(lab: Lab, rest: &str) -> Result<Self> {
+        let lan = Lan::new(&lab)?;
+        let interfaces = "interfaces: { eth0: { attach: tc } }";
+        let yaml = format!("home: [10.0.0.2, 'fd00::2']\n{interfaces}\n{rest}\n");
+        let daemon = Daemon::start(&lan.home, &binaries(), &yaml)?;
+        Ok(Self { daemon, lan, lab })
+    }
+
     pub(crate) fn in_lab(lab: Lab, attach: &str) -> Result<Self> {
         let lan = if attach == "xdp" { Lan::for_xdp(&lab)? } else { Lan::new(&lab)? };
         let daemon = start(&lan.home, &format!("interfaces: {{ eth0: {{ attach: {attach} }} }}"))?;
@@ -57,6 +67,13 @@ impl Scene {
     pub(crate) fn flows(&self) -> Result<Vec<Value>> {
         let list = self.daemon.json(&["flows"])?;
         Ok(list["flows"].as_array().context("a list of flows")?.clone())
+    }
+
+    /// The state of the only flow there is.
+    pub(crate) fn state(&self) -> Result<String> {
+        let flows = self.flows()?;
+        ensure!(flows.len() == 1, "there is not one flow: {flows:#?}");
+        Ok(flows[0]["state"].as_str().context("a flow has a state")?.to_owned())
     }
 
     /// How many packets were counted under a reason.
