@@ -30,7 +30,7 @@ fn directions_are_told_apart_and_the_next_redirect_begins_at_zero() {
             home.table(&talk.opening());
             let data = |frame: Frame| frame.flags(ACK).seq(501).ack(101).data(&[7; 1000]);
             for _ in 0..5 {
-                home.table(&[talk.to_peer("an answer", data).by_xdp()]);
+                home.table(&[talk.reaches_peer("an answer", data).by_xdp()]);
             }
             let headers = if family.home.is_ipv4() { 40 } else { 60 };
             let to_host = Traffic { packets: 2, bytes: 2 * headers };

@@ -46,9 +46,9 @@ fn each_kind_has_its_timer() {
             }
             let fin = |frame: Frame| frame.flags(FIN | ACK);
             home.table(&[
-                tcp(40_002).to_host("half closed", fin),
-                tcp(40_003).to_host("closed", fin),
-                tcp(40_003).to_peer("closed", fin),
+                tcp(40_002).reaches_host("half closed", fin),
+                tcp(40_003).reaches_host("closed", fin),
+                tcp(40_003).reaches_peer("closed", fin),
             ]);
             home.table(&udp.opening());
             let unanswered = Talk::new(Protocol::Udp, &family, 40_001);
@@ -88,13 +88,13 @@ fn one_direction_keeps_both_alive() {
         thread::sleep(timer + Duration::from_millis(100));
         // Where they go is another test's: by now home asks for its neighbours again.
         for [down, up] in &talks {
-            assert_passes(home, &data(down.from_host()));
-            assert_passes(home, &data(up.from_peer()));
+            assert_passes(home, &data(down.host_sends()));
+            assert_passes(home, &data(up.peer_sends()));
         }
         assert_eq!(expire(home, &timers), 0);
         for [down, up] in &talks {
-            assert_passes(home, &data(down.from_peer()));
-            assert_passes(home, &data(up.from_host()));
+            assert_passes(home, &data(down.peer_sends()));
+            assert_passes(home, &data(up.host_sends()));
         }
     });
 }
@@ -125,9 +125,9 @@ fn flows_that_went_make_room() {
         for _ in 0..6 {
             home.table(&talk.opening());
             home.table(&[
-                talk.to_host("FIN", |f| f.flags(FIN | ACK)),
-                talk.to_peer("FIN", |f| f.flags(FIN | ACK)),
-                talk.to_host("the next SYN", |f| f.flags(SYN).seq(100)),
+                talk.reaches_host("FIN", |f| f.flags(FIN | ACK)),
+                talk.reaches_peer("FIN", |f| f.flags(FIN | ACK)),
+                talk.reaches_host("the next SYN", |f| f.flags(SYN).seq(100)),
             ]);
         }
     });

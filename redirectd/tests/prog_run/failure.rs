@@ -102,7 +102,8 @@ fn nothing_is_left_of_it() {
 
             for talk in &open {
                 // The host first: nothing of the peer's has mended anything yet.
-                let rows = [talk.to_peer("the host", data), talk.to_host("the peer", data)];
+                let rows =
+                    [talk.reaches_peer("the host", data), talk.reaches_host("the peer", data)];
                 home.table(&rows.map(Row::by_xdp));
             }
             for port in [HOME_PORT, MAIL, FEW, OLD] {
@@ -123,7 +124,7 @@ fn nothing_is_left_of_it() {
 }
 
 fn syn(talk: &Talk) -> Frame {
-    talk.from_peer().flags(SYN).seq(100)
+    talk.peer_sends().flags(SYN).seq(100)
 }
 
 /// Removes everything, which works again as if nothing had been tried.
@@ -132,7 +133,7 @@ fn clear(home: &mut Home, rules: &Rules, open: &[Talk]) {
         home.apply(Change::Remove { redirect: rule.clone(), removal: Removal::Cut });
     }
     for talk in open {
-        let last = talk.from_peer().flags(FIN | ACK);
+        let last = talk.peer_sends().flags(FIN | ACK);
         home.table(&[Row::passed("cut", &last, "no_redirect")]);
     }
     let hour = Duration::from_secs(3600);

@@ -265,11 +265,12 @@ fn a_forged_reset_is_taken_back() {
         for family in FAMILIES {
             let talk = start(home, &family);
             home.table(&talk.opening());
-            home.table(&[talk.to_host("RST", |f| f.flags(RST).seq(7)).by_xdp()]);
+            home.table(&[talk.reaches_host("RST", |f| f.flags(RST).seq(7)).by_xdp()]);
             assert_eq!(state(home, &talk), Some(FlowState::Closed));
             home.table(&[
-                talk.to_peer("the host", |f| f.flags(ACK).seq(501).ack(101).data(b"x")).by_xdp(),
-                talk.to_host("the peer", |f| f.flags(ACK).seq(101).ack(502)).by_xdp(),
+                talk.reaches_peer("the host", |f| f.flags(ACK).seq(501).ack(101).data(b"x"))
+                    .by_xdp(),
+                talk.reaches_host("the peer", |f| f.flags(ACK).seq(101).ack(502)).by_xdp(),
             ]);
             assert_eq!(state(home, &talk), Some(FlowState::Established));
         }

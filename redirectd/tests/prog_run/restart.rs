@@ -153,7 +153,7 @@ fn a_change_that_was_left_half_done_is_finished() {
         home.table(&Talk::new(Protocol::Tcp, family, 40_000).opening());
         let nobodys =
             Talk { home: (family.home, 81).into(), ..Talk::new(Protocol::Tcp, family, 40_001) };
-        let syn = nobodys.from_peer().flags(SYN);
+        let syn = nobodys.peer_sends().flags(SYN);
         home.table(&[Row::passed("nobody's", &syn, "no_redirect")]);
     });
 }
