@@ -470,7 +470,7 @@ mod pod {
         )*};
     }
 
-    pod!(Station, Entry, SlotWord, Location, Traffic, SlotCounters, Settings, Record);
+    pod!(Neighbour, Station, Entry, SlotWord, Location, Traffic, SlotCounters, Settings, Record);
 
     macro_rules! family_pod {
         ($($t:ident),* $(,)?) => {$(

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use aya::maps::{HashMap, Map, MapData};
 use nix::net::if_::if_nametoindex;
 use redirectd::{
     config::Tables,
@@ -12,6 +13,7 @@ use redirectd::{
     },
     rule::{Flows, Mode, PortRange, Protocol, Redirect},
 };
+use redirectd_ebpf::abi::Neighbour;
 use xtask::lab::{Lab, Pins};
 
 use crate::{
@@ -96,7 +98,23 @@ impl Home {
         let bpf = Bpf::open(&options).unwrap_or_else(|error| panic!("{error}"));
         let mut home = Self { bpf, entry, options, front, back, _pins: pins, _lab: lab };
         home.attach();
+        home.neighbours_are_seen(u64::MAX / 2);
         home
+    }
+
+    /// Lets the kernel have seen a packet for every neighbour at `when`, in
+    /// nanoseconds of the monotonic clock. Far ahead, no packet takes the way by
+    /// the kernel's neighbour table, at a moment the test does not choose.
+    pub(crate) fn neighbours_are_seen(&self, when: u64) {
+        let map = MapData::from_pin(self.options.pin_dir.join("NEIGHBOURS")).expect("it is pinned");
+        let mut neighbours =
+            HashMap::<_, Neighbour, u64>::try_from(Map::LruHashMap(map)).expect("its types");
+        for ifindex in [self.front, self.back] {
+            for last in 0..=u8::MAX {
+                let neighbour = Neighbour { ifindex, mac: [2, 0, 0, 0, 0, last], zero: 0 };
+                neighbours.insert(neighbour, when, 0).expect("there is room");
+            }
+        }
     }
 
     fn attach(&mut self) {

@@ -49,6 +49,26 @@ fn a_host_whose_mac_address_is_not_known_yet() {
     });
 }
 
+/// After a look-up of the way, and not more than once a second, the kernel sends
+/// the packet itself: that is how it comes to ask for the neighbour again.
+#[test]
+fn a_host_the_kernel_has_not_seen_a_packet_for() {
+    at_home(|home| {
+        for family in FAMILIES {
+            let talk = to(home, Protocol::Tcp, &family, family.host);
+            home.table(&talk.opening());
+            thread::sleep(WAY_MAX_AGE);
+            home.neighbours_are_seen(1);
+            let by_kernel = data(talk.host_gets()).macs(FRONT_MAC, GATEWAY_MAC).ttl(TTL - 1);
+            home.table(&[
+                Row::sent("the first", &data(talk.peer_sends()), &by_kernel),
+                talk.reaches_host("the second", data).by_xdp(),
+            ]);
+            home.neighbours_are_seen(u64::MAX / 2);
+        }
+    });
+}
+
 #[test]
 fn a_host_whose_mac_address_changes() {
     at_home(|home| {
