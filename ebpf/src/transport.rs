@@ -223,13 +223,17 @@ fn translate<F: Family>(
         }
     }
     account(ctx, flow, segment, packet, now);
-    let hop = &flow.hop;
     untag(ctx, packet)?;
     if packet.part == Part::First {
         fragment::identify::<F>(ctx, packet)?;
     }
     let aged = rewrite::headers::<F>(ctx, packet, &translation).map_err(|_| Reason::NoEffect)?;
-    let hop = if way == Way::Stack { &TO_STACK } else { hop };
+    let by_neighbour = NextHop { kind: hop_kind::UNRESOLVED, ..flow.hop };
+    let hop = match way {
+        Way::Hop => &flow.hop,
+        Way::Neighbour => &by_neighbour,
+        Way::Stack => &TO_STACK,
+    };
     finish::<F>(ctx, packet, hop, &translation, aged)?;
     Ok(send(ctx, hop))
 }

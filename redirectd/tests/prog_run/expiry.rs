@@ -16,7 +16,7 @@ use crate::{
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
-const PATIENT: Timers =
+pub(crate) const PATIENT: Timers =
     Timers { tcp_established: HOUR, tcp_transitory: HOUR, udp: HOUR, udp_unreplied: HOUR };
 
 fn add(home: &mut Home, protocol: Protocol, family: &Family) {

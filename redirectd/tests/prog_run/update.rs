@@ -1,12 +1,15 @@
 //! Redirects whose target changes: which flows go along, and their packets on
 //! the way meanwhile.
 
+use std::{thread, time::Duration};
+
 use redirectd::{
     dataplane::{Change, Dataplane as _, FlowState},
     rule::{Flows, Protocol, Redirect},
 };
 
 use crate::{
+    expiry::PATIENT,
     frame::{ACK, FIN, Frame, SYN},
     home::{Home, at_home, redirect},
     network::{FAMILIES, Family},
@@ -98,6 +101,9 @@ fn flows_stay() {
     });
 }
 
+/// As long as the way back from a host that a flow has left is kept.
+const LEFT_BEHIND: Duration = Duration::from_millis(10_100);
+
 /// There, and back again, with packets in between and without.
 #[test]
 fn flows_that_follow_twice() {
@@ -124,7 +130,10 @@ fn flows_that_follow_twice() {
                 home.apply(Change::Remove { redirect: first, removal });
             }
         }
-        // No way back is left over for hosts that the flows have left.
+        // No way back is left over for hosts that the flows have left, once nothing
+        // of theirs can be under way any more.
+        thread::sleep(LEFT_BEHIND);
+        home.bpf.expire(&PATIENT).expect("the tables can be swept");
         let used = |name: &str| {
             let tables = home.bpf.tables().expect("they can be read");
             tables.into_iter().find(|table| table.table == name).map(|table| table.used)
