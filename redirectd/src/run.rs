@@ -70,6 +70,10 @@ pub struct Options {
     #[arg(long)]
     pub replace: bool,
 
+    /// Attach by clsact even where the kernel has TCX, which is since 6.6
+    #[arg(long)]
+    pub clsact: bool,
+
     /// Take everything off this machine and end: programs, tables, flows, and
     /// the kernel settings; configuration and state stay
     #[arg(long)]

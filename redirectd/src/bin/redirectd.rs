@@ -66,6 +66,11 @@ fn start(options: &Options, log: Log) -> Result<(), Error> {
 /// The packet path in the kernel, adopted or made anew.
 fn open(options: &Options, config: &Config) -> Result<Box<dyn Dataplane>, Error> {
     let Config { tables, snat_ports, .. } = *config;
-    let bpf = Bpf::open(&bpf::Options { pin_dir: options.pin_dir.clone(), tables, snat_ports })?;
+    let bpf = Bpf::open(&bpf::Options {
+        pin_dir: options.pin_dir.clone(),
+        tables,
+        snat_ports,
+        clsact: options.clsact,
+    })?;
     Ok(Box::new(bpf))
 }

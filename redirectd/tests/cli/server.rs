@@ -110,6 +110,7 @@ impl Server {
             socket: Some(self.socket()),
             log: "warn".to_owned(),
             replace: false,
+            clsact: false,
             uninstall: false,
         }
     }

@@ -130,3 +130,31 @@ fn nothing_is_left_after_uninstall() -> Result<()> {
     ensure!(!net.contains("redirectd"), "a program is left: {net}");
     Ok(())
 }
+
+/// As on kernels without TCX: the next daemon takes the filter over, a connection
+/// goes on through it all, and `--uninstall` finds the filter.
+#[test]
+fn by_clsact() -> Result<()> {
+    let (_lab, lan) = stage()?;
+    let mut daemon = Daemon::prepare(&lan.home, &scene::binaries(), &configuration("tc"))?;
+    daemon.start_with(&["--clsact"])?;
+    ensure!(status(&daemon)?.0 == "clsact", "{:?}", status(&daemon)?);
+    assert_works(&daemon, &lan)?;
+    let _echo = Echo::tcp(&lan.c, "10.0.0.3:7001", b'c')?;
+    daemon.redirect(&["add", "talk", "10.0.0.2:8", "--to", "10.0.0.3:7001"])?;
+    let mut open = echo::connect(&lan.peer, "10.0.0.2:8")?;
+    for _ in 0..2 {
+        assert_eq!(echo::ask(&mut open, b"before")?, 'c');
+        daemon.sigkill()?;
+        assert_eq!(echo::ask(&mut open, b"without a daemon")?, 'c');
+        daemon.start_with(&["--clsact"])?;
+        ensure!(status(&daemon)?.0 == "clsact", "{:?}", status(&daemon)?);
+        assert_eq!(echo::ask(&mut open, b"with the next one")?, 'c');
+    }
+    let filters = || lan.home.run(&["tc", "filter", "show", "dev", "eth0", "ingress"]);
+    ensure!(filters()?.matches("direct-action").count() == 1, "{}", filters()?);
+    daemon.sigkill()?;
+    daemon.run_with(&["--uninstall"])?.success()?;
+    ensure!(!filters()?.contains("direct-action"), "it is left: {}", filters()?);
+    Ok(())
+}

@@ -92,7 +92,8 @@ impl Home {
         let lab = Lab::new().expect("a lab");
         let pins = lab.pins();
         let snat_ports = PortRange::new(SNAT_FIRST, SNAT_LAST).expect("a range");
-        let options = Options { pin_dir: pins.path().to_owned(), tables, snat_ports };
+        let options =
+            Options { pin_dir: pins.path().to_owned(), tables, snat_ports, clsact: false };
         let index = |name| if_nametoindex(name).expect("home's interfaces are there");
         let (front, back) = (index(FRONT), index(BACK));
         let bpf = Bpf::open(&options).unwrap_or_else(|error| panic!("{error}"));

@@ -14,7 +14,7 @@ use aya::{
     programs::{
         LinkOrder, ProgramError, SchedClassifier, TcAttachType, XdpMode,
         links::{FdLink, PinnedLink},
-        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError},
+        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
         xdp::XdpLink,
     },
 };
@@ -24,7 +24,7 @@ use redirectd_ebpf::abi::{Station, XDP_INTERFACES};
 use super::{
     Bpf,
     link::{Present, filters, link, remove},
-    load::{TC, refused, tc_program, xdp_program},
+    load::{TC, is_of_kind, refused, tc_program, xdp_program},
     maps::{Maps, chain, failed},
 };
 use crate::{
@@ -37,7 +37,9 @@ const XDP_PIN: &str = "link-xdp-";
 
 /// Our place among classic filters: in front of most others, which see what we
 /// leave alone.
-const PRIORITY: u16 = 1;
+const PRIORITY: u16 = 10;
+/// By which our filter is found again.
+const HANDLE: TcHandle = TcHandle::new(0, 1);
 
 /// Where the pins of an interface are.
 fn pin(directory: &Path, prefix: &str, interface: &str) -> PathBuf {
@@ -91,6 +93,16 @@ pub(super) fn adopt(ebpf: &mut Ebpf, directory: &Path) -> Result<Vec<Attached>, 
         attached.push(Attached {
             asked: if xdp { Attach::Xdp } else { Attach::Tc },
             running: (if xdp { "xdp+tcx" } else { "tcx" }).to_owned(),
+            neighbours: neighbours(ebpf, &interface),
+            interface,
+        });
+    }
+    for interface in filtered() {
+        attach_clsact(tc_program(ebpf, TC)?, &interface)?;
+        let xdp = pin(directory, XDP_PIN, &interface).exists();
+        attached.push(Attached {
+            asked: if xdp { Attach::Xdp } else { Attach::Tc },
+            running: (if xdp { "xdp+clsact" } else { "clsact" }).to_owned(),
             neighbours: neighbours(ebpf, &interface),
             interface,
         });
@@ -199,6 +211,9 @@ fn attach_tc(bpf: &mut Bpf, interface: &str) -> Result<&'static str, Error> {
         return Ok("tcx");
     }
     let program = tc_program(&mut bpf.ebpf, TC)?;
+    if bpf.options.clsact {
+        return attach_clsact(program, interface);
+    }
     let tcx = program.attach_with_options(
         interface,
         TcAttachType::Ingress,
@@ -210,10 +225,7 @@ fn attach_tc(bpf: &mut Bpf, interface: &str) -> Result<&'static str, Error> {
             keep(FdLink::try_from(link), &path)?;
             Ok("tcx")
         }
-        Err(error) if is_unknown_to_kernel(&error) => {
-            attach_clsact(program, interface)?;
-            Ok("clsact")
-        }
+        Err(error) if is_unknown_to_kernel(&error) => attach_clsact(program, interface),
         Err(error) => Err(refused(&format!("attach to {interface} at tc"), &error)),
     }
 }
@@ -224,20 +236,44 @@ fn is_unknown_to_kernel(error: &ProgramError) -> bool {
         if error.io_error.raw_os_error() == Some(libc::EINVAL))
 }
 
-fn attach_clsact(program: &mut SchedClassifier, interface: &str) -> Result<(), Error> {
+/// Puts the program on as a classic filter, in the place of an earlier daemon's
+/// if there is one: the kernel changes the one for the other between two packets.
+fn attach_clsact(program: &mut SchedClassifier, interface: &str) -> Result<&'static str, Error> {
     match aya::programs::tc::qdisc_add_clsact(interface) {
         Ok(()) | Err(TcError::AlreadyAttached) => {}
+        Err(error) if is_of_kind(&error, io::ErrorKind::AlreadyExists) => {}
         Err(error) => return Err(refused(&format!("add clsact to {interface}"), &error)),
     }
-    // An earlier daemon's filter; a link would have been replaced in place.
-    let _ = aya::programs::tc::qdisc_detach_program(interface, TcAttachType::Ingress, TC);
-    let options = NlOptions { priority: PRIORITY, ..NlOptions::default() };
-    let id = program
-        .attach_with_options(interface, TcAttachType::Ingress, TcAttachOptions::Netlink(options))
-        .map_err(|error| refused(&format!("attach to {interface} at clsact"), &error))?;
+    let at = format!("attach to {interface} at clsact");
+    let id = if has_filter(interface) {
+        let ingress = TcAttachType::Ingress;
+        let old = SchedClassifierLink::attached(interface, ingress, PRIORITY, HANDLE, None)
+            .map_err(|error| refused(&at, &error))?;
+        program.attach_to_link(old)
+    } else {
+        let options = NlOptions { priority: PRIORITY, handle: HANDLE, ..NlOptions::default() };
+        let options = TcAttachOptions::Netlink(options);
+        program.attach_with_options(interface, TcAttachType::Ingress, options)
+    };
+    let id = id.map_err(|error| refused(&at, &error))?;
     // The filter is to outlive this process, so its guard must not run.
     std::mem::forget(program.take_link(id));
-    Ok(())
+    Ok("clsact")
+}
+
+/// Whether a filter of ours is on the interface.
+fn has_filter(interface: &str) -> bool {
+    filters(interface).is_ok_and(|filters| filters.iter().any(|filter| filter.ends_with(TC)))
+}
+
+/// All interfaces with a filter of ours.
+fn filtered() -> Vec<String> {
+    let interfaces = nix::net::if_::if_nameindex();
+    let names = interfaces.iter().flat_map(|all| all.iter());
+    names
+        .filter_map(|interface| interface.name().to_str().ok().map(str::to_owned))
+        .filter(|name| has_filter(name))
+        .collect()
 }
 
 fn attach_xdp(
@@ -316,6 +352,13 @@ pub(super) fn detach_all(directory: &Path) -> Vec<String> {
             if let Err(error) = unpin(&pin(directory, prefix, &interface)) {
                 problems.push(error.what);
             }
+        }
+    }
+    for interface in filtered() {
+        let removed =
+            aya::programs::tc::qdisc_detach_program(&interface, TcAttachType::Ingress, TC);
+        if let Err(error) = removed {
+            problems.push(format!("{interface}: {error}"));
         }
     }
     problems

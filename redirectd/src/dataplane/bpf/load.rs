@@ -183,10 +183,15 @@ pub(super) fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> 
 }
 
 fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    is_of_kind(error, io::ErrorKind::PermissionDenied)
+}
+
+/// Whether an I/O error of `kind` is behind `error`.
+pub(super) fn is_of_kind(error: &(dyn std::error::Error + 'static), kind: io::ErrorKind) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.kind() == io::ErrorKind::PermissionDenied;
+            return error.kind() == kind;
         }
         next = error.source();
     }
@@ -267,11 +272,10 @@ fn recount(maps: &mut Maps) -> Result<(), Error> {
 /// # Errors
 /// What could not be removed; the rest is.
 pub fn uninstall(directory: &Path) -> Result<(), Error> {
-    if !directory.exists() {
-        return Ok(());
-    }
     let mut problems = attach::detach_all(directory);
-    if let Err(error) = fs::remove_dir_all(directory) {
+    if directory.exists()
+        && let Err(error) = fs::remove_dir_all(directory)
+    {
         problems.push(format!("{}: {error}", directory.display()));
     }
     if problems.is_empty() {

@@ -44,6 +44,8 @@ pub struct Options {
     pub tables: Tables,
     /// Ports for the SNAT side where the peer's own is taken.
     pub snat_ports: PortRange,
+    /// Attach by clsact even where the kernel has TCX.
+    pub clsact: bool,
 }
 
 /// The programs and maps in the kernel.
