@@ -185,7 +185,7 @@ unsafe extern "C" fn try_port<F: Family>(attempt: u64, search: *mut c_void) -> i
         // SAFETY: no arguments, no preconditions.
         let random = u64::from(unsafe { bpf_get_prandom_u32() });
         // Scaled to the range: a division would bring a panic with it.
-        let offset = (random * u64::from(search.span) >> 32) as u32;
+        let offset = ((random * u64::from(search.span)) >> 32) as u32;
         draft.flow.to.source_port = ((search.first + offset) as u16).to_be();
     }
     draft.key = FlowKey { tuple: draft.flow.to.inverse(), protocol: key.protocol };

@@ -112,3 +112,72 @@ pub fn udp_check(header: &mut Udp, change: Delta) {
 pub const fn quote_delta(ipv6_addresses: Delta, ports: Delta, before: u16, after: u16) -> Delta {
     ipv6_addresses.and(ports).and(Delta::word(before, after))
 }
+
+/// Examples; what holds for all packets is in `tests/properties`.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER_TO_HOME: Tuple<u32> = Tuple {
+        source: u32::from_ne_bytes([198, 51, 100, 7]),
+        destination: u32::from_ne_bytes([192, 0, 2, 1]),
+        source_port: 40_000_u16.to_be(),
+        destination_port: 80_u16.to_be(),
+    };
+    const HOME_TO_HOST: Tuple<u32> = Tuple {
+        source: u32::from_ne_bytes([192, 0, 2, 1]),
+        destination: u32::from_ne_bytes([10, 0, 0, 3]),
+        source_port: 40_000_u16.to_be(),
+        destination_port: 8080_u16.to_be(),
+    };
+
+    /// The header of an empty TCP segment from the peer, as tcpdump shows it.
+    const HEADER: Ipv4 = Ipv4 {
+        version_ihl: 0x45,
+        tos: 0,
+        total_length: 40_u16.to_be(),
+        id: 0,
+        fragment: 0x4000_u16.to_be(),
+        ttl: 64,
+        protocol: 6,
+        check: 0x4e94_u16.to_be(),
+        source: PEER_TO_HOME.source,
+        destination: PEER_TO_HOME.destination,
+    };
+
+    #[test]
+    fn a_header_on_its_way_to_the_host() {
+        let mut header = HEADER;
+        let deltas = Deltas::between(&PEER_TO_HOME, &HOME_TO_HOST);
+        ipv4(&mut header, HOME_TO_HOST.source, HOME_TO_HOST.destination, deltas.addresses);
+        ipv4_hop(&mut header);
+        assert_eq!(
+            (header.source, header.destination),
+            (HOME_TO_HOST.source, HOME_TO_HOST.destination)
+        );
+        assert_eq!((header.ttl, u16::from_be(header.check)), (63, 0x6fcc));
+    }
+
+    #[test]
+    fn what_does_not_change_changes_no_checksum() {
+        let deltas = Deltas::between(&PEER_TO_HOME, &PEER_TO_HOME);
+        assert!(deltas.transport().is_none());
+        let mut header = HEADER;
+        ipv4(&mut header, PEER_TO_HOME.source, PEER_TO_HOME.destination, deltas.addresses);
+        assert_eq!(header.check, HEADER.check);
+    }
+
+    #[test]
+    fn udp_without_a_checksum_stays_without() {
+        let mut header = Udp { source: 1, destination: 2, length: 8_u16.to_be(), check: 0 };
+        udp_check(&mut header, Deltas::between(&PEER_TO_HOME, &HOME_TO_HOST).transport());
+        assert_eq!(header.check, 0);
+    }
+
+    /// A quote too short to have a transport checksum: only the ports count.
+    #[test]
+    fn a_short_quote() {
+        let ports = Delta::word(80, 8080);
+        assert_eq!(quote_delta(Delta::NONE, ports, 0, 0).and(ports.undone()).0, 0xffff);
+    }
+}
