@@ -65,7 +65,7 @@ fn generate(ctx: XdpContext) -> u32 {
 fn wrap_xdp(ctx: XdpContext) -> u32 {
     if make(Frame::of_xdp(&ctx)).is_some() {
         // SAFETY: the context is the program's own.
-        let _ = unsafe { TESTED_XDP.tail_call(&ctx, 0) };
+        unsafe { TESTED_XDP.tail_call(&ctx, 0) };
     }
     XDP_ABORTED
 }
@@ -75,7 +75,7 @@ fn wrap_xdp(ctx: XdpContext) -> u32 {
 fn wrap_tc(ctx: TcContext) -> i32 {
     if make(Frame::of_tc(&ctx)).is_some() {
         // SAFETY: the context is the program's own.
-        let _ = unsafe { TESTED_TC.tail_call(&ctx, 0) };
+        unsafe { TESTED_TC.tail_call(&ctx, 0) };
     }
     SHOT
 }
