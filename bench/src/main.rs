@@ -5,13 +5,16 @@ mod command;
 mod contestant;
 mod daemon;
 mod interrupt;
+mod machine;
 mod measure;
 mod netns;
 mod pace;
 mod pins;
 mod processor;
 mod progress;
+mod recorder;
 mod report;
+mod result;
 mod scenario;
 mod statistics;
 mod stream;
@@ -20,39 +23,39 @@ mod topology;
 mod track;
 mod traffic;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{fs, path::Path, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum as _};
 
 use crate::{
-    report::{Report, machine::Machine},
-    suite::{Effort, control, pps, program},
+    machine::Machine,
+    progress::Progress,
+    recorder::Recorder,
+    result::Run,
+    suite::{Effort, Suite},
 };
 
-/// Measures redirectd side by side with what it replaces, on one processor and
-/// in network namespaces of its own. Needs root and a quiet machine.
+/// Measures redirectd side by side with what it replaces, in network namespaces
+/// of its own. Needs root and a quiet machine.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Arguments {
     /// What to measure [default: everything]
     suites: Vec<Suite>,
-    /// Only try that everything works, in seconds; the figures mean nothing
+    /// Only try that everything works, in minutes; the figures mean nothing
     #[arg(long)]
     quick: bool,
     /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw packets a second as SVG
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
-    /// How often each contestant is measured
-    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: u16,
-    /// Milliseconds that one measurement of packets lasts
-    #[arg(long, value_name = "MS", default_value_t = 500)]
-    duration: u64,
-    /// The processor that does the work [default: the last]
+    /// How often each contestant is measured [default: each suite has its own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// Milliseconds that one measurement lasts [default: each suite has its own]
+    #[arg(long, value_name = "MS")]
+    duration: Option<u64>,
+    /// The processor that does home's work [default: the last]
     #[arg(long, value_name = "N")]
     processor: Option<usize>,
     /// Measure only these contestants
@@ -60,19 +63,8 @@ struct Arguments {
     only: Vec<String>,
 }
 
-/// What can be measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Suite {
-    /// Packets a second through home
-    Pps,
-    /// How long redirects take to be in force
-    Control,
-    /// Nanoseconds that redirectd's programs take for one packet
-    Program,
-}
-
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    match bench(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -81,48 +73,62 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+fn bench(arguments: &Arguments) -> Result<()> {
     interrupt::install()?;
     let effort = effort(arguments)?;
-    let mut report = Report::new(Machine::this(effort.processor), effort.quick);
-    let result = measure(arguments, &effort, &mut report);
+    let mut run = Run {
+        version: result::VERSION,
+        quick: effort.quick,
+        command: command_line(std::env::args().skip(1)),
+        ended_early: None,
+        machine: Machine::this(effort.processor),
+        suites: Vec::new(),
+    };
+    let result = measure(&suites(arguments), &effort, &mut run);
     // What was measured before an error is worth as much.
-    print!("{}", report.text());
+    run.ended_early = result.as_ref().err().map(|error| format!("{error:#}"));
+    print!("{}", report::terminal::text(&run));
     if let Some(path) = &arguments.json {
-        write(path, &format!("{:#}\n", report.json()))?;
-    }
-    if let Some(path) = &arguments.svg {
-        write(path, &report::plot::svg(&report.pps))?;
+        write(path, &format!("{}\n", serde_json::to_string_pretty(&run)?))?;
     }
     result
 }
 
-/// Runs the suites that are asked for and puts their results into `report`.
-fn measure(arguments: &Arguments, effort: &Effort, report: &mut Report) -> Result<()> {
-    let wanted = |suite| arguments.suites.is_empty() || arguments.suites.contains(&suite);
-    if wanted(Suite::Pps) {
-        pps::run(effort, &mut report.pps)?;
-    }
-    if wanted(Suite::Control) {
-        report.control = Some(control::run(effort)?);
-    }
-    if wanted(Suite::Program) {
-        report.program = program::run(effort)?;
+/// Runs `suites` and puts their figures into `run`.
+fn measure(suites: &[Suite], effort: &Effort, run: &mut Run) -> Result<()> {
+    for (n, suite) in suites.iter().enumerate() {
+        let later = suites[n + 1..].iter().map(|later| later.estimate(effort)).sum();
+        let mut recorder = Recorder::new(&suite.name(), suite.title(), Progress::new(later));
+        let result = suite.run(effort, &mut recorder);
+        run.suites.push(recorder.finish());
+        result.with_context(|| format!("suite {}", suite.name()))?;
     }
     Ok(())
 }
 
-fn effort(arguments: &Arguments) -> Result<Effort> {
-    let processor = arguments.processor.map_or_else(processor::last, Ok)?;
-    let only = arguments.only.clone();
-    Ok(if arguments.quick {
-        Effort { rounds: 2, duration: Duration::from_millis(20), processor, quick: true, only }
-    } else {
-        let duration = Duration::from_millis(arguments.duration);
-        Effort { rounds: arguments.rounds.into(), duration, processor, quick: false, only }
-    })
+/// Those asked for, in the order of reports, each once.
+fn suites(arguments: &Arguments) -> Vec<Suite> {
+    let wanted = |suite: &&Suite| arguments.suites.is_empty() || arguments.suites.contains(suite);
+    Suite::value_variants().iter().filter(wanted).copied().collect()
 }
 
-fn write(path: &PathBuf, text: &str) -> Result<()> {
+fn effort(arguments: &Arguments) -> Result<Effort> {
+    let effort = Effort {
+        rounds: arguments.rounds.map(usize::from),
+        duration: arguments.duration.map(Duration::from_millis),
+        processor: arguments.processor.map_or_else(processor::last, Ok)?,
+        quick: arguments.quick,
+        only: arguments.only.clone(),
+    };
+    effort.check()?;
+    Ok(effort)
+}
+
+/// As it was given to `cargo xtask bench`.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    std::iter::once("cargo xtask bench".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }

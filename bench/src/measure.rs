@@ -31,6 +31,11 @@ impl Sample {
         let made = self.timed as f64 / self.elapsed.as_secs_f64() / 1e6;
         made * self.arrived as f64 / self.sent as f64
     }
+
+    /// Packets that were made and did not arrive, as a fraction of those made.
+    pub(crate) fn loss(&self) -> f64 {
+        1.0 - self.arrived as f64 / self.sent as f64
+    }
 }
 
 #[cfg(test)]
@@ -61,5 +66,6 @@ mod tests {
             ..Sample::default()
         };
         assert!((sample.mpps() - 2.0).abs() < 1e-9);
+        assert!((sample.loss() - 0.5).abs() < 1e-9);
     }
 }

@@ -5,35 +5,68 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Steps of about the same length, shown on standard error: one line that
-/// changes on a terminal, a line for each change of subject elsewhere.
+/// The steps of a suite, of about the same length, shown on standard error: one
+/// line that changes on a terminal, a line for each change of subject elsewhere.
 pub(crate) struct Progress {
     total: usize,
     done: usize,
     start: Instant,
+    /// What comes after the suite is thought to take so long.
+    later: Duration,
     subject: String,
-    live: bool,
+    shown: Shown,
+}
+
+/// Where and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// On one line of a terminal.
+    Live,
+    /// Line by line, in a file or a pipe.
+    Lines,
+    /// Nowhere.
+    #[cfg(test)]
+    Not,
 }
 
 impl Progress {
-    /// For `total` steps.
-    pub(crate) fn new(total: usize) -> Self {
-        let live = stderr().is_terminal();
-        Self { total, done: 0, start: Instant::now(), subject: String::new(), live }
+    /// Of a suite after which others take `later`.
+    pub(crate) fn new(later: Duration) -> Self {
+        let shown = if stderr().is_terminal() { Shown::Live } else { Shown::Lines };
+        Self::shown(shown, later)
+    }
+
+    fn shown(shown: Shown, later: Duration) -> Self {
+        Self { total: 1, done: 0, start: Instant::now(), later, subject: String::new(), shown }
+    }
+
+    /// One that nobody sees.
+    #[cfg(test)]
+    pub(crate) fn silent() -> Self {
+        Self::shown(Shown::Not, Duration::ZERO)
+    }
+
+    /// There will be `total` steps.
+    pub(crate) fn expect(&mut self, total: usize) {
+        self.total = total;
     }
 
     /// The next step begins: `detail` of `subject`.
     pub(crate) fn step(&mut self, subject: &str, detail: &str) {
         let left = match time_left(self.start.elapsed(), self.done, self.total) {
-            Some(left) => format!(", {} left", minutes(left)),
+            Some(left) => format!(", {} left", minutes(left + self.later)),
             None => String::new(),
         };
         self.done += 1;
-        if self.live {
-            eprint!("\r\x1b[K[{}/{}] {subject}: {detail}{left}", self.done, self.total);
-            let _ = stderr().flush();
-        } else if self.subject != subject {
-            eprintln!("[{}/{}] {subject}{left}", self.done, self.total);
+        match self.shown {
+            Shown::Live => {
+                eprint!("\r\x1b[K[{}/{}] {subject}: {detail}{left}", self.done, self.total);
+                let _ = stderr().flush();
+            }
+            Shown::Lines if self.subject != subject => {
+                eprintln!("[{}/{}] {subject}{left}", self.done, self.total);
+            }
+            _ => {}
         }
         subject.clone_into(&mut self.subject);
     }
@@ -41,7 +74,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.live {
+        if self.shown == Shown::Live {
             eprint!("\r\x1b[K");
         }
     }

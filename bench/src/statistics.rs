@@ -1,9 +1,7 @@
 //! Medians, ranges and ratios.
 
-use serde::Serialize;
-
 /// A median with the range around it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Summary {
     /// The middle value, or the mean of the two middle ones.
     pub(crate) median: f64,

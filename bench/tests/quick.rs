@@ -32,9 +32,27 @@ fn quick(suite: &str, more: &[&OsStr]) -> (Value, String) {
     let output = bench().args([suite, "--quick", "--json"]).arg(&json).args(more).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
-    assert_eq!((&report["version"], &report["quick"]), (&1.into(), &true.into()));
-    (report, text)
+    let run: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert_eq!((&run["version"], &run["quick"]), (&2.into(), &true.into()));
+    let suites = run["suites"].as_array().unwrap();
+    assert_eq!(suites.len(), 1);
+    assert_eq!(suites[0]["name"], suite);
+    (suites[0].clone(), text)
+}
+
+/// The cases of a metric of `suite`.
+fn cases<'a>(suite: &'a Value, metric: &str) -> &'a [Value] {
+    let metrics = suite["metrics"].as_array().unwrap();
+    let found = metrics.iter().find(|known| known["name"] == metric);
+    found.unwrap_or_else(|| panic!("no {metric}"))["cases"].as_array().unwrap()
+}
+
+/// The figures of each contestant in `case`.
+fn figures(case: &Value) -> Vec<(&str, Vec<f64>)> {
+    let series = case["series"].as_array().unwrap();
+    let rounds =
+        |value: &Value| value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    series.iter().map(|one| (one["contestant"].as_str().unwrap(), rounds(&one["rounds"]))).collect()
 }
 
 /// What the bench with process `id` has in `folder`.
@@ -65,47 +83,49 @@ impl Drop for Running {
 
 #[test]
 fn every_contestant_forwards_what_is_sent() {
-    let folder = tempfile::tempdir().unwrap();
-    let svg = folder.path().join("plot.svg");
-    let (report, text) = quick("pps", &["--svg".as_ref(), svg.as_ref()]);
-    let scenarios = report["pps"].as_array().unwrap();
-    assert_eq!(scenarios.len(), 4);
-    for scenario in scenarios {
-        let contestants = scenario["contestants"].as_array().unwrap();
-        let names: Vec<_> = contestants.iter().map(|c| c["name"].as_str().unwrap()).collect();
+    let (suite, text) = quick("pps", &["--rounds".as_ref(), "2".as_ref()]);
+    let losses = cases(&suite, "lost");
+    assert_eq!(losses.len(), 4);
+    for case in losses {
+        let figures = figures(case);
+        let names: Vec<_> = figures.iter().map(|figure| figure.0).collect();
         let mut expected = vec!["drop", "redirectd-xdp", "redirectd-tc", "nftables"];
-        if scenario["redirects"] == 1 {
+        if case["name"].as_str().unwrap().ends_with(" 1 redirect") {
             expected.push("iptables");
         }
         assert_eq!(names, expected);
-        for contestant in contestants {
-            let loss = contestant["loss"].as_f64().unwrap();
-            assert!((0.0..0.01).contains(&loss), "{contestant}");
-            assert_eq!(contestant["samples_mpps"].as_array().unwrap().len(), 2, "{contestant}");
-            assert!(text.contains(contestant["name"].as_str().unwrap()));
+        for (name, percent) in figures {
+            assert_eq!(percent.len(), 2, "{name}");
+            assert!(
+                percent.iter().all(|percent| (0.0..1.0).contains(percent)),
+                "{name}: {percent:?}"
+            );
+            assert!(text.contains(name));
         }
     }
-    assert!(std::fs::read_to_string(svg).unwrap().contains(">nftables<"));
 }
 
 /// Each measurement itself makes sure that its packets were translated.
 #[test]
 fn the_programs_translate_every_packet_they_are_timed_with() {
-    let (report, _) = quick("program", &[]);
-    let cases = report["program"].as_array().unwrap();
-    assert_eq!(cases.len(), 10);
+    let (suite, _) = quick("program", &[]);
+    let cases = cases(&suite, "time of a packet");
+    assert_eq!(cases.len(), 5);
     for case in cases {
-        assert_eq!(case["samples_ns"].as_array().unwrap().len(), 2, "{case}");
+        for (entry, ns) in figures(case) {
+            assert!(ns.iter().all(|ns| *ns > 0.0) && !ns.is_empty(), "{entry}, {case}");
+        }
     }
 }
 
 #[test]
 fn redirects_are_applied_and_added() {
-    let (report, _) = quick("control", &[]);
-    let control = &report["control"];
-    assert_eq!(control["redirects"], 1_000);
-    for present in control["add_one"].as_array().unwrap() {
-        assert!(present["ms"]["min"].as_f64().unwrap() > 0.0, "{present}");
+    let (suite, _) = quick("control", &[]);
+    assert_eq!(cases(&suite, "many at once")[0]["name"], "1,000 redirects");
+    for case in cases(&suite, "one more") {
+        let (_, milliseconds) = &figures(case)[0];
+        assert_eq!(milliseconds.len(), 20);
+        assert!(milliseconds.iter().all(|ms| *ms > 0.0), "{case}");
     }
 }
 

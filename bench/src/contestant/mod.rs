@@ -43,6 +43,10 @@ pub(crate) trait Forwarder: Sync {
     fn flows(&self, lab: &Lab) -> Result<u64>;
 }
 
+/// All contestants of any suite, by name.
+pub(crate) const NAMES: &[&str] =
+    &["drop", "redirectd-xdp", "redirectd-tc", "nftables", "iptables"];
+
 /// Everything that takes part, in the order of reports.
 pub(crate) fn all() -> Vec<Box<dyn Contestant>> {
     vec![

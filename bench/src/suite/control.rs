@@ -13,9 +13,9 @@ use super::Effort;
 use crate::{
     daemon::{Daemon, rules},
     interrupt,
-    progress::Progress,
-    report::control::{Added, Outcome},
-    scenario::Scenario,
+    recorder::Recorder,
+    result::Better,
+    scenario::{Scenario, counted},
     stream::HOST_PORT,
     topology::{HOME, HOST, Lab},
 };
@@ -23,30 +23,38 @@ use crate::{
 /// A home port that no other redirect has.
 const PORT: u16 = 7777;
 
+/// The metrics.
+const APPLY: &str = "many at once";
+const ADD: &str = "one more";
+
 /// Measures all of it.
 ///
 /// # Errors
 /// The daemon does not start or refuses, or the run was interrupted.
-pub(crate) fn run(effort: &Effort) -> Result<Outcome> {
-    let (redirects, rounds, adds) = if effort.quick { (1_000, 1, 20) } else { (100_000, 5, 500) };
+pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
+    let (redirects, adds) = if effort.quick { (1_000, 20) } else { (100_000, 500) };
+    let rounds = effort.rounds(5);
     let lab = Lab::new()?;
-    let mut progress = Progress::new(2 * rounds + 2);
+    recorder.progress.expect(2 * rounds + 2);
+    recorder.metric(APPLY, "s", Better::Lower).digits = 3;
+    recorder.metric(ADD, "ms", Better::Lower).digits = 3;
     let many = Scenario { flows: 1, redirects };
-    let mut outcome =
-        Outcome { redirects, apply: Vec::new(), request: Vec::new(), add: Vec::new() };
+    let case = counted(redirects, "redirect");
     for round in 1..=rounds {
         interrupt::check()?;
-        progress.step("control", &format!("{redirects} redirects by the command, round {round}"));
-        outcome.apply.push(apply(&lab, &many)?);
-        progress.step("control", &format!("{redirects} redirects by the API, round {round}"));
-        outcome.request.push(request(&lab, &many)?);
+        recorder.progress.step("control", &format!("{case} by the command, round {round}"));
+        recorder.record(APPLY, &case, "redirect apply -f", apply(&lab, &many)?);
+        recorder.progress.step("control", &format!("{case} by the API, round {round}"));
+        recorder.record(APPLY, &case, "POST /v1/apply", request(&lab, &many)?);
     }
     for present in [Scenario { flows: 1, redirects: 1 }, many] {
-        progress.step("control", &format!("one more than {} redirects", present.redirects));
-        let milliseconds = add(&lab, &present, adds)?;
-        outcome.add.push(Added { present: present.redirects, milliseconds });
+        let case = format!("beside {}", counted(present.redirects, "redirect"));
+        recorder.progress.step("control", &format!("one more {case}"));
+        for milliseconds in add(&lab, &present, adds)? {
+            recorder.record(ADD, &case, "POST /v1/redirects", milliseconds);
+        }
     }
-    Ok(outcome)
+    Ok(())
 }
 
 /// Seconds that `redirect apply -f FILE` takes to put all redirects in force.

@@ -6,17 +6,104 @@ pub(crate) mod program;
 
 use std::time::Duration;
 
-/// How much is measured; the same for all suites.
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+
+use crate::{contestant, recorder::Recorder};
+
+/// What can be measured, in the order of reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Packets a second through home
+    Pps,
+    /// Nanoseconds that redirectd's programs take for one packet
+    Program,
+    /// How long redirects take to be in force
+    Control,
+}
+
+impl Suite {
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value().expect("no suite is hidden");
+        value.get_name().to_owned()
+    }
+
+    /// What it is about, in a few words.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Pps => "packets a second through home, on one processor",
+            Self::Program => "nanoseconds in redirectd's programs",
+            Self::Control => "how long redirects take to be in force",
+        }
+    }
+
+    /// How long it takes, roughly, on the machine of the committed report.
+    pub(crate) fn estimate(self, effort: &Effort) -> Duration {
+        let (whole, quick) = match self {
+            Self::Pps => (240, 20),
+            Self::Program => (60, 5),
+            Self::Control => (60, 5),
+        };
+        Duration::from_secs(if effort.quick { quick } else { whole })
+    }
+
+    /// Runs it; what was measured is in `recorder`, after an error too.
+    ///
+    /// # Errors
+    /// Those of the suite, or the run was interrupted.
+    pub(crate) fn run(self, effort: &Effort, recorder: &mut Recorder) -> Result<()> {
+        match self {
+            Self::Pps => pps::run(effort, recorder),
+            Self::Program => program::run(effort, recorder),
+            Self::Control => control::run(effort, recorder),
+        }
+    }
+}
+
+/// How much is measured.
 #[derive(Debug, Clone)]
 pub(crate) struct Effort {
-    /// Times that each contestant is measured.
-    pub(crate) rounds: usize,
-    /// Least length of one measurement of packets.
-    pub(crate) duration: Duration,
-    /// The processor that does all the work.
+    /// Rounds and lengths other than the suites' own.
+    pub(crate) rounds: Option<usize>,
+    /// As [`Self::rounds`].
+    pub(crate) duration: Option<Duration>,
+    /// The processor that does home's work.
     pub(crate) processor: usize,
     /// A test that everything works, in seconds; its figures mean nothing.
     pub(crate) quick: bool,
     /// Contestants to measure; empty means all.
     pub(crate) only: Vec<String>,
+}
+
+impl Effort {
+    /// How often each contestant is measured, where `usual` is the suite's own.
+    pub(crate) fn rounds(&self, usual: usize) -> usize {
+        self.rounds.unwrap_or(if self.quick { 1 } else { usual })
+    }
+
+    /// The least length of one measurement, where `usual` is the suite's own.
+    pub(crate) fn duration(&self, usual: Duration) -> Duration {
+        self.duration.unwrap_or(if self.quick { Duration::from_millis(20) } else { usual })
+    }
+
+    /// Whether `contestant` is to be measured.
+    pub(crate) fn wants(&self, contestant: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == contestant)
+    }
+
+    /// Makes sure that those to be measured exist.
+    ///
+    /// # Errors
+    /// One does not.
+    pub(crate) fn check(&self) -> Result<()> {
+        for name in &self.only {
+            ensure!(
+                contestant::NAMES.contains(&name.as_str()),
+                "no contestant is called {name}; there are {}",
+                contestant::NAMES.join(", ")
+            );
+        }
+        Ok(())
+    }
 }

@@ -4,7 +4,7 @@
 mod tested;
 mod wrapper;
 
-use std::net::Ipv4Addr;
+use std::{fmt, net::Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
 use redirectd_bench_bpf::Stream;
@@ -12,13 +12,7 @@ use redirectd_bench_bpf::Stream;
 use self::{tested::Tested, wrapper::Wrapper};
 use super::Effort;
 use crate::{
-    interrupt,
-    measure::order,
-    processor,
-    progress::Progress,
-    report::program::{Case, Timed},
-    stream,
-    topology::Lab,
+    interrupt, measure::order, processor, recorder::Recorder, result::Better, stream, topology::Lab,
 };
 
 /// Which hook a program is for.
@@ -28,6 +22,15 @@ pub(crate) enum Entry {
     Xdp,
     /// The traffic control's.
     Tc,
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Xdp => "XDP",
+            Self::Tc => "tc",
+        })
+    }
 }
 
 /// What the packets are to the program.
@@ -69,12 +72,15 @@ impl Packets {
     }
 }
 
+/// The metric.
+const TIME: &str = "time of a packet";
+
 /// Measures each case, all in turns.
 ///
 /// # Errors
 /// The programs cannot be loaded or do not do what they should, or the run was
 /// interrupted.
-pub(crate) fn run(effort: &Effort) -> Result<Vec<Timed>> {
+pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
     let many = if effort.quick { 1_000 } else { 100_000 };
     let repeat = if effort.quick { 20_000 } else { 1_000_000 };
     let kinds = [
@@ -84,25 +90,29 @@ pub(crate) fn run(effort: &Effort) -> Result<Vec<Timed>> {
         Packets::OtherPort,
         Packets::OtherAddress,
     ];
+    recorder.metric(TIME, "ns", Better::Lower).digits = 1;
     let lab = Lab::new()?;
     let tested = Tested::new(&lab, many, effort.processor)?;
     lab.home.enter(|| {
         processor::occupy(effort.processor)?;
         let mut cases = Vec::new();
-        for entry in [Entry::Xdp, Entry::Tc] {
-            for packets in kinds {
+        for packets in kinds {
+            for entry in [Entry::Xdp, Entry::Tc] {
                 cases.push(Subject::new(entry, packets, &tested)?);
             }
         }
-        let mut progress = Progress::new(cases.len() * effort.rounds);
-        for (round, n) in order(cases.len(), effort.rounds) {
+        let rounds = effort.rounds(9);
+        recorder.progress.expect(cases.len() * rounds);
+        for (round, n) in order(cases.len(), rounds) {
             interrupt::check()?;
             let subject = &mut cases[n];
-            let case = &subject.timed.case;
-            progress.step("ns per packet", &format!("round {}, {case}", round + 1));
-            subject.measure(&tested, repeat).with_context(|| subject.timed.case.to_string())?;
+            let (case, entry) = (subject.packets.name(), subject.entry);
+            recorder.progress.step("program", &format!("round {}, {case}, {entry}", round + 1));
+            let ns =
+                subject.measure(&tested, repeat).with_context(|| format!("{case}, {entry}"))?;
+            recorder.record(TIME, &case, &entry.to_string(), ns);
         }
-        Ok(cases.into_iter().map(|subject| subject.timed).collect())
+        Ok(())
     })
 }
 
@@ -118,7 +128,7 @@ struct Subject {
     /// The same packets for tc: now and then XDP leaves it to tc to let the
     /// kernel see a packet for a neighbour, and goes on when that is done.
     tc: Option<Wrapper>,
-    timed: Timed,
+    entry: Entry,
 }
 
 impl Subject {
@@ -133,13 +143,13 @@ impl Subject {
             packets,
             wrapper: wrapper(entry)?,
             tc: needs_tc.then(|| wrapper(Entry::Tc)).transpose()?,
-            timed: Timed { case: Case { entry, name: packets.name() }, ns: Vec::new() },
+            entry,
         })
     }
 
     /// Nanoseconds for one packet, with proof that each of `repeat` took the
     /// way it should.
-    fn measure(&mut self, tested: &Tested, repeat: u32) -> Result<()> {
+    fn measure(&mut self, tested: &Tested, repeat: u32) -> Result<f64> {
         let expected =
             if matches!(self.packets, Packets::Flows(_)) { u64::from(repeat) } else { 0 };
         let mut attempt = 1;
@@ -148,8 +158,7 @@ impl Subject {
             let (pace, verdict) = self.wrapper.run(repeat)?;
             let translated = tested.translated()? - before;
             if translated == expected {
-                self.timed.ns.push(pace.elapsed.as_nanos() as f64 / pace.packets as f64);
-                return Ok(());
+                return Ok(pace.elapsed.as_nanos() as f64 / pace.packets as f64);
             }
             match &mut self.tc {
                 Some(tc) if attempt < ATTEMPTS => tc.run(FEW).map(drop)?,

@@ -2,12 +2,12 @@
 
 use std::{fs, process::Command};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::command::run;
 
 /// The machine and the tools of a run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     kernel: String,
     processor: String,
@@ -35,7 +35,7 @@ impl Machine {
     }
 
     /// One line for people.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let Self { kernel, processor, processors, used, nft, iptables } = self;
         format!(
             "Linux {kernel}, {processor}, processor {used} of {processors}; {nft}; {iptables}\n"
