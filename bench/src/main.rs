@@ -1,7 +1,9 @@
 //! Measures redirectd side by side with what it replaces. See `--help`, and
 //! docs on how the figures come about in each suite's file.
 
+mod arguments;
 mod command;
+mod compare;
 mod contestant;
 mod daemon;
 mod interrupt;
@@ -23,12 +25,13 @@ mod topology;
 mod track;
 mod traffic;
 
-use std::{fs, path::Path, path::PathBuf, process::ExitCode, time::Duration};
+use std::{fs, path::Path, process::ExitCode, time::SystemTime};
 
-use anyhow::{Context, Result};
-use clap::{Parser, ValueEnum as _};
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
 
 use crate::{
+    arguments::{Arguments, Command, Measuring},
     machine::Machine,
     progress::Progress,
     recorder::Recorder,
@@ -36,92 +39,82 @@ use crate::{
     suite::{Effort, Suite},
 };
 
-/// Measures redirectd side by side with what it replaces, in network namespaces
-/// of its own. Needs root and a quiet machine.
-#[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
-struct Arguments {
-    /// What to measure [default: everything]
-    suites: Vec<Suite>,
-    /// Only try that everything works, in minutes; the figures mean nothing
-    #[arg(long)]
-    quick: bool,
-    /// Write the results as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// How often each contestant is measured [default: each suite has its own]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: Option<u16>,
-    /// Milliseconds that one measurement lasts [default: each suite has its own]
-    #[arg(long, value_name = "MS")]
-    duration: Option<u64>,
-    /// The processor that does home's work [default: the last]
-    #[arg(long, value_name = "N")]
-    processor: Option<usize>,
-    /// Measure only these contestants
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    only: Vec<String>,
-}
+/// What `compare --fail-if-worse` ends with, where 1 and 2 are errors.
+const WORSE: u8 = 3;
 
 fn main() -> ExitCode {
-    match bench(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+    let Arguments { command, measuring } = Arguments::parse();
+    let result = match command {
+        None => bench(&measuring).map(|()| ExitCode::SUCCESS),
+        Some(Command::Compare(asked)) => {
+            let worse = compare::run(&asked.before, &asked.after, asked.json.as_deref());
+            let code = |worse| if worse && asked.fail_if_worse { WORSE } else { 0 };
+            worse.map(|worse| ExitCode::from(code(worse)))
         }
-    }
+        Some(Command::Report { file, to }) => again(&file, &to).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn bench(arguments: &Arguments) -> Result<()> {
+fn bench(asked: &Measuring) -> Result<()> {
     interrupt::install()?;
-    let effort = effort(arguments)?;
+    let effort = asked.effort()?;
+    report::prepare(&asked.report)?;
     let mut run = Run {
         version: result::VERSION,
         quick: effort.quick,
         command: command_line(std::env::args().skip(1)),
+        date: today(),
         ended_early: None,
         machine: Machine::this(effort.processor),
         suites: Vec::new(),
     };
-    let result = measure(&suites(arguments), &effort, &mut run);
+    let result = measure(&asked.suites(), &effort, &mut run);
     // What was measured before an error is worth as much.
     run.ended_early = result.as_ref().err().map(|error| format!("{error:#}"));
-    print!("{}", report::terminal::text(&run));
-    if let Some(path) = &arguments.json {
-        write(path, &format!("{}\n", serde_json::to_string_pretty(&run)?))?;
+    let written = show(&run, asked);
+    result.and(written)
+}
+
+/// Shows `run` and writes its report. One that has no figures would only
+/// overwrite another that has.
+fn show(run: &Run, asked: &Measuring) -> Result<()> {
+    if run.suites.iter().all(|suite| suite.metrics.iter().all(|metric| metric.cases.is_empty())) {
+        eprintln!("nothing was measured, so that no report is written");
+        return Ok(());
     }
-    result
+    print!("{}", report::terminal::text(run));
+    // Even if the folder is gone: the figures cost an hour.
+    let json = asked.json.as_ref().map_or(Ok(()), |path| {
+        fs::write(path, report::json(run)?)
+            .with_context(|| format!("cannot write {}", path.display()))
+    });
+    println!("\nReport: {}", report::write(run, &asked.report)?.display());
+    json
+}
+
+/// Makes the report of the run in `file` again, in the folder `to`.
+fn again(file: &Path, to: &Path) -> Result<()> {
+    let page = report::write(&Run::read(file)?, to)?;
+    println!("Report: {}", page.display());
+    Ok(())
 }
 
 /// Runs `suites` and puts their figures into `run`.
 fn measure(suites: &[Suite], effort: &Effort, run: &mut Run) -> Result<()> {
     for (n, suite) in suites.iter().enumerate() {
         let later = suites[n + 1..].iter().map(|later| later.estimate(effort)).sum();
-        let mut recorder = Recorder::new(&suite.name(), suite.title(), Progress::new(later));
+        let progress = Progress::new(suite.estimate(effort), later);
+        let mut recorder = Recorder::new(&suite.name(), suite.title(), progress);
         let result = suite.run(effort, &mut recorder);
         run.suites.push(recorder.finish());
         result.with_context(|| format!("suite {}", suite.name()))?;
     }
+    ensure!(!run.suites.is_empty(), "there is nothing to measure");
     Ok(())
-}
-
-/// Those asked for, in the order of reports, each once.
-fn suites(arguments: &Arguments) -> Vec<Suite> {
-    let wanted = |suite: &&Suite| arguments.suites.is_empty() || arguments.suites.contains(suite);
-    Suite::value_variants().iter().filter(wanted).copied().collect()
-}
-
-fn effort(arguments: &Arguments) -> Result<Effort> {
-    let effort = Effort {
-        rounds: arguments.rounds.map(usize::from),
-        duration: arguments.duration.map(Duration::from_millis),
-        processor: arguments.processor.map_or_else(processor::last, Ok)?,
-        quick: arguments.quick,
-        only: arguments.only.clone(),
-    };
-    effort.check()?;
-    Ok(effort)
 }
 
 /// As it was given to `cargo xtask bench`.
@@ -129,6 +122,8 @@ fn command_line(arguments: impl Iterator<Item = String>) -> String {
     std::iter::once("cargo xtask bench".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+/// The day in UTC, such as `2026-07-01`.
+fn today() -> String {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    now.split('T').next().unwrap_or_default().to_owned()
 }

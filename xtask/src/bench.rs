@@ -1,7 +1,11 @@
 //! `cargo xtask bench`: builds redirectd and the bench, optimised, and runs the
 //! bench; what it measures and how is its own affair (`bench/`).
 
-use std::{ffi::OsString, process::Command};
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -11,11 +15,15 @@ use crate::{
     workspace,
 };
 
-/// Runs the bench with `arguments`, as root.
+/// Tells the bench where its report goes, if nobody says so on the command line.
+const REPORT: &str = "REDIRECTD_BENCH_REPORT";
+
+/// Runs the bench with `arguments`, as root. Returns its exit code: it says itself
+/// what failed.
 ///
 /// # Errors
-/// When setup, the build or the bench fails.
-pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
+/// When setup or the build fails, or the bench is ended by a signal.
+pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     setup::ensure(Purpose::Running)?;
     progress::stage("building for speed");
     let mut build = workspace::cargo();
@@ -23,17 +31,24 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     ensure!(build.status().context("cannot run cargo")?.success(), "the bench does not build");
 
     let bench = workspace::target_dir().join("release/redirectd-bench");
+    let report = std::env::var_os(REPORT)
+        .map_or_else(|| workspace::target_dir().join("bench"), PathBuf::from);
     let mut command = if nix::unistd::geteuid().is_root() {
-        Command::new(&bench)
+        Command::new("env")
     } else {
+        // It keeps no variables, so that `env` sets this one behind it.
         let mut sudo = Command::new("sudo");
-        sudo.arg(&bench);
+        sudo.arg("env");
         sudo
     };
+    let mut variable = OsString::from(format!("{REPORT}="));
+    variable.push(report);
+    command.arg(variable);
+    command.arg(&bench);
     let status = command
         .args(arguments)
         .status()
         .with_context(|| format!("cannot run {}", bench.display()))?;
-    ensure!(status.success(), "the bench failed ({status})");
-    Ok(())
+    let code = status.code().with_context(|| format!("the bench was ended ({status})"))?;
+    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -1,55 +1,95 @@
 //! A run as text for a terminal.
 
-use super::table::Table;
+use super::{
+    grid::{self, Cell, Grid},
+    number::{NOTHING, minutes},
+    paragraph::wrapped,
+    table::{Table, WIDTH},
+    verdict, warnings,
+};
 use crate::result::{Metric, Run, Suite};
 
-/// All of it.
+/// All of it, what matters most last: that is what a terminal shows.
 pub(crate) fn text(run: &Run) -> String {
-    let mut text = run.machine.text();
+    let mut text = String::new();
     for suite in &run.suites {
         text += &of_suite(suite);
     }
-    if let Some(reason) = &run.ended_early {
-        text += &format!("\nThe run ended early: {reason}\n");
-    }
-    if run.quick {
-        text += "\n--quick: these figures mean nothing.\n";
+    text += &format!("\n{}\n", heading("targets and machine"));
+    text += &targets(run);
+    let lines = run.machine.lines();
+    // Mitigations and the like are in the files.
+    let short: Vec<_> =
+        lines.iter().take(6).map(|(what, value)| format!("{what} {value}")).collect();
+    text += &wrapped(&format!("Measured on {}: {}.", run.date, short.join("; ")));
+    for warning in warnings(run) {
+        text += &format!("\n{}", wrapped(&warning));
     }
     text
 }
 
+fn heading(title: &str) -> String {
+    format!("── {title} {}", "─".repeat(WIDTH.saturating_sub(title.chars().count() + 4)))
+}
+
 fn of_suite(suite: &Suite) -> String {
-    let mut text = format!("\n{}: {}\n", suite.name, suite.title);
+    let mut text = format!("\n{}\n", heading(&format!("{}: {}", suite.name, suite.title)));
     for metric in &suite.metrics {
         text += &of_metric(metric);
     }
     for absent in &suite.absent {
-        let case = absent.case.as_deref().map(|case| format!(" with {case}")).unwrap_or_default();
-        text += &format!("{} was not measured{case}: {}\n", absent.contestant, absent.reason);
+        text += &wrapped(&super::absence(absent));
     }
     for note in &suite.notes {
-        text += &format!("{note}\n");
+        text += &wrapped(&format!("Note: {note}"));
+    }
+    text + &format!("(took {})\n", minutes(suite.seconds))
+}
+
+fn of_metric(metric: &Metric) -> String {
+    let mut text = String::new();
+    let figures = grid::figures(metric);
+    if !figures.rows.is_empty() {
+        text += &table(&figures, true);
+    }
+    for base in &metric.ratios_to {
+        if let Some(ratios) = grid::ratios(metric, base) {
+            text += &table(&ratios, false);
+        }
     }
     text
 }
 
-fn of_metric(metric: &Metric) -> String {
-    let contestants = metric.contestants();
-    let heading = match metric.unit.as_str() {
-        "" => metric.name.clone(),
-        unit => format!("{}, {unit}", metric.name),
+/// The best is marked by `*`, quoted figures by quotation marks.
+fn table(grid: &Grid, ranges: bool) -> String {
+    let name = |heading: &grid::Heading| {
+        if heading.quoted { format!("“{}”", heading.name) } else { heading.name.clone() }
     };
-    let mut titles = vec![heading.as_str()];
-    titles.extend(&contestants);
-    let mut table = Table::new(&titles);
-    for case in &metric.cases {
-        let mut row = vec![case.name.clone()];
-        for contestant in &contestants {
-            let series = case.series.iter().find(|series| series.contestant == *contestant);
-            let summary = series.and_then(|series| series.summary());
-            row.push(summary.map_or("–".into(), |s| format!("{:.*}", metric.digits, s.median)));
+    let cell = |cell: &Option<Cell>| {
+        let Some(Cell { median, range, best }) = cell else { return NOTHING.to_owned() };
+        let mark = if *best { "*" } else { "" };
+        match range {
+            Some(range) if ranges => format!("{mark}{median} ({range})"),
+            _ => format!("{mark}{median}"),
         }
-        table.row(row);
+    };
+    let mut titles = vec![String::new()];
+    titles.extend(grid.columns.iter().map(name));
+    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+    let mut table = Table::new(&titles);
+    for (heading, cells) in &grid.rows {
+        table.row(std::iter::once(name(heading)).chain(cells.iter().map(cell)).collect());
     }
-    table.text()
+    format!("\n{}\n{}", grid.title, table.text())
+}
+
+fn targets(run: &Run) -> String {
+    let verdicts = verdict::of(run);
+    let Some(sentence) = verdict::sentence(&verdicts) else { return String::new() };
+    let mut table = Table::new(&["target", "asked", "measured", ""]);
+    for verdict in verdicts {
+        let what = format!("{}: {}", verdict.suite, verdict.what);
+        table.row(vec![what, verdict.asked, verdict.measured, verdict.outcome.text().into()]);
+    }
+    format!("{}{sentence}\n\n", table.text())
 }

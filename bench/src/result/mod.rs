@@ -4,6 +4,9 @@
 //! Suites fill this in and know nothing of reports; reports show it and know
 //! nothing of suites.
 
+#[cfg(test)]
+pub(crate) mod fixture;
+mod read;
 pub(crate) mod target;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +26,8 @@ pub(crate) struct Run {
     pub(crate) quick: bool,
     /// The command that does the same again.
     pub(crate) command: String,
+    /// The day it began, as `2026-07-01` (UTC).
+    pub(crate) date: String,
     /// Why it ended early, if it did; what was measured before is here.
     pub(crate) ended_early: Option<String>,
     /// Where it ran.
