@@ -22,7 +22,10 @@ fn bench() -> Command {
         cargo.args(["build", "--locked", "--package", "redirectd", "--profile", profile]);
         assert!(cargo.status().unwrap().success(), "redirectd does not build");
     }
-    Command::new(bench)
+    let mut command = Command::new(bench);
+    // Where the report goes, if a test does not care.
+    command.env("REDIRECTD_BENCH_REPORT", Path::new(env!("CARGO_TARGET_TMPDIR")).join("report"));
+    command
 }
 
 /// Runs `suite`, quickly, and returns its results and what it printed.
@@ -151,6 +154,27 @@ fn an_interrupted_run_leaves_nothing_behind() {
     for folder in [NAMESPACES, PINS] {
         assert_eq!(traces(folder, id), Vec::<String>::new(), "{folder}");
     }
+}
+
+#[test]
+fn a_report_is_written_in_every_format_and_a_quick_one_is_not_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("made/for/it");
+    quick("pps", &["--only".as_ref(), "drop".as_ref(), "--report".as_ref(), report.as_os_str()]);
+    let read = |file: &str| std::fs::read_to_string(report.join(file)).unwrap();
+    let json: Value = serde_json::from_str(&read("report.json")).unwrap();
+    assert_eq!(json["suites"][0]["name"], "pps");
+    for file in ["report.md", "report.html"] {
+        assert!(read(file).contains("This was a quick run"), "{file}");
+    }
+    let is_svg = |entry: std::fs::DirEntry| entry.path().extension() == Some("svg".as_ref());
+    assert!(report.read_dir().unwrap().flatten().any(is_svg));
+
+    let file = report.join("report.json");
+    let output = bench().arg("compare").args([&file, &file]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let refusal = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(refusal.contains("quick") && refusal.contains("report.json"), "{refusal}");
 }
 
 #[test]

@@ -1,12 +1,7 @@
 //! A comparison as text for a terminal.
 
 use super::{Change, Comparison, Name, Side, Verdict, rank_sum::ENOUGH};
-use crate::report::{
-    number::{number, with_range},
-    table::Table,
-    wrapped,
-};
-use crate::statistics::Summary;
+use crate::report::{number::number, table::Table, wrapped};
 
 /// All of it.
 pub(super) fn text(comparison: &Comparison) -> String {
@@ -52,15 +47,11 @@ fn group(verdict: Verdict, changes: &[&Change]) -> String {
             let sign = if percent < 0.0 { "" } else { "+" };
             format!("{sign}{} %", number(percent, 1))
         });
-        let (before, after) = (side(&change.before, change), side(&change.after, change));
+        let side = |side: &Side| number(side.median, change.digits);
+        let (before, after) = (side(&change.before), side(&change.after));
         table.row(vec![shown(&change.name, &change.unit), before, after, percent]);
     }
-    format!("\n{}", table.text())
-}
-
-fn side(side: &Side, change: &Change) -> String {
-    let Side { median, min, max, .. } = *side;
-    with_range(&Summary { median, min, max }, change.digits)
+    format!("\n{}", table.in_one_piece())
 }
 
 fn shown(name: &Name, unit: &str) -> String {

@@ -62,6 +62,9 @@ pub(super) fn figures(metric: &Metric) -> Grid {
     Grid { title, rows_are: "case", columns: headings, rows }.turned_to_fit()
 }
 
+/// Digits after the point of a ratio: what is within 1 % is of interest.
+const RATIO_DIGITS: usize = 3;
+
 /// The figures of `metric` over those of `base`, round by round; `None` if there
 /// are none. Papers' figures have no rounds in common with ours.
 pub(super) fn ratios(metric: &Metric, base: &str) -> Option<Grid> {
@@ -72,7 +75,9 @@ pub(super) fn ratios(metric: &Metric, base: &str) -> Option<Grid> {
         let base = case.rounds(base)?;
         let cells: Vec<_> = names
             .iter()
-            .map(|name| Some(cell(&Summary::of_ratios(case.rounds(name)?, base)?, 2, false)))
+            .map(|name| {
+                Some(cell(&Summary::of_ratios(case.rounds(name)?, base)?, RATIO_DIGITS, false))
+            })
             .collect();
         cells.iter().any(Option::is_some).then(|| (heading(&case.name), cells))
     });

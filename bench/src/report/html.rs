@@ -28,7 +28,7 @@ pub(super) fn page(run: &Run, plots: &[Drawn<'_>]) -> String {
             body {
                 main {
                     h1 { (title) }
-                    @for warning in warnings(run) { p.warning { (warning) } }
+                    @for warning in warnings(run) { p.warning { (prose(&warning)) } }
                     (targets(run))
                     (contents(run))
                     (machine(run))
@@ -112,7 +112,7 @@ fn of_suite(suite: &Suite, plots: &[Drawn<'_>]) -> Markup {
         section.suite id=(suite.name) {
             h2 { (suite.name) span.title { " – " (suite.title) } }
             @for paragraph in suite.about.split("\n\n").filter(|text| !text.trim().is_empty()) {
-                p { (paragraph) }
+                p { (prose(paragraph)) }
             }
             @if !suite.parameters.is_empty() {
                 h3 { "Parameters" }
@@ -153,13 +153,16 @@ fn of_metric(metric: &Metric, plots: &[Drawn<'_>]) -> Markup {
 
 fn table(grid: &Grid) -> Markup {
     let quoted = |heading: &Heading| heading.quoted.then_some("quoted");
+    let number = |heading: &Heading| if heading.quoted { "n quoted" } else { "n" };
+    // With many columns there is no room for ranges beside the medians.
+    let many = (grid.columns.len() > 5).then_some("many");
     html! {
         div.wide {
-            table {
+            table class=[many] {
                 thead {
                     tr {
                         th { (grid.rows_are) }
-                        @for heading in &grid.columns { th.n class=[quoted(heading)] { (name(heading)) } }
+                        @for heading in &grid.columns { th class=(number(heading)) { (name(heading)) } }
                     }
                 }
                 tbody {
@@ -167,7 +170,7 @@ fn table(grid: &Grid) -> Markup {
                         tr class=[quoted(row)] {
                             th { (name(row)) }
                             @for (column, cell) in grid.columns.iter().zip(cells) {
-                                td.n class=[quoted(column)] { (of_cell(cell.as_ref())) }
+                                td class=(number(column)) { (of_cell(cell.as_ref())) }
                             }
                         }
                     }
@@ -201,5 +204,14 @@ fn list(title: &str, items: &[String]) -> Markup {
     if items.is_empty() {
         return html! {};
     }
-    html! { h3 { (title) } ul { @for item in items { li { (item) } } } }
+    html! { h3 { (title) } ul { @for item in items { li { (prose(item)) } } } }
+}
+
+/// Running text, in which `code` stands between backquotes.
+fn prose(text: &str) -> Markup {
+    html! {
+        @for (n, part) in text.split('`').enumerate() {
+            @if n % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
 }

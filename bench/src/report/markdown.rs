@@ -43,7 +43,7 @@ fn targets(run: &Run) -> String {
 fn of_suite(suite: &Suite, plots: &[Drawn<'_>]) -> String {
     let mut text = format!("## {}: {}\n\n", escaped(&suite.name), escaped(&suite.title));
     if !suite.about.is_empty() {
-        text += &format!("{}\n\n", escaped(&suite.about));
+        text += &format!("{}\n\n", prose(&suite.about));
     }
     text += &pairs(suite.parameters.iter().map(|(name, value)| (escaped(name), escaped(value))));
     for metric in &suite.metrics {
@@ -55,7 +55,7 @@ fn of_suite(suite: &Suite, plots: &[Drawn<'_>]) -> String {
     let absent = suite.absent.iter().map(absence);
     let list: Vec<_> = absent.chain(suite.notes.iter().cloned()).collect();
     for item in &list {
-        text += &format!("- {}\n", escaped(item));
+        text += &format!("- {}\n", prose(item));
     }
     if !list.is_empty() {
         text.push('\n');
@@ -103,6 +103,13 @@ fn pairs(lines: impl Iterator<Item = (String, String)>) -> String {
         0 => String::new(),
         _ => format!("| | |\n|---|---|\n{}\n", rows.concat()),
     }
+}
+
+/// Running text, in which `code` stands between backquotes.
+fn prose(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    let parts = parts.map(|(n, part)| if n % 2 == 1 { format!("`{part}`") } else { escaped(part) });
+    parts.collect()
 }
 
 /// `text` without what Markdown would take for its own.

@@ -28,8 +28,8 @@ mod tests {
 
     #[test]
     fn lines_end_between_words() {
-        let text = wrapped(&"four ".repeat(50));
+        let text = wrapped(&"four ".repeat(WIDTH));
         assert!(text.lines().all(|line| line.len() <= WIDTH && line.len() > WIDTH - 5), "{text}");
-        assert_eq!(text.split_whitespace().count(), 50);
+        assert_eq!(text.split_whitespace().count(), WIDTH);
     }
 }

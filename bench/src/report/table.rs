@@ -23,12 +23,21 @@ impl Table {
     /// The table, each line ended. What does not fit in [`WIDTH`] follows below,
     /// with the first column again.
     pub(crate) fn text(&self) -> String {
+        self.split(WIDTH)
+    }
+
+    /// The table with each row on one line, however wide.
+    pub(crate) fn in_one_piece(&self) -> String {
+        self.split(usize::MAX)
+    }
+
+    fn split(&self, most: usize) -> String {
         let columns = self.rows[0].len();
         let width = |column: usize| {
             self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
-        let parts = parts(&widths);
+        let parts = parts(&widths, most);
         let text =
             |part: &Vec<usize>| self.rows.iter().map(|row| line(row, part, &widths)).collect();
         parts.iter().map(text).collect::<Vec<String>>().join("\n")
@@ -36,12 +45,12 @@ impl Table {
 }
 
 /// The columns beside the first, in groups that fit.
-fn parts(widths: &[usize]) -> Vec<Vec<usize>> {
+fn parts(widths: &[usize], most: usize) -> Vec<Vec<usize>> {
     let mut parts = vec![Vec::new()];
     let mut used = widths[0];
     for (column, width) in widths.iter().enumerate().skip(1) {
         used += 2 + width;
-        if used > WIDTH && parts.last().is_some_and(|part: &Vec<usize>| !part.is_empty()) {
+        if used > most && parts.last().is_some_and(|part: &Vec<usize>| !part.is_empty()) {
             parts.push(Vec::new());
             used = widths[0] + 2 + width;
         }
@@ -78,5 +87,6 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
         let firsts: Vec<_> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
         assert_eq!(firsts, ["who", "x", "", "who", "x"]);
+        assert_eq!(table.in_one_piece().lines().count(), 2);
     }
 }

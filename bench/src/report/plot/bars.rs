@@ -26,21 +26,21 @@ pub(super) fn draw(metric: &Metric, palette: &Palette, axis: &str) -> Drawing {
     let label = |value: f64| text_width(&number(value, metric.digits));
     let right = figures.clone().map(|figure| label(figure.median)).fold(30.0, f64::max) + 14.0;
     let values = figures.flat_map(|figure| [figure.min, figure.max]);
-    let scale = Scale::showing(values, (left, WIDTH - right));
+    let scale = Scale::of_bars(values, (left, WIDTH - right));
 
     let mut top = 0.0;
-    let mut cases = Vec::new();
+    let mut parts = Vec::new();
     for case in &metric.cases {
-        cases.push(html! { text.head x="0" y=(px(top + 15.0)) { (case.name) } });
-        top += HEAD;
-        for series in &case.series {
-            cases.push(row(case, series, metric, palette, &scale, top));
-            top += ROW;
+        let rows = top + HEAD;
+        parts.push(html! { text.head x="0" y=(px(top + 15.0)) { (case.name) } });
+        top = rows + ROW * case.series.len() as f64;
+        parts.push(grid(&scale, rows, top));
+        for (n, series) in case.series.iter().enumerate() {
+            parts.push(row(case, series, metric, palette, &scale, rows + ROW * n as f64));
         }
         top += GAP;
     }
-    let body =
-        html! { (grid(&scale, top)) @for case in &cases { (case) } (foot(&scale, axis, top)) };
+    let body = html! { @for part in &parts { (part) } (foot(&scale, axis, top)) };
     Drawing { height: top + FOOT, body }
 }
 
@@ -79,13 +79,14 @@ fn whisker(scale: &Scale, figure: &Summary, y: f64) -> Markup {
     html! { path.whisker d=(path) {} }
 }
 
-fn grid(scale: &Scale, bottom: f64) -> Markup {
+/// Behind the bars of a case, not behind its name.
+fn grid(scale: &Scale, top: f64, bottom: f64) -> Markup {
     html! {
         @for (value, _) in scale.ticks() {
             @let x = px(scale.at(value));
-            line.grid x1=(x) x2=(x) y1=(px(HEAD)) y2=(px(bottom)) {}
+            line.grid x1=(x) x2=(x) y1=(px(top)) y2=(px(bottom)) {}
         }
-        line.axis x1=(px(scale.base())) x2=(px(scale.base())) y1=(px(HEAD)) y2=(px(bottom)) {}
+        line.axis x1=(px(scale.base())) x2=(px(scale.base())) y1=(px(top)) y2=(px(bottom)) {}
     }
 }
 

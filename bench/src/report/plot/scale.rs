@@ -21,12 +21,22 @@ const TICKS: f64 = 6.0;
 impl Scale {
     /// One that shows `values` on `pixels`; with 0, unless it is logarithmic.
     pub(super) fn showing(values: impl Iterator<Item = f64>, pixels: (f64, f64)) -> Self {
+        Self::of(values, pixels, 1.0)
+    }
+
+    /// As [`Self::showing`], with room under the least value, so that it has a bar.
+    pub(super) fn of_bars(values: impl Iterator<Item = f64>, pixels: (f64, f64)) -> Self {
+        Self::of(values, pixels, 0.9)
+    }
+
+    fn of(values: impl Iterator<Item = f64>, pixels: (f64, f64), room: f64) -> Self {
         let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|value| value.is_finite()) {
             (min, max) = (min.min(value), max.max(value));
         }
         if min > 0.0 && max / min > FAR {
-            let (from, to) = (round_decade(min), 10_f64.powf(max.log10().ceil()));
+            let (from, to) =
+                (10_f64.powf((min * room).log10().floor()), 10_f64.powf(max.log10().ceil()));
             return Self { from, to, logarithmic: true, pixels };
         }
         let (min, max) = (min.min(0.0), max.max(0.0));
@@ -76,11 +86,6 @@ impl Scale {
     }
 }
 
-/// The power of ten below `value`, so that even the least value has a bar.
-fn round_decade(value: f64) -> f64 {
-    10_f64.powf((value * 0.999).log10().floor())
-}
-
 /// 1, 2 or 5 times a power of ten, about as many as [`TICKS`] in the stretch.
 fn step(from: f64, to: f64) -> f64 {
     let raw = (to - from) / TICKS;
@@ -115,11 +120,13 @@ mod tests {
 
     #[test]
     fn far_values_are_laid_out_by_ratio() {
-        let scale = scale(&[2.0, 900.0]);
+        let scale = scale(&[1.0, 900.0]);
         assert!(scale.is_logarithmic());
+        assert_eq!(scale.at(1.0), scale.base());
         assert_eq!(labels(&scale), ["1", "10", "100", "1,000"]);
         assert!((scale.at(10.0) - 100.0 / 3.0).abs() < 1e-9);
-        assert!(scale.at(2.0) > scale.base());
+        let bars = Scale::of_bars([1.0, 900.0].into_iter(), (0.0, 100.0));
+        assert!(bars.at(1.0) > bars.base());
     }
 
     #[test]
