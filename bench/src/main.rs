@@ -6,6 +6,7 @@ mod contestant;
 mod daemon;
 mod interrupt;
 mod lan;
+mod load;
 mod machine;
 mod measure;
 mod netns;
