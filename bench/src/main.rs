@@ -4,6 +4,7 @@
 mod command;
 mod contestant;
 mod daemon;
+mod deputy;
 mod interrupt;
 mod machine;
 mod measure;
@@ -70,7 +71,7 @@ struct Arguments {
 /// What the bench's own processes in its namespaces are.
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// A client or a server
+    /// A client, a server or a deputy
     #[command(subcommand, hide = true)]
     Pair(Pair),
 }
