@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum as _};
 
 use crate::{
+    pair::Pair,
     processor,
     suite::{Effort, Suite},
 };
@@ -40,6 +41,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FOLDER")]
         to: PathBuf,
     },
+    /// A client, a server or a deputy: the bench's own processes in its namespaces
+    #[command(subcommand, hide = true)]
+    Pair(Pair),
 }
 
 #[derive(Debug, Args)]
