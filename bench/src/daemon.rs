@@ -29,6 +29,7 @@ use crate::{
     scenario::Scenario,
     stream::{HOME_PORT, HOST_PORT, PORTS},
     topology::{HOME, HOST, IN0, OUT0},
+    track::AT_ONCE,
 };
 
 /// How long the daemon may take to be ready, and to stop.
@@ -189,12 +190,12 @@ pub(crate) fn rules(scenario: &Scenario) -> String {
 fn configuration(attach: &str, scenario: &Scenario) -> String {
     // Room to spare: a full table is another question.
     let redirects = 2 * scenario.redirects + 1024;
-    // As many half-open ones: all are opened before the first goes on.
     let flows = 2 * scenario.flows + 1024;
+    let half_open = 2 * scenario.flows.min(AT_ONCE) + 1024;
     format!(
         "version: 1\nhome: [{HOME}]\ninterfaces:\n  {IN0}: {{ attach: {attach} }}\n  \
          {OUT0}: {{ attach: {attach} }}\ntimers: {{ udp: 24h, udp_unreplied: 24h }}\n\
-         tables: {{ redirects: {redirects}, flows: {flows}, half_open: {flows} }}\n"
+         tables: {{ redirects: {redirects}, flows: {flows}, half_open: {half_open} }}\n"
     )
 }
 

@@ -93,6 +93,18 @@ pub struct Expect {
     pub last: u16,
 }
 
+/// Where a bounce sends every packet.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounce {
+    /// Index of the interface it leaves through.
+    pub interface: u32,
+    /// MAC address of the next hop.
+    pub destination: [u8; 6],
+    /// MAC address of the interface.
+    pub source: [u8; 6],
+}
+
 /// Folds a sum of 16-bit words to the one's complement sum (RFC 1071), not yet
 /// inverted.
 #[inline(always)]
@@ -120,8 +132,13 @@ unsafe impl aya::Pod for Position {}
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Expect {}
 
+// SAFETY: plain integers without padding (4 + 2 × 6 bytes).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Bounce {}
+
 const _: () = {
     assert!(size_of::<Stream>() == 40);
     assert!(size_of::<Position>() == 40);
     assert!(size_of::<Expect>() == 8);
+    assert!(size_of::<Bounce>() == 16);
 };
