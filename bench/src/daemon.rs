@@ -30,6 +30,7 @@ use crate::{
     scenario::Scenario,
     stream::{HOME_PORT, HOST_PORT, PORTS},
     topology::{HOME, HOST, IN0, OUT0},
+    track::AT_ONCE,
 };
 
 /// How long the daemon may take to be ready, and to stop.
@@ -225,12 +226,12 @@ fn configuration(settings: &Settings<'_>) -> String {
         interfaces.iter().map(|name| format!("  {name}: {{ attach: {attach} }}\n")).collect();
     // Room to spare: a full table is another question.
     let redirects = 2 * settings.redirects + 1024;
-    // As many half-open ones: all are opened before the first goes on.
     let flows = 2 * settings.flows + 1024;
+    let half_open = 2 * settings.flows.min(AT_ONCE) + 1024;
     format!(
         "version: 1\nhome: [{home}]\ninterfaces:\n{interfaces}\
          timers: {{ udp: 24h, udp_unreplied: 24h }}\n\
-         tables: {{ redirects: {redirects}, flows: {flows}, half_open: {flows} }}\n"
+         tables: {{ redirects: {redirects}, flows: {flows}, half_open: {half_open} }}\n"
     )
 }
 

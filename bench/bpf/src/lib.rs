@@ -105,6 +105,18 @@ pub struct Ends {
     pub host: [u8; 6],
 }
 
+/// Where `onward` sends every packet.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Onward {
+    /// Index of the interface it leaves through.
+    pub interface: u32,
+    /// MAC address of the next hop.
+    pub destination: [u8; 6],
+    /// MAC address of the interface.
+    pub source: [u8; 6],
+}
+
 /// Folds a sum of 16-bit words to the one's complement sum (RFC 1071), not yet
 /// inverted.
 #[inline(always)]
@@ -135,9 +147,14 @@ unsafe impl aya::Pod for Expect {}
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Ends {}
 
+// SAFETY: plain integers without padding (4 + 2 × 6 bytes).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Onward {}
+
 const _: () = {
     assert!(size_of::<Stream>() == 40);
     assert!(size_of::<Position>() == 40);
     assert!(size_of::<Expect>() == 8);
     assert!(size_of::<Ends>() == 18);
+    assert!(size_of::<Onward>() == 16);
 };
