@@ -10,6 +10,7 @@ mod measure;
 mod netns;
 mod pace;
 mod pins;
+mod probe;
 mod processor;
 mod progress;
 mod recorder;

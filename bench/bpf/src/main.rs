@@ -7,6 +7,8 @@ mod generate;
 mod packet;
 #[cfg(target_arch = "bpf")]
 mod sink;
+#[cfg(target_arch = "bpf")]
+mod witness;
 
 #[cfg(target_arch = "bpf")]
 mod runtime {

@@ -1,7 +1,7 @@
 //! What home can be made of: redirectd, and what it is compared with.
 
 mod drop;
-mod netfilter;
+pub(crate) mod netfilter;
 mod redirectd;
 
 use anyhow::Result;
