@@ -31,6 +31,7 @@ use crate::{
     scenario::Scenario,
     stream::{HOME_PORT, HOST_PORT, PORTS},
     topology::{HOME, HOST, IN0, OUT0},
+    track::AT_ONCE,
 };
 
 /// How long the daemon may take to be ready, and to stop.
@@ -66,10 +67,10 @@ impl<'a> Settings<'a> {
     /// Room for what `scenario` asks, and to spare: a full table is another
     /// question.
     pub(crate) fn of(attach: &'a str, scenario: &Scenario) -> Self {
-        // As many half-open flows: all are opened before the first goes on.
-        let flows = 2 * scenario.flows + 1024;
         let redirects = 2 * scenario.redirects + 1024;
-        Self { attach, interfaces: &[IN0, OUT0], redirects, flows, half_open: flows }
+        let flows = 2 * scenario.flows + 1024;
+        let half_open = 2 * scenario.flows.min(AT_ONCE) + 1024;
+        Self { attach, interfaces: &[IN0, OUT0], redirects, flows, half_open }
     }
 
     fn text(&self) -> String {

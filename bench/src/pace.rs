@@ -26,9 +26,16 @@ pub(crate) struct Pace {
 /// The map cannot be read or written.
 pub(crate) fn start(bpf: &mut Ebpf, stride: u32) -> Result<()> {
     let start = Position { stride, made: 0, first: 0, last: 0, ..position(bpf)? };
-    let map = bpf.map_mut("POSITION").expect("the bench's programs have a map POSITION");
-    Array::try_from(map)?.set(0, start, 0)?;
-    Ok(())
+    set(bpf, start)
+}
+
+/// Makes flow `flow` of the first target the next one.
+///
+/// # Errors
+/// The map cannot be read or written.
+pub(crate) fn go_to(bpf: &mut Ebpf, flow: u32) -> Result<()> {
+    let there = Position { target: 0, flow, ..position(bpf)? };
+    set(bpf, there)
 }
 
 /// The pace of the packets made since [`start`], which must be `packets`; `None`
@@ -40,6 +47,12 @@ pub(crate) fn of(bpf: &Ebpf, packets: u32) -> Result<Option<Pace>> {
     let end = position(bpf)?;
     ensure!(end.made == u64::from(packets), "asked for {packets} packets, got {}", end.made);
     Ok(between_looks(&end))
+}
+
+fn set(bpf: &mut Ebpf, position: Position) -> Result<()> {
+    let map = bpf.map_mut("POSITION").expect("the bench's programs have a map POSITION");
+    Array::try_from(map)?.set(0, position, 0)?;
+    Ok(())
 }
 
 fn position(bpf: &Ebpf) -> Result<Position> {

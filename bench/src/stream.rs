@@ -9,23 +9,26 @@ pub(crate) const HOME_PORT: u16 = 9000;
 /// First port at the host that they are redirected to.
 pub(crate) const HOST_PORT: u16 = 8000;
 /// Ports of the redirect. One host endpoint can have 64,512 flows from one home
-/// address (a source port each), so that 100,000 flows need several.
+/// address (a source port each), so that many flows need several.
 pub(crate) const PORTS: u16 = PEERS as u16;
 /// First source port at the peers.
 const PEER_PORT: u16 = 10_000;
 /// Source ports at each peer, at most.
 const PER_PEER: u32 = 50_000;
+/// Ports in use where there is more than one flow, if so many suffice.
+const USUAL_TARGETS: u32 = 4;
 
 /// The most flows a stream can have.
 pub(crate) const MAX_FLOWS: u32 = PORTS as u32 * PER_PEER;
 
-/// `flows` flows (a single one, or a multiple of [`PORTS`]), hit in turn.
+/// `flows` flows, hit in turn: a single one, or a number that can be split
+/// evenly among four target ports or a few more, with at most 50,000 each.
 ///
 /// # Panics
 /// With another number of flows, or more than [`MAX_FLOWS`].
 pub(crate) fn stream(flows: u32) -> Stream {
-    let targets = if flows == 1 { 1 } else { u32::from(PORTS) };
-    assert!(flows > 0 && flows <= MAX_FLOWS && flows.is_multiple_of(targets));
+    assert!(flows > 0 && flows <= MAX_FLOWS, "{flows} flows, at most {MAX_FLOWS} are possible");
+    let targets = targets(flows).unwrap_or_else(|| panic!("{flows} flows cannot be split evenly"));
     let home = u32::from(HOME);
     Stream {
         peer: PEER.into(),
@@ -39,6 +42,15 @@ pub(crate) fn stream(flows: u32) -> Stream {
         home_mac: IN0_MAC,
         peer_mac: PEER0_MAC,
     }
+}
+
+/// The least number of target ports that `flows` can be split among evenly.
+fn targets(flows: u32) -> Option<u32> {
+    if flows == 1 {
+        return Some(1);
+    }
+    let fits = |targets: &u32| flows.is_multiple_of(*targets) && flows / targets <= PER_PEER;
+    (USUAL_TARGETS..=PORTS.into()).find(fits)
 }
 
 /// In which order flows are hit. Both go through all of them before any comes
@@ -100,14 +112,18 @@ mod tests {
 
     #[test]
     fn flows_are_split_evenly() {
-        let stream = stream(100_000);
-        assert_eq!((stream.targets, stream.per_target), (4, 25_000));
-        assert!(u32::from(stream.peer_port) + stream.per_target <= 65_536);
+        for (flows, targets, per_target) in
+            [(1_000, 4, 250), (32_768, 4, 8_192), (100_000, 4, 25_000), (1_000_000, 20, 50_000)]
+        {
+            let stream = stream(flows);
+            assert_eq!((stream.targets, stream.per_target), (targets, per_target));
+            assert!(u32::from(stream.peer_port) + stream.per_target <= 65_536);
+        }
     }
 
     #[test]
     fn every_flow_has_its_turn_before_any_comes_again() {
-        for flows in [1, 1_000, 100_000] {
+        for flows in [1, 1_000, 32_768, 100_000, 1_000_000] {
             let stream = stream(flows);
             for turns in [Turns::InOrder, Turns::FarApart] {
                 let stride = turns.stride(&stream);
@@ -121,9 +137,9 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "is_multiple_of")]
+    #[should_panic(expected = "cannot be split")]
     fn a_number_that_cannot_be_split_is_refused() {
-        stream(6);
+        stream(23);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) const HOME: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// The first peer address; the others follow it.
 pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 /// How many peer addresses home knows.
-pub(crate) const PEERS: u8 = 4;
+pub(crate) const PEERS: u8 = 20;
 /// The host's address.
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 2);
 
@@ -34,8 +34,10 @@ pub(crate) const OUT0: &str = "out0";
 /// The host's interface.
 pub(crate) const HOST0: &str = "host0";
 
-const OUT0_MAC: [u8; 6] = [0x02, 0, 0, 0, 1, 0x01];
-const HOST0_MAC: [u8; 6] = [0x02, 0, 0, 0, 1, 0x02];
+/// MAC address of [`OUT0`].
+pub(crate) const OUT0_MAC: [u8; 6] = [0x02, 0, 0, 0, 1, 0x01];
+/// MAC address of [`HOST0`].
+pub(crate) const HOST0_MAC: [u8; 6] = [0x02, 0, 0, 0, 1, 0x02];
 /// Home's address on [`OUT0`].
 const HOME_OUT: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
 

@@ -1,12 +1,15 @@
 //! A contestant in its lab, with its flows established: ready to be measured,
 //! round after round.
 
-use std::time::Duration;
+use std::{
+    any::Any,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    contestant::{Forwarder, Running},
+    contestant::Running,
     interrupt,
     measure::Sample,
     processor,
@@ -18,11 +21,15 @@ use crate::{
 /// How often all flows are tried before they must be established.
 const ATTEMPTS: u32 = 5;
 
+/// Flows that are opened before the first of them goes on. Half-open ones have
+/// a table of their own, which need not hold all flows there will ever be.
+pub(crate) const AT_ONCE: u32 = 131_072;
+
 /// Dropped in the order of its fields: the lab goes last.
 pub(crate) struct Track {
     generator: Generator,
     sink: Sink,
-    _contestant: Option<Box<dyn Forwarder>>,
+    _contestant: Option<Box<dyn Any>>,
     lab: Lab,
     processor: usize,
 }
@@ -36,13 +43,20 @@ impl Track {
     /// Packets do not arrive, in one direction or the other, or arrive wrong.
     pub(crate) fn new(lab: Lab, running: Running, flows: u32, processor: usize) -> Result<Self> {
         let mut generator = lab.peer.enter(|| Generator::new(PEER0, &stream::stream(flows)))?;
-        let (contestant, sink) = match running {
+        let (contestant, sink): (Option<Box<dyn Any>>, _) = match running {
             Running::Drops(sink) => (None, *sink),
+            Running::Bounces(guard) => {
+                // As at home: nothing but MAC addresses was rewritten.
+                (Some(guard), Sink::attach(&lab.host, HOST0, Role::Sink, &at_home())?)
+            }
             Running::Forwards(contestant) => {
-                establish(&lab, &mut generator, flows, processor)?;
+                establish(&lab, &mut generator, processor)?;
                 let counted = contestant.flows(&lab)?;
                 ensure!(counted == u64::from(flows), "{counted} of {flows} flows are established");
-                (Some(contestant), Sink::attach(&lab.host, HOST0, Role::Sink, &at_host())?)
+                (
+                    Some(Box::new(contestant)),
+                    Sink::attach(&lab.host, HOST0, Role::Sink, &at_host())?,
+                )
             }
         };
         Ok(Self { generator, sink, _contestant: contestant, lab, processor })
@@ -61,8 +75,10 @@ impl Track {
             let switches = processor::switches()?;
             while sample.elapsed < duration {
                 interrupt::check()?;
+                let start = Instant::now();
                 let pace =
                     generator.send(chunk, Turns::FarApart)?.context("too few packets at a time")?;
+                sample.wall += start.elapsed();
                 sample.sent += u64::from(chunk);
                 sample.timed += pace.packets;
                 sample.elapsed += pace.elapsed;
@@ -74,27 +90,43 @@ impl Track {
     }
 }
 
-/// Sends one packet of each flow to the host, which answers, until every answer
-/// has come back to the peer; twice over, as some state is complete only with
-/// the third packet.
+/// Establishes all flows of the stream, a portion after the other.
 ///
 /// # Errors
 /// Packets do not arrive, in one direction or the other, or arrive wrong.
-pub(crate) fn establish(
-    lab: &Lab,
-    generator: &mut Generator,
-    flows: u32,
-    processor: usize,
-) -> Result<()> {
+pub(crate) fn establish(lab: &Lab, generator: &mut Generator, processor: usize) -> Result<()> {
     let host = Sink::attach(&lab.host, HOST0, Role::Reflect, &at_host())?;
     let peer = Sink::attach(&lab.peer, PEER0, Role::Returns, &at_home())?;
+    let flows = generator.stream().per_target;
+    let portion = AT_ONCE / generator.stream().targets;
+    for first in (0..flows).step_by(portion as usize) {
+        let count = portion.min(flows - first);
+        establish_portion(lab, generator, (&host, &peer), first, count, processor)?;
+    }
+    Ok(())
+}
+
+/// Sends one packet of each of `count` flows of each target, from `first` on, to
+/// the host, which answers, until every answer has come back to the peer; twice
+/// over, as some state is complete only with the third packet.
+fn establish_portion(
+    lab: &Lab,
+    generator: &mut Generator,
+    (host, peer): (&Sink, &Sink),
+    first: u32,
+    count: u32,
+    processor: usize,
+) -> Result<()> {
+    let packets = count * generator.stream().targets;
+    let start = (host.counts()?, peer.counts()?);
     let mut complete = 0;
     for _ in 0..ATTEMPTS {
         interrupt::check()?;
         let before = (host.counts()?, peer.counts()?);
         lab.peer.enter(|| {
             processor::occupy(processor)?;
-            generator.send(flows, Turns::InOrder)
+            generator.go_to(first)?;
+            generator.send(packets, Turns::InOrder)
         })?;
         let after = (host.settled_counts()?, peer.settled_counts()?);
         ensure!(
@@ -105,22 +137,21 @@ pub(crate) fn establish(
         );
         let there = after.0.expected - before.0.expected;
         let back = after.1.expected - before.1.expected;
-        complete += u32::from(there == u64::from(flows) && back == u64::from(flows));
+        complete += u32::from(there == u64::from(packets) && back == u64::from(packets));
         if complete == 2 {
             return Ok(());
         }
     }
     let (host, peer) = (host.counts()?, peer.counts()?);
-    let sent = u64::from(flows) * u64::from(ATTEMPTS);
     ensure!(
         complete > 0,
-        "of {sent} packets ({} different flows) {} reached the host ({} others did), \
+        "of {} packets ({packets} different flows) {} reached the host ({} others did), \
          and {} answers came back ({} others did)",
-        flows,
-        host.expected,
-        host.other,
-        peer.expected,
-        peer.other,
+        u64::from(packets) * u64::from(ATTEMPTS),
+        host.expected - start.0.expected,
+        host.other - start.0.other,
+        peer.expected - start.1.expected,
+        peer.other - start.1.other,
     );
     Ok(())
 }

@@ -49,6 +49,19 @@ impl Generator {
         Ok(Self { bpf, stream: *stream })
     }
 
+    /// The next packet is that of flow `flow` of the first target.
+    ///
+    /// # Errors
+    /// The map cannot be read or written.
+    pub(crate) fn go_to(&mut self, flow: u32) -> Result<()> {
+        pace::go_to(&mut self.bpf, flow)
+    }
+
+    /// The traffic it makes.
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
     /// Sends the next `packets` packets, with flows in `turns`, and says how long making one took,
     /// with all that was done for it on the way: the kernel hands on a batch
     /// before it makes the next. Too few packets (below some thousand) have no

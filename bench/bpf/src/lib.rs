@@ -118,6 +118,18 @@ pub struct Seen {
 /// Where in a frame the number is.
 pub const NUMBER: usize = HEADERS;
 
+/// Where a bounce sends every packet.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounce {
+    /// Index of the interface it leaves through.
+    pub interface: u32,
+    /// MAC address of the next hop.
+    pub destination: [u8; 6],
+    /// MAC address of the interface.
+    pub source: [u8; 6],
+}
+
 /// Folds a sum of 16-bit words to the one's complement sum (RFC 1071), not yet
 /// inverted.
 #[inline(always)]
@@ -148,10 +160,15 @@ unsafe impl aya::Pod for Expect {}
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Seen {}
 
+// SAFETY: plain integers without padding (4 + 2 × 6 bytes).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Bounce {}
+
 const _: () = {
     assert!(NUMBER + 8 <= FRAME);
     assert!(size_of::<Seen>() == 48);
     assert!(size_of::<Stream>() == 40);
     assert!(size_of::<Position>() == 40);
     assert!(size_of::<Expect>() == 8);
+    assert!(size_of::<Bounce>() == 16);
 };

@@ -1,8 +1,12 @@
 //! What home can be made of: redirectd, and what it is compared with.
 
+mod bounce;
+pub(crate) mod conntrack;
 mod drop;
 pub(crate) mod netfilter;
 mod redirectd;
+
+use std::any::Any;
 
 use anyhow::Result;
 
@@ -13,9 +17,9 @@ pub(crate) trait Contestant {
     /// Its name in reports, which is also the one to choose it by.
     fn name(&self) -> &'static str;
 
-    /// Whether `scenario` can be asked of it.
-    fn takes_part(&self, _scenario: &Scenario) -> bool {
-        true
+    /// Why `scenario` cannot be asked of it, if it cannot.
+    fn absent(&self, _scenario: &Scenario) -> Option<&'static str> {
+        None
     }
 
     /// Sets it up in `lab`, which no other contestant uses.
@@ -27,8 +31,11 @@ pub(crate) trait Contestant {
 
 /// A contestant at work, taken away when dropped.
 pub(crate) enum Running {
-    /// Packets arrive at the host.
+    /// Packets arrive at the host, as its own, and answers at the peer.
     Forwards(Box<dyn Forwarder>),
+    /// Packets arrive at the host as they were, but for their MAC addresses;
+    /// there are no flows.
+    Bounces(Box<dyn Any>),
     /// Packets end at home, in this sink.
     Drops(Box<Sink>),
 }
@@ -45,12 +52,14 @@ pub(crate) trait Forwarder: Sync {
 
 /// All contestants of any suite, by name.
 pub(crate) const NAMES: &[&str] =
-    &["drop", "redirectd-xdp", "redirectd-tc", "nftables", "iptables"];
+    &["drop", "bounce-xdp", "bounce-tc", "redirectd-xdp", "redirectd-tc", "nftables", "iptables"];
 
 /// Everything that takes part, in the order of reports.
 pub(crate) fn all() -> Vec<Box<dyn Contestant>> {
     vec![
         Box::new(drop::Drop),
+        Box::new(bounce::Bounce::Xdp),
+        Box::new(bounce::Bounce::Tc),
         Box::new(redirectd::Redirectd::Xdp),
         Box::new(redirectd::Redirectd::Tc),
         Box::new(netfilter::Nftables),

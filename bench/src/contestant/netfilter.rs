@@ -1,11 +1,11 @@
 //! The kernel's own NAT, by nftables and by iptables: DNAT towards the host,
 //! SNAT to home, and what conntrack undoes on the way back.
 
-use std::{fmt::Write, fs};
+use std::fmt::Write;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::{Contestant, Forwarder, Running};
+use super::{Contestant, Forwarder, Running, conntrack};
 use crate::{
     command::run,
     scenario::{Scenario, busy_endpoints},
@@ -64,10 +64,12 @@ impl Contestant for Iptables {
         "iptables"
     }
 
-    fn takes_part(&self, scenario: &Scenario) -> bool {
-        // A rule for each redirect, walked in line by each new flow: 100,000 of
-        // them are no way to run a machine, and established flows pass none.
-        scenario.redirects == 1
+    fn absent(&self, scenario: &Scenario) -> Option<&'static str> {
+        (scenario.redirects > 1).then_some(
+            "a rule for each redirect, which every new flow walks in line, is no way to run a \
+             machine with many; established flows pass no rule, so that their figures are those \
+             with one redirect",
+        )
     }
 
     fn set_up(&self, lab: &Lab, scenario: &Scenario) -> Result<Running> {
@@ -108,22 +110,7 @@ fn prepare_conntrack(lab: &Lab, scenario: &Scenario) -> Result<()> {
     for timeout in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
         lab.home.run("sysctl", &format!("-qw net.netfilter.{timeout}=86400"))?;
     }
-    // The limit belongs to the machine; only its first namespace can change it.
-    let path = "/proc/sys/net/netfilter/nf_conntrack_max";
-    let max: u32 = fs::read_to_string(path)
-        .with_context(|| format!("cannot read {path}"))?
-        .trim()
-        .parse()
-        .with_context(|| format!("{path} is not a number"))?;
-    // 0 is no limit.
-    ensure!(
-        max == 0 || max > scenario.flows,
-        "conntrack has room for {max} flows and {} are needed: \
-         `sysctl net.netfilter.nf_conntrack_max={}`",
-        scenario.flows,
-        2 * scenario.flows,
-    );
-    Ok(())
+    conntrack::check(scenario.flows)
 }
 
 #[cfg(test)]

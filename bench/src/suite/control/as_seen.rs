@@ -55,15 +55,21 @@ pub(super) fn introduce(effort: &Effort, recorder: &mut Recorder) {
     recorder.metric(BETWEEN, "packets", Better::Lower).digits = 0;
     recorder.metric(LOST, "packets", Better::Lower).digits = 0;
     recorder.metric(INTERVALS, "µs", Better::Lower).digits = 1;
-    recorder.parameter("the stream", format!(
-        "one UDP flow to {HOME}:{PORT}, a packet of 60 bytes each {} µs, if the processor lets \
+    recorder.parameter(
+        "the stream",
+        format!(
+            "one UDP flow to {HOME}:{PORT}, a packet of 60 bytes each {} µs, if the processor lets \
          it: `{INTERVALS}` is what was kept, and the resolution of what packets see",
-        INTERVAL.as_micros()
-    ));
-    recorder.parameter("changes in a round", format!(
-        "{} times add, lead to the other host (`flows: follow`), remove with the flow cut",
-        repetitions(effort)
-    ));
+            INTERVAL.as_micros()
+        ),
+    );
+    recorder.parameter(
+        "changes in a round",
+        format!(
+            "{} times add, lead to the other host (`flows: follow`), remove with the flow cut",
+            repetitions(effort)
+        ),
+    );
     recorder.parameter("attached", "tc, as `auto` does on veth");
 }
 
@@ -133,13 +139,7 @@ fn record(recorder: &mut Recorder, beside: &str, way: Way, watched: &Watched) {
     recorder.record(LOST, beside, way.name(), watched.lost as f64);
 }
 
-fn of_percentiles(
-    recorder: &mut Recorder,
-    metric: &str,
-    beside: &str,
-    way: Way,
-    figures: &[f64],
-) {
+fn of_percentiles(recorder: &mut Recorder, metric: &str, beside: &str, way: Way, figures: &[f64]) {
     for (name, p) in PERCENTILES {
         if let Some(value) = percentile(figures, p) {
             recorder.record(metric, &format!("{beside}, {name}"), way.name(), value);

@@ -104,11 +104,7 @@ impl Field {
 
     /// Does `change`, which brings packets to `witness`; says when it was done,
     /// and what the witness has seen then.
-    fn visit(
-        &self,
-        witness: &Witness,
-        change: impl FnOnce() -> Result<()>,
-    ) -> Result<(u64, Seen)> {
+    fn visit(&self, witness: &Witness, change: impl FnOnce() -> Result<()>) -> Result<(u64, Seen)> {
         let before = witness.seen()?.visits;
         change()?;
         let done = now()?;
@@ -153,8 +149,7 @@ impl Way {
     fn remove(self, daemon: &Daemon) -> Result<()> {
         match self {
             Self::Api => {
-                let request =
-                    RemoveRequest { names: vec![NAME.into()], removal: Removal::Cut };
+                let request = RemoveRequest { names: vec![NAME.into()], removal: Removal::Cut };
                 daemon.post("/v1/remove", &request).map(|_: ChangeReport| ())
             }
             Self::Command => daemon.redirect(["remove", NAME, "--now"]),

@@ -24,9 +24,7 @@ use crate::{
     probe::{Probe, Sent, Witness},
     scenario::Scenario,
     stream::HOST_PORT,
-    topology::{
-        HOME, HOST, HOST0, IN0, IN0_MAC, Lab, OUT0, PEER, PEER0, neighbour, wire,
-    },
+    topology::{HOME, HOST, HOST0, IN0, IN0_MAC, Lab, OUT0, PEER, PEER0, neighbour, wire},
     traffic::{Role, Sink},
 };
 
@@ -75,7 +73,8 @@ impl Field {
         let daemon =
             Daemon::with(&lab.home, &Settings { interfaces, ..Settings::of("tc", scenario) })?;
         daemon.apply(&daemon.rule_file("rules.yaml", &rules(scenario))?)?;
-        let expect = |addr: Ipv4Addr| Expect { addr: addr.into(), first: HOST_PORT, last: HOST_PORT };
+        let expect =
+            |addr: Ipv4Addr| Expect { addr: addr.into(), first: HOST_PORT, last: HOST_PORT };
         let home = Expect { addr: HOME.into(), first: PORT, last: PORT };
         Ok(Self {
             daemon,

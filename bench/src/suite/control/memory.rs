@@ -5,7 +5,11 @@
 //! since Linux 6.4 is what they hold at the moment. A difference of the whole
 //! machine's memory would tell of others too.
 
-use std::{fs, os::fd::{AsFd as _, AsRawFd as _}, path::Path};
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use aya::maps::MapInfo;
@@ -104,7 +108,7 @@ fn established(lab: &Lab, flows: u32, effort: &Effort, recorder: &mut Recorder) 
     daemon.apply(&daemon.rule_file("rules.yaml", &rules(&scenario))?)?;
     let before = Held::by(&daemon)?;
     let mut generator = lab.peer.enter(|| Generator::new(PEER0, &stream::stream(flows)))?;
-    establish(lab, &mut generator, flows, effort.processor)?;
+    establish(lab, &mut generator, effort.processor)?;
     Held::by(&daemon)?.record(&before, flows, "each established flow", recorder);
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Tested {
         let daemon = Daemon::start(&lab.home, "xdp", &scenario)?;
         daemon.apply(&daemon.rule_file("rules.yaml", &rules(&scenario))?)?;
         let mut generator = lab.peer.enter(|| Generator::new(PEER0, &stream::stream(flows)))?;
-        establish(lab, &mut generator, flows, processor)?;
+        establish(lab, &mut generator, processor)?;
         let counted = daemon.established()?;
         ensure!(counted == u64::from(flows), "{counted} of {flows} flows are established");
         let map = MapInfo::from_pin(daemon.pins().join(SHARED_MAP))
