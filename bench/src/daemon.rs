@@ -2,6 +2,7 @@
 //! to through its socket.
 
 use std::{
+    ffi::OsStr,
     fmt::Write as _,
     fs::{self, File},
     net::Ipv4Addr,
@@ -21,6 +22,7 @@ use nix::{
 use redirectd::api::{client::Client, types::Stats};
 use serde::{Serialize, de::DeserializeOwned};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use crate::{
     command::run,
@@ -36,27 +38,63 @@ use crate::{
 /// How long the daemon may take to be ready, and to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often it is looked whether it is ready, or gone.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// In the daemon's folder.
+const CONFIGURATION: &str = "redirectd.yaml";
+const SOCKET: &str = "socket";
+const LOG: &str = "log";
+
 /// The daemon's folder among our pins.
 const PINS: &str = "redirectd";
 
-/// What a daemon is told when it starts.
+/// What its configuration says.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings<'a> {
     /// Home's address.
     pub(crate) home: Ipv4Addr,
-    /// The interfaces it is attached to.
-    pub(crate) interfaces: &'a [&'a str],
-    /// How: `xdp` or `tc`.
+    /// `xdp` or `tc`, at all interfaces.
     pub(crate) attach: &'a str,
-    /// Room for so many redirects.
+    /// Home's interfaces.
+    pub(crate) interfaces: &'a [&'a str],
+    /// Size of the table of redirects.
     pub(crate) redirects: u32,
-    /// Room for so many flows.
+    /// Size of the table of established flows.
     pub(crate) flows: u32,
+    /// Size of the table of half-open flows.
+    pub(crate) half_open: u32,
+}
+
+impl<'a> Settings<'a> {
+    /// Room for what `scenario` asks, and to spare: a full table is another
+    /// question.
+    pub(crate) fn of(attach: &'a str, scenario: &Scenario) -> Self {
+        let redirects = 2 * scenario.redirects + 1024;
+        let flows = 2 * scenario.flows + 1024;
+        let half_open = 2 * scenario.flows.min(AT_ONCE) + 1024;
+        Self { home: HOME, attach, interfaces: &[IN0, OUT0], redirects, flows, half_open }
+    }
+
+    fn text(&self) -> String {
+        let Self { home, attach, redirects, flows, half_open, .. } = self;
+        let mut text = format!("version: 1\nhome: [{home}]\ninterfaces:\n");
+        for interface in self.interfaces {
+            let _ = writeln!(text, "  {interface}: {{ attach: {attach} }}");
+        }
+        let _ = write!(
+            text,
+            "timers: {{ udp: 24h, udp_unreplied: 24h }}\n\
+             tables: {{ redirects: {redirects}, flows: {flows}, half_open: {half_open} }}\n"
+        );
+        text
+    }
 }
 
 /// A running daemon; stopped, with all it has pinned, when dropped.
 pub(crate) struct Daemon {
     child: Child,
+    runtime: Runtime,
     folder: TempDir,
     // Removed after the daemon has stopped.
     pins: Pins,
@@ -69,48 +107,54 @@ impl Daemon {
     /// # Errors
     /// It does not become ready.
     pub(crate) fn start(home: &Netns, attach: &str, scenario: &Scenario) -> Result<Self> {
-        Self::start_with(
-            home,
-            &Settings {
-                home: HOME,
-                interfaces: &[IN0, OUT0],
-                attach,
-                redirects: scenario.redirects,
-                flows: scenario.flows,
-            },
-        )
+        Self::with(home, &Settings::of(attach, scenario))
     }
 
-    /// Starts one in the namespace `home`; no redirects yet.
+    /// Starts one in `home` with `settings`; no redirects yet.
     ///
     /// # Errors
     /// It does not become ready.
-    pub(crate) fn start_with(home: &Netns, settings: &Settings<'_>) -> Result<Self> {
+    pub(crate) fn with(home: &Netns, settings: &Settings<'_>) -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let pins = Pins::new()?;
-        let config = folder.path().join("redirectd.yaml");
-        fs::write(&config, configuration(settings))?;
-        let log = File::create(folder.path().join("log"))?;
-        let program = program("redirectd")?;
-        let child = home
-            .command(&program.display().to_string())
-            .arg("--config")
-            .arg(&config)
-            .arg("--state-dir")
-            .arg(folder.path().join("state"))
-            .arg("--pin-dir")
-            .arg(pins.path().join(PINS))
-            .arg("--socket")
-            .arg(folder.path().join("socket"))
-            .args(["--log", "warn"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("cannot start redirectd")?;
-        let mut daemon = Self { child, folder, pins };
+        fs::write(folder.path().join(CONFIGURATION), settings.text())?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot wait for the daemon")?;
+        let child = spawn(home, folder.path(), &pins)?;
+        let mut daemon = Self { child, runtime, folder, pins };
         daemon.wait_until_ready()?;
         Ok(daemon)
+    }
+
+    /// Ends it with `signal`, and waits until it is gone. Programs, redirects
+    /// and flows stay.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub(crate) fn end(&mut self, signal: Signal) -> Result<()> {
+        kill(Pid::from_raw(self.child.id().try_into()?), signal).context("cannot end redirectd")?;
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "redirectd does not end: {}", self.log());
+            thread::sleep(MOMENT);
+        }
+        Ok(())
+    }
+
+    /// Starts it again after [`Self::end`], in `home`, where it was.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub(crate) fn again(&mut self, home: &Netns) -> Result<()> {
+        self.child = spawn(home, self.folder.path(), &self.pins)?;
+        self.wait_until_ready()
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it has pinned its maps and links.
@@ -133,7 +177,7 @@ impl Daemon {
     /// # Errors
     /// It does not answer, or refuses.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        wait(Client::new(self.socket()).get(path))
+        self.wait(Client::new(self.socket()).get(path))
     }
 
     /// Sends `body` to `path` of its API, on a connection of its own as the
@@ -142,11 +186,18 @@ impl Daemon {
     /// # Errors
     /// It does not answer, or refuses.
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
-        wait(Client::new(self.socket()).send_to(Method::POST, path, body))
+        self.wait(Client::new(self.socket()).send_to(Method::POST, path, body))
+    }
+
+    fn wait<T>(
+        &self,
+        answer: impl Future<Output = Result<T, redirectd::error::Error>>,
+    ) -> Result<T> {
+        self.runtime.block_on(answer).map_err(|error| anyhow!("{error}"))
     }
 
     fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
+        self.folder.path().join(SOCKET)
     }
 
     /// Writes a rule file with `rules` for [`Self::apply`], and returns its path.
@@ -164,8 +215,19 @@ impl Daemon {
     /// # Errors
     /// It fails; the message has the daemon's log.
     pub(crate) fn apply(&self, file: &Path) -> Result<()> {
+        self.redirect(["apply".as_ref(), "-f".as_ref(), file.as_os_str()])
+    }
+
+    /// `redirect ARGUMENTS`.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(crate) fn redirect<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<()> {
         let mut command = Command::new(program("redirect")?);
-        command.arg("--socket").arg(self.socket()).args(["apply", "-f"]).arg(file);
+        command.arg("--socket").arg(self.socket()).args(arguments);
         run(&mut command, "").map(drop).with_context(|| self.log())
     }
 
@@ -177,19 +239,20 @@ impl Daemon {
                 bail!("redirectd ended ({status}): {}", self.log());
             }
             ensure!(Instant::now() < deadline, "redirectd is not ready: {}", self.log());
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(MOMENT);
         }
         Ok(())
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default().trim().to_owned()
+        fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default().trim().to_owned()
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if let Ok(id) = self.child.id().try_into() {
+        // Its number may be another's once it has been waited for.
+        if let (Ok(None), Ok(id)) = (self.child.try_wait(), self.child.id().try_into()) {
             let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
         }
         let deadline = Instant::now() + PATIENCE;
@@ -199,7 +262,7 @@ impl Drop for Daemon {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
             }
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(MOMENT);
         }
     }
 }
@@ -220,27 +283,24 @@ pub(crate) fn rules(scenario: &Scenario) -> String {
     text
 }
 
-fn configuration(settings: &Settings<'_>) -> String {
-    let Settings { home, interfaces, attach, .. } = settings;
-    let interfaces: String =
-        interfaces.iter().map(|name| format!("  {name}: {{ attach: {attach} }}\n")).collect();
-    // Room to spare: a full table is another question.
-    let redirects = 2 * settings.redirects + 1024;
-    let flows = 2 * settings.flows + 1024;
-    let half_open = 2 * settings.flows.min(AT_ONCE) + 1024;
-    format!(
-        "version: 1\nhome: [{home}]\ninterfaces:\n{interfaces}\
-         timers: {{ udp: 24h, udp_unreplied: 24h }}\n\
-         tables: {{ redirects: {redirects}, flows: {flows}, half_open: {half_open} }}\n"
-    )
-}
-
-fn wait<T>(answer: impl Future<Output = Result<T, redirectd::error::Error>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot wait for the daemon")?;
-    runtime.block_on(answer).map_err(|error| anyhow!("{error}"))
+/// Starts the daemon in `home` with what is in `folder`.
+fn spawn(home: &Netns, folder: &Path, pins: &Pins) -> Result<Child> {
+    let log = File::options().create(true).append(true).open(folder.join(LOG))?;
+    home.command(&program("redirectd")?.display().to_string())
+        .arg("--config")
+        .arg(folder.join(CONFIGURATION))
+        .arg("--state-dir")
+        .arg(folder.join("state"))
+        .arg("--pin-dir")
+        .arg(pins.path().join(PINS))
+        .arg("--socket")
+        .arg(folder.join(SOCKET))
+        .args(["--log", "warn"])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("cannot start redirectd")
 }
 
 /// One of redirectd's programs, built beside the bench.

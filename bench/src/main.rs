@@ -16,6 +16,7 @@ mod netns;
 mod pace;
 mod pair;
 mod pins;
+mod probe;
 mod processor;
 mod progress;
 mod recorder;

@@ -103,9 +103,14 @@ pub(crate) fn nth(first: Ipv4Addr, n: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(first) + n)
 }
 
-type End<'a> = (&'a Netns, &'a str, [u8; 6]);
+/// A namespace, and what its end of a wire is called there.
+pub(crate) type End<'a> = (&'a Netns, &'a str, [u8; 6]);
 
-fn wire(a: End<'_>, b: End<'_>) -> Result<()> {
+/// Wires two namespaces to each other.
+///
+/// # Errors
+/// `ip` fails.
+pub(crate) fn wire(a: End<'_>, b: End<'_>) -> Result<()> {
     let (a_mac, b_mac) = (mac(a.2), mac(b.2));
     a.0.run(
         "ip",
@@ -122,7 +127,11 @@ fn wire(a: End<'_>, b: End<'_>) -> Result<()> {
     Ok(())
 }
 
-fn neighbour(home: &Netns, addr: Ipv4Addr, of: [u8; 6], interface: &str) -> Result<()> {
+/// Tells `home` who has `addr`, for good.
+///
+/// # Errors
+/// `ip` fails.
+pub(crate) fn neighbour(home: &Netns, addr: Ipv4Addr, of: [u8; 6], interface: &str) -> Result<()> {
     let of = mac(of);
     home.run("ip", &format!("neighbour add {addr} lladdr {of} dev {interface} nud permanent"))?;
     Ok(())

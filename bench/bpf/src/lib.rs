@@ -93,6 +93,31 @@ pub struct Expect {
     pub last: u16,
 }
 
+/// What a witness has seen of numbered packets. The number is the first eight
+/// bytes of the payload, in the byte order of the machine.
+///
+/// A *visit* begins with a packet that does not follow the one the witness saw
+/// last: packets went elsewhere in between, or were lost.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Packets since it was attached.
+    pub packets: u64,
+    /// Visits since it was attached, the one under way included.
+    pub visits: u64,
+    /// Number of the first packet of the last visit.
+    pub first: u64,
+    /// When it came, CLOCK_MONOTONIC, ns.
+    pub first_at: u64,
+    /// Number of the last packet.
+    pub last: u64,
+    /// When it came, CLOCK_MONOTONIC, ns.
+    pub last_at: u64,
+}
+
+/// Where in a frame the number is.
+pub const NUMBER: usize = HEADERS;
+
 /// MAC addresses of those between whom home bounces frames.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,12 +171,17 @@ unsafe impl aya::Pod for Expect {}
 // SAFETY: bytes only.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Ends {}
+// SAFETY: plain integers of one size (6 × 8 bytes).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Seen {}
 
 // SAFETY: plain integers without padding (4 + 2 × 6 bytes).
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Onward {}
 
 const _: () = {
+    assert!(NUMBER + 8 <= FRAME);
+    assert!(size_of::<Seen>() == 48);
     assert!(size_of::<Stream>() == 40);
     assert!(size_of::<Position>() == 40);
     assert!(size_of::<Expect>() == 8);

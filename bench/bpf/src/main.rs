@@ -11,6 +11,8 @@ mod onward;
 mod packet;
 #[cfg(target_arch = "bpf")]
 mod sink;
+#[cfg(target_arch = "bpf")]
+mod witness;
 
 #[cfg(target_arch = "bpf")]
 mod runtime {

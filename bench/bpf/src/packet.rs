@@ -1,7 +1,7 @@
 //! Reading and writing a frame of known shape.
 
 use aya_ebpf::programs::{TcContext, XdpContext};
-use redirectd_bench_bpf::{FRAME, IP_LENGTH, Stream, TTL, UDP_LENGTH, fold, halves};
+use redirectd_bench_bpf::{FRAME, IP_LENGTH, NUMBER, Stream, TTL, UDP_LENGTH, fold, halves};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const UDP: u8 = 17;
@@ -46,6 +46,14 @@ impl Frame {
     pub(crate) fn u32(&self, offset: usize) -> u32 {
         // SAFETY: within the bounds that `between` has checked.
         u32::from_be(unsafe { self.0.add(offset).cast::<u32>().read_unaligned() })
+    }
+
+    /// The number of a packet that a witness is to see, as the sender's machine
+    /// has it.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> u64 {
+        // SAFETY: within the bounds that `between` has checked, see `NUMBER`.
+        unsafe { self.0.add(NUMBER).cast::<u64>().read_unaligned() }
     }
 
     /// Writes `value` at `offset`, which must leave room for it in `FRAME`.

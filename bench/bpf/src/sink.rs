@@ -71,7 +71,7 @@ fn returns(ctx: XdpContext) -> u32 {
 
 /// Whether the address and port at these offsets are the expected ones.
 #[inline(always)]
-fn is_expected(frame: &Frame, addr: usize, port: usize) -> bool {
+pub(crate) fn is_expected(frame: &Frame, addr: usize, port: usize) -> bool {
     // SAFETY: the loader has set it; volatile keeps the compiler from using the
     // value above.
     let expect = unsafe { core::ptr::read_volatile(&EXPECT) };

@@ -3,7 +3,7 @@
 mod bounce;
 pub(crate) mod conntrack;
 mod drop;
-mod netfilter;
+pub(crate) mod netfilter;
 mod redirectd;
 
 use std::any::Any;

@@ -28,7 +28,9 @@ impl Contestant for Nftables {
     }
 }
 
-fn ruleset(scenario: &Scenario) -> String {
+/// The rules of `scenario`, for `nft -f`: all redirects in the map `targets` of
+/// the table `redirects`.
+pub(crate) fn ruleset(scenario: &Scenario) -> String {
     let mut elements = String::new();
     for (home, port, host_port) in busy_endpoints() {
         let _ = write!(elements, "{home} . {port} : {HOST} . {host_port}, ");

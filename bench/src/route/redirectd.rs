@@ -45,10 +45,11 @@ impl Route for Redirectd {
             home: HOME,
             interfaces: &[INTERFACE],
             attach,
-            redirects: ports.len() as u32,
+            redirects: 2 * ports.len() as u32 + 1024,
             flows: FLOWS,
+            half_open: FLOWS,
         };
-        let daemon = Daemon::start_with(&lan.home, &settings)?;
+        let daemon = Daemon::with(&lan.home, &settings)?;
         daemon.apply(&daemon.rule_file("rules.yaml", &rules(ports))?)?;
         Ok(Box::new(daemon))
     }
