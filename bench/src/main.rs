@@ -5,6 +5,7 @@ mod command;
 mod contestant;
 mod daemon;
 mod interrupt;
+mod load;
 mod machine;
 mod measure;
 mod netns;
