@@ -7,6 +7,7 @@
 //! so leaves out the very requests that would have had to wait ("coordinated
 //! omission"): a stall of 100 ms would be one slow request among thousands.
 
+pub(crate) mod churn;
 mod generator;
 mod schedule;
 mod sockets;

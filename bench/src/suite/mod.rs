@@ -1,6 +1,7 @@
 //! The suites: what is measured, each in a file of its own.
 
 pub(crate) mod control;
+pub(crate) mod latency;
 pub(crate) mod pps;
 pub(crate) mod program;
 
@@ -18,6 +19,8 @@ pub(crate) enum Suite {
     Pps,
     /// Nanoseconds that redirectd's programs take for one packet
     Program,
+    /// Latency at fixed rates, and connections a second
+    Latency,
     /// How long redirects take to be in force
     Control,
 }
@@ -34,6 +37,7 @@ impl Suite {
         match self {
             Self::Pps => "packets a second through home, on one processor",
             Self::Program => "nanoseconds in redirectd's programs",
+            Self::Latency => "latency at fixed rates, and connections a second",
             Self::Control => "how long redirects take to be in force",
         }
     }
@@ -43,6 +47,7 @@ impl Suite {
         let (whole, quick) = match self {
             Self::Pps => (240, 20),
             Self::Program => (60, 5),
+            Self::Latency => (350, 25),
             Self::Control => (60, 5),
         };
         Duration::from_secs(if effort.quick { quick } else { whole })
@@ -56,6 +61,7 @@ impl Suite {
         match self {
             Self::Pps => pps::run(effort, recorder),
             Self::Program => program::run(effort, recorder),
+            Self::Latency => latency::run(effort, recorder),
             Self::Control => control::run(effort, recorder),
         }
     }
