@@ -22,7 +22,7 @@ impl Schedule {
     /// `load`, whose first request is due at `start` (ns).
     pub(super) fn new(load: &Load, start: u64) -> Self {
         let rate = u64::from(load.rate);
-        let within = |time: Duration| (time.as_secs_f64() * load.rate as f64).round() as u64;
+        let within = |time: Duration| (time.as_secs_f64() * f64::from(load.rate)).round() as u64;
         let first_counted = within(load.warm_up);
         Self {
             start,
