@@ -4,6 +4,7 @@
 mod command;
 mod contestant;
 mod daemon;
+mod deputy;
 mod interrupt;
 mod lan;
 mod load;
@@ -17,6 +18,7 @@ mod processor;
 mod progress;
 mod recorder;
 mod report;
+mod requests;
 mod result;
 mod route;
 mod scenario;
@@ -73,7 +75,7 @@ struct Arguments {
 /// What the bench's own processes in its namespaces are.
 #[derive(Debug, Subcommand)]
 enum Part {
-    /// A client or a server
+    /// A client, a server or a deputy
     #[command(subcommand, hide = true)]
     Pair(Pair),
 }

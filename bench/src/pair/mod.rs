@@ -17,6 +17,8 @@ use std::{num::NonZeroU32, str::FromStr};
 use anyhow::Result;
 use clap::Subcommand;
 
+use crate::deputy::home;
+
 /// What the bench's binary is when it is not the bench.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pair {
@@ -24,6 +26,8 @@ pub(crate) enum Pair {
     Server(server::Arguments),
     /// Connects to as many servers as there are pairs, and takes the time
     Client(client::Arguments),
+    /// Holds the sockets of a server that runs elsewhere
+    Deputy(home::Arguments),
 }
 
 impl Pair {
@@ -35,6 +39,7 @@ impl Pair {
         match self {
             Self::Server(arguments) => server::run(arguments),
             Self::Client(arguments) => client::run(arguments),
+            Self::Deputy(arguments) => home::run(arguments),
         }
     }
 }

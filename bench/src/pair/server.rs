@@ -12,6 +12,7 @@ use super::{
     Exchange,
     sockets::{Descriptor, Failure, Kernel, SocketOption, Sockets},
 };
+use crate::deputy::forwarding::Forwarding;
 
 /// What a server prints once clients can connect.
 pub(crate) const READY: &str = "ready";
@@ -28,6 +29,9 @@ pub(crate) struct Arguments {
     /// The port to listen at
     #[arg(long)]
     port: u16,
+    /// Have this deputy perform all socket calls
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    deputy: Option<SocketAddrV4>,
     /// Bytes asked for, or given, by one call
     #[arg(long, value_name = "BYTES", default_value = "8192")]
     buffer: NonZeroU32,
@@ -68,8 +72,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let at = SocketAddrV4::new(arguments.address, arguments.port);
     let buffer = arguments.buffer.get() as usize;
-    let mut sockets = Kernel::default();
-    let mut server = Server::listen(&mut sockets, at, behaviour, buffer)
+    let mut sockets: Box<dyn Sockets> = match arguments.deputy {
+        None => Box::new(Kernel::default()),
+        Some(deputy) => Box::new(Forwarding::connect(deputy)?),
+    };
+    let mut server = Server::listen(&mut *sockets, at, behaviour, buffer)
         .with_context(|| format!("cannot listen at {at}"))?;
     println!("{READY}");
     stdout().flush()?;

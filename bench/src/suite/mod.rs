@@ -4,6 +4,7 @@ pub(crate) mod control;
 pub(crate) mod latency;
 pub(crate) mod pps;
 pub(crate) mod program;
+pub(crate) mod stream;
 
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub(crate) enum Suite {
     Pps,
     /// Nanoseconds that redirectd's programs take for one packet
     Program,
+    /// TCP throughput, and what it costs
+    Stream,
     /// Latency at fixed rates, and connections a second
     Latency,
     /// How long redirects take to be in force
@@ -37,6 +40,7 @@ impl Suite {
         match self {
             Self::Pps => "packets a second through home, on one processor",
             Self::Program => "nanoseconds in redirectd's programs",
+            Self::Stream => "TCP throughput from peer to host, and what it costs",
             Self::Latency => "latency at fixed rates, and connections a second",
             Self::Control => "how long redirects take to be in force",
         }
@@ -47,6 +51,7 @@ impl Suite {
         let (whole, quick) = match self {
             Self::Pps => (240, 20),
             Self::Program => (60, 5),
+            Self::Stream => (240, 20),
             Self::Latency => (350, 25),
             Self::Control => (60, 5),
         };
@@ -61,6 +66,7 @@ impl Suite {
         match self {
             Self::Pps => pps::run(effort, recorder),
             Self::Program => program::run(effort, recorder),
+            Self::Stream => stream::run(effort, recorder),
             Self::Latency => latency::run(effort, recorder),
             Self::Control => control::run(effort, recorder),
         }

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     interrupt,
-    load::churn::{Churn, Tally},
     recorder::Recorder,
+    requests::churn::{Churn, Tally},
     result::{Better, Plot},
 };
 

@@ -1,14 +1,17 @@
 //! All contestants, side by side in labs of their own.
 
-use std::{any::Any, net::SocketAddr};
+use std::{
+    any::Any,
+    net::{SocketAddr, SocketAddrV4},
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::{BYTES, CONNECTIONS, RATES, ROUNDS};
 use crate::{
     command::run,
     interrupt,
-    lan::{Lan, Wire},
+    lan::{HOME, Lan, Placement, Wire},
     measure::order,
     pair::process::{Process, pair},
     recorder::Recorder,
@@ -18,6 +21,9 @@ use crate::{
 
 /// The first server's port; the others' follow it.
 const PORT: u16 = 5000;
+
+/// From a server's port to that of its deputy.
+const DEPUTY: u16 = 1000;
 
 /// Frames as on a wire, and XDP may take part.
 const WIRE: Wire = Wire { rate: None, offloads: false, xdp: true };
@@ -49,6 +55,7 @@ impl Field {
     pub(super) fn set_up(effort: &Effort, recorder: &mut Recorder) -> Result<Self> {
         let routes: Vec<_> =
             route::all().into_iter().filter(|route| effort.wants(route.name())).collect();
+        let placement = Placement::new(effort.processor)?;
         let mut contestants = Vec::new();
         let measured = (RATES.len() + 1) * effort.rounds(ROUNDS) * routes.len();
         recorder.progress.expect(routes.len() + measured);
@@ -60,7 +67,7 @@ impl Field {
                 recorder.absent(name, None, &reason);
                 continue;
             }
-            match set_up(route.as_ref()) {
+            match set_up(route.as_ref(), &placement) {
                 Ok(contestant) => contestants.push(contestant),
                 Err(error) => recorder.absent(name, None, &format!("{error:#}")),
             }
@@ -78,8 +85,8 @@ impl Field {
     }
 }
 
-fn set_up(route: &dyn Route) -> Result<Contestant> {
-    let lan = Lan::new(&WIRE)?;
+fn set_up(route: &dyn Route, placement: &Placement) -> Result<Contestant> {
+    let lan = Lan::placed(&WIRE, placement)?;
     for netns in [&lan.peer, &lan.home] {
         // Ports come back a second after they were used, and are few enough that
         // the connections that are closing fit everyone's tables.
@@ -93,7 +100,10 @@ fn set_up(route: &dyn Route) -> Result<Contestant> {
         .iter()
         .map(|port| serve(&lan, route.server(), *port))
         .collect::<Result<Vec<_>>>()
-        .context("a server does not start")?;
+        .context("a server does not start")?
+        .into_iter()
+        .flatten()
+        .collect();
     Ok(Contestant {
         name: route.name(),
         servers: ports.iter().map(|port| (route.target(), *port).into()).collect(),
@@ -103,11 +113,20 @@ fn set_up(route: &dyn Route) -> Result<Contestant> {
     })
 }
 
-/// A server on the host that answers requests.
-fn serve(lan: &Lan, server: Server, port: u16) -> Result<Process> {
-    let Server::Plain = server else { bail!("a server with a deputy cannot be started yet") };
+/// What answers requests at `port`: a server on the host, behind its deputy at
+/// home if it has one.
+fn serve(lan: &Lan, server: Server, port: u16) -> Result<Vec<Process>> {
     let mut command = pair(&lan.host)?;
     command.args(["server", "--port", &port.to_string()]);
     command.args(["--answer", &format!("{BYTES}:{BYTES}")]);
-    Process::start(&mut command)
+    let mut processes = Vec::new();
+    if let Server::Deputy { gather } = server {
+        let at = SocketAddrV4::new(HOME, port + DEPUTY).to_string();
+        let mut deputy = pair(&lan.home)?;
+        deputy.args(["deputy", "--at", &at]).args(gather.then_some("--gather"));
+        processes.push(Process::start(&mut deputy)?);
+        command.args(["--deputy", &at]);
+    }
+    processes.push(Process::start(&mut command)?);
+    Ok(processes)
 }

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     interrupt,
-    load::{Load, Outcome, Sockets, generate},
     recorder::Recorder,
+    requests::{Outcome, Requests, Sockets, generate},
     result::{
         Better, Plot,
         target::{Bound, Figure, Target},
@@ -129,7 +129,7 @@ fn measure(
 /// By connections of its own, so that what one measurement leaves unanswered
 /// does not reach into the next.
 fn apply(contestant: &Contestant, rate: u32, effort: &Effort) -> Result<Outcome> {
-    let load = Load {
+    let asked = Requests {
         rate,
         connections: usize::from(CONNECTIONS),
         request: BYTES,
@@ -141,7 +141,7 @@ fn apply(contestant: &Contestant, rate: u32, effort: &Effort) -> Result<Outcome>
     let servers = &contestant.servers;
     contestant.lan.peer.enter(|| {
         let mut sockets = Sockets::connect(servers, SPIN)?;
-        generate(&load, &mut sockets)
+        generate(&asked, &mut sockets)
     })
 }
 

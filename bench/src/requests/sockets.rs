@@ -125,7 +125,7 @@ mod tests {
     use std::{net::TcpListener, thread};
 
     use super::*;
-    use crate::load::{Load, generate};
+    use crate::requests::{Requests, generate};
 
     /// Answers requests of 64 bytes, but sleeps before the `stalled`-th.
     fn server(stalled: usize, stall: Duration) -> (SocketAddr, thread::JoinHandle<usize>) {
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_real_server_that_stalls_once_is_slow_for_all_that_were_due_meanwhile() {
         let (address, thread) = server(250, Duration::from_millis(100));
-        let load = Load {
+        let asked = Requests {
             rate: 1_000,
             connections: 1,
             request: 64,
@@ -163,7 +163,7 @@ mod tests {
             patience: Duration::from_secs(10),
         };
         let mut sockets = Sockets::connect(&[address], Duration::ZERO).unwrap();
-        let outcome = generate(&load, &mut sockets).unwrap();
+        let outcome = generate(&asked, &mut sockets).unwrap();
         drop(sockets);
         assert_eq!(thread.join().unwrap(), 500);
         assert_eq!((outcome.requests, outcome.answered), (400, 400));

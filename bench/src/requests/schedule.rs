@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Load;
+use super::Requests;
 
 /// Requests are numbered from 0, and so are connections, which take them in turn.
 #[derive(Debug, Clone, Copy)]
@@ -19,16 +19,16 @@ pub(super) struct Schedule {
 const NS_PER_S: u64 = 1_000_000_000;
 
 impl Schedule {
-    /// `load`, whose first request is due at `start` (ns).
-    pub(super) fn new(load: &Load, start: u64) -> Self {
-        let rate = u64::from(load.rate);
-        let within = |time: Duration| (time.as_secs_f64() * f64::from(load.rate)).round() as u64;
-        let first_counted = within(load.warm_up);
+    /// Of what is `asked`, whose first request is due at `start` (ns).
+    pub(super) fn new(asked: &Requests, start: u64) -> Self {
+        let rate = u64::from(asked.rate);
+        let within = |time: Duration| (time.as_secs_f64() * f64::from(asked.rate)).round() as u64;
+        let first_counted = within(asked.warm_up);
         Self {
             start,
             rate,
-            connections: load.connections as u64,
-            requests: first_counted + within(load.duration).max(1),
+            connections: asked.connections as u64,
+            requests: first_counted + within(asked.duration).max(1),
             first_counted,
         }
     }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     fn schedule(rate: u32) -> Schedule {
-        let load = Load {
+        let asked = Requests {
             rate,
             connections: 8,
             request: 64,
@@ -69,7 +69,7 @@ mod tests {
             duration: Duration::from_secs(1),
             patience: Duration::from_secs(1),
         };
-        Schedule::new(&load, 5)
+        Schedule::new(&asked, 5)
     }
 
     #[test]

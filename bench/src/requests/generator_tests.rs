@@ -35,7 +35,7 @@ impl Fake {
     const SERVICE: u64 = 10 * US;
 
     fn new(stall: Stall) -> Self {
-        let arriving = vec![VecDeque::new(); load().connections];
+        let arriving = vec![VecDeque::new(); asked().connections];
         Self { now: 0, stall, arriving, busy_until: 0, answers: usize::MAX }
     }
 
@@ -76,11 +76,11 @@ impl Link for Fake {
         if matches!(&self.stall, Stall::Sending(stall) if stall.contains(&self.now)) {
             return Ok(0);
         }
-        for _ in 0..bytes / load().request {
+        for _ in 0..bytes / asked().request {
             if self.answers > 0 {
                 self.answers -= 1;
                 let at = self.answer_at();
-                self.arriving[connection].push_back((at, load().response));
+                self.arriving[connection].push_back((at, asked().response));
             }
         }
         Ok(bytes)
@@ -98,8 +98,8 @@ impl Link for Fake {
 }
 
 /// 1,000 requests in a second, one each ms.
-fn load() -> Load {
-    Load {
+fn asked() -> Requests {
+    Requests {
         rate: 1_000,
         connections: 4,
         request: 64,
@@ -135,7 +135,7 @@ fn shows_the_stall(outcome: &Outcome) {
 
 #[test]
 fn without_a_stall_latency_is_the_servers_own() {
-    let outcome = generate(&load(), &mut Fake::new(Stall::Never)).unwrap();
+    let outcome = generate(&asked(), &mut Fake::new(Stall::Never)).unwrap();
     assert_eq!((outcome.requests, outcome.answered), (1_000, 1_000));
     assert!(outcome.latency.max() < Fake::SERVICE + US);
     assert_eq!(outcome.lateness.max(), 0);
@@ -144,7 +144,7 @@ fn without_a_stall_latency_is_the_servers_own() {
 
 #[test]
 fn all_requests_due_while_the_server_stalls_show_it() {
-    let outcome = generate(&load(), &mut Fake::new(Stall::Server(STALL))).unwrap();
+    let outcome = generate(&asked(), &mut Fake::new(Stall::Server(STALL))).unwrap();
     shows_the_stall(&outcome);
     // They were sent meanwhile: a stalled server does not stop the asking.
     assert_eq!(outcome.lateness.max(), 0);
@@ -155,7 +155,7 @@ fn all_requests_due_while_the_server_stalls_show_it() {
 #[test]
 fn requests_that_cannot_be_sent_in_time_wait_from_when_they_were_due() {
     for stall in [Stall::Sending(STALL), Stall::Generator(STALL)] {
-        let outcome = generate(&load(), &mut Fake::new(stall)).unwrap();
+        let outcome = generate(&asked(), &mut Fake::new(stall)).unwrap();
         shows_the_stall(&outcome);
         assert!(outcome.lateness.max() > 98 * MS);
     }
@@ -169,7 +169,7 @@ fn a_closed_loop_would_hide_the_stall() {
     let mut latency = histogram();
     while link.now < 1_200 * MS {
         let sent = link.now;
-        assert_eq!(link.send(0, load().request).unwrap(), load().request);
+        assert_eq!(link.send(0, asked().request).unwrap(), asked().request);
         while link.receive(0).unwrap() == 0 {
             link.wait(u64::MAX, |_| false).unwrap();
         }
@@ -182,7 +182,7 @@ fn a_closed_loop_would_hide_the_stall() {
 
 #[test]
 fn a_stall_within_the_warm_up_is_left_out() {
-    let outcome = generate(&load(), &mut Fake::new(Stall::Server(10 * MS..110 * MS))).unwrap();
+    let outcome = generate(&asked(), &mut Fake::new(Stall::Server(10 * MS..110 * MS))).unwrap();
     assert_eq!(outcome.latency.len(), 1_000);
     assert!(outcome.latency.max() < Fake::SERVICE + US);
 }
@@ -190,8 +190,8 @@ fn a_stall_within_the_warm_up_is_left_out() {
 #[test]
 fn a_server_that_is_too_slow_is_found_out() {
     // 10 µs for each of 200,000 requests a second: twice what it can do.
-    let load = Load { rate: 200_000, patience: Duration::from_secs(5), ..load() };
-    let outcome = generate(&load, &mut Fake::new(Stall::Never)).unwrap();
+    let asked = Requests { rate: 200_000, patience: Duration::from_secs(5), ..requests() };
+    let outcome = generate(&asked, &mut Fake::new(Stall::Never)).unwrap();
     assert_eq!(outcome.answered, 200_000);
     // The queue that the warm-up has left is answered first.
     assert!((85_000.0..100_000.0).contains(&outcome.achieved), "{}", outcome.achieved);
@@ -202,7 +202,7 @@ fn a_server_that_is_too_slow_is_found_out() {
 fn what_is_never_answered_has_waited_until_the_end() {
     let mut link = Fake::new(Stall::Never);
     link.answers = 1_100;
-    let outcome = generate(&load(), &mut link).unwrap();
+    let outcome = generate(&asked(), &mut link).unwrap();
     assert_eq!((outcome.requests, outcome.answered, outcome.latency.len()), (1_000, 900, 1_000));
     // For the patience of a second, and for what was left of the schedule.
     assert_eq!(slower(&outcome, 1_000 * MS), 100);

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 
-use super::{Load, schedule::Schedule};
+use super::{Requests, schedule::Schedule};
 
 /// What the loop sends and receives by, and its clock.
 pub(crate) trait Link {
@@ -50,15 +50,15 @@ pub(crate) struct Outcome {
     pub(crate) achieved: f64,
 }
 
-/// Applies `load` to `link`, all of whose connections are open and quiet.
+/// Sends the requests `asked` for to `link`, all of whose connections are open and quiet.
 ///
 /// # Errors
 /// Those of `link`, or more was received than asked for.
-pub(crate) fn generate(load: &Load, link: &mut impl Link) -> Result<Outcome> {
+pub(crate) fn generate(asked: &Requests, link: &mut impl Link) -> Result<Outcome> {
     // A moment to get ready, so that the first request is not late by design.
-    let schedule = Schedule::new(load, link.now() + 1_000_000);
-    let mut run = Generator::new(load, schedule);
-    let end = schedule.due(schedule.requests) + load.patience.as_nanos() as u64;
+    let schedule = Schedule::new(asked, link.now() + 1_000_000);
+    let mut run = Generator::new(asked, schedule);
+    let end = schedule.due(schedule.requests) + asked.patience.as_nanos() as u64;
     loop {
         run.send(link)?;
         run.receive(link)?;
@@ -102,7 +102,7 @@ struct Generator {
 }
 
 impl Generator {
-    fn new(load: &Load, schedule: Schedule) -> Self {
+    fn new(asked: &Requests, schedule: Schedule) -> Self {
         let outcome = Outcome {
             latency: histogram(),
             lateness: histogram(),
@@ -112,9 +112,9 @@ impl Generator {
         };
         Self {
             schedule,
-            request: load.request as u64,
-            response: load.response as u64,
-            connections: vec![Connection::default(); load.connections],
+            request: asked.request as u64,
+            response: asked.response as u64,
+            connections: vec![Connection::default(); asked.connections],
             next: 0,
             finished: 0,
             last: 0,
