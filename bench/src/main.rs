@@ -21,6 +21,7 @@ mod processor;
 mod progress;
 mod recorder;
 mod report;
+mod requests;
 mod result;
 mod route;
 mod scenario;

@@ -160,6 +160,41 @@ fn every_route_carries_every_byte() {
     }
 }
 
+/// Every request is answered, and every connection ends as it should.
+#[test]
+fn requests_and_connections_get_through_to_the_end_by_every_route() {
+    let (suite, _) = quick("latency", &[]);
+    assert_eq!(suite["absent"], Value::Array(Vec::new()));
+    let in_all = |metric: &str, count: usize, right: fn(f64) -> bool| {
+        let cases = cases(&suite, metric);
+        assert_eq!(cases.len(), count);
+        for case in cases {
+            let figures = figures(case);
+            let names: Vec<_> = figures.iter().map(|figure| figure.0).collect();
+            let expected = [
+                "direct",
+                "bounce-tc",
+                "bounce-xdp",
+                "redirectd-tc",
+                "redirectd-xdp",
+                "iptables",
+                "nftables",
+                "haproxy",
+                "socat",
+            ];
+            assert_eq!(names, expected, "{metric}");
+            for (name, values) in figures {
+                assert_eq!(values.len(), 1, "{metric}, {name}");
+                assert!(right(values[0]), "{metric}, {name}: {values:?}");
+            }
+        }
+    };
+    in_all("answered", 3, |percent| percent == 100.0);
+    in_all("p50", 3, |us| us > 0.0);
+    in_all("connections a second", 1, |rate| rate > 0.0);
+    in_all("failed connections", 1, |failed| failed == 0.0);
+}
+
 #[test]
 fn redirects_are_applied_and_added() {
     let (suite, _) = quick("control", &[]);

@@ -1,6 +1,7 @@
 //! The suites: what is measured, each in a file of its own.
 
 pub(crate) mod control;
+pub(crate) mod latency;
 pub(crate) mod pps;
 pub(crate) mod program;
 pub(crate) mod stream;
@@ -21,6 +22,8 @@ pub(crate) enum Suite {
     Program,
     /// TCP throughput, and what it costs
     Stream,
+    /// Latency at fixed rates, and connections a second
+    Latency,
     /// How long redirects take to be in force
     Control,
 }
@@ -38,6 +41,7 @@ impl Suite {
             Self::Pps => "packets a second through home, on one processor",
             Self::Program => "nanoseconds in redirectd's programs",
             Self::Stream => "TCP throughput from peer to host, and what it costs",
+            Self::Latency => "latency at fixed rates, and connections a second",
             Self::Control => "how long redirects take to be in force",
         }
     }
@@ -48,6 +52,7 @@ impl Suite {
             Self::Pps => (240, 20),
             Self::Program => (60, 5),
             Self::Stream => (240, 20),
+            Self::Latency => (350, 25),
             Self::Control => (60, 5),
         };
         Duration::from_secs(if effort.quick { quick } else { whole })
@@ -62,6 +67,7 @@ impl Suite {
             Self::Pps => pps::run(effort, recorder),
             Self::Program => program::run(effort, recorder),
             Self::Stream => stream::run(effort, recorder),
+            Self::Latency => latency::run(effort, recorder),
             Self::Control => control::run(effort, recorder),
         }
     }
