@@ -1,5 +1,5 @@
 //! What the bench's BPF programs and its user space share: the shape of the
-//! generated traffic, and how it is summed.
+//! generated traffic and how it is summed, and what is sampled.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
 /// Bytes of a generated frame, Ethernet header to payload, without the FCS:
@@ -93,6 +93,21 @@ pub struct Expect {
     pub last: u16,
 }
 
+/// The most frames of a stack that are noted; of deeper ones the innermost.
+pub const MAX_FRAMES: usize = 64;
+
+/// What a processor did at a tick of the sampling clock.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// The process, or the kernel's own thread; 0 is the idle one.
+    pub process: u32,
+    /// Bytes of `frames` in use; none or negative when user space was running.
+    pub bytes: i32,
+    /// Addresses in the kernel, from the innermost outwards.
+    pub frames: [u64; MAX_FRAMES],
+}
+
 /// Folds a sum of 16-bit words to the one's complement sum (RFC 1071), not yet
 /// inverted.
 #[inline(always)]
@@ -119,9 +134,13 @@ unsafe impl aya::Pod for Position {}
 // SAFETY: plain integers without padding (4 + 2 + 2 bytes).
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Expect {}
+// SAFETY: plain integers without padding (4 + 4 + 8 × 64 bytes).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Sample {}
 
 const _: () = {
     assert!(size_of::<Stream>() == 40);
     assert!(size_of::<Position>() == 40);
     assert!(size_of::<Expect>() == 8);
+    assert!(size_of::<Sample>() == 8 + 8 * MAX_FRAMES);
 };

@@ -6,6 +6,8 @@ mod generate;
 #[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]
+mod profile;
+#[cfg(target_arch = "bpf")]
 mod sink;
 
 #[cfg(target_arch = "bpf")]
