@@ -1,7 +1,10 @@
 //! The ways from the peer to a server on the host: what TCP suites compare.
 
+mod bounce;
 mod direct;
+mod netfilter;
 mod redirectd;
+mod relay;
 
 use std::{any::Any, net::Ipv4Addr};
 
@@ -57,7 +60,24 @@ pub(crate) enum Server {
 
 /// Every route, in the order of reports.
 pub(crate) fn all() -> Vec<Box<dyn Route>> {
-    vec![Box::new(direct::Direct), Box::new(redirectd::Redirectd::Tc)]
+    vec![
+        Box::new(direct::Direct),
+        Box::new(bounce::Bounce::Tc),
+        Box::new(bounce::Bounce::Xdp),
+        Box::new(redirectd::Redirectd::Tc),
+        Box::new(redirectd::Redirectd::Xdp),
+        Box::new(netfilter::Iptables),
+        Box::new(netfilter::Nftables),
+        Box::new(relay::Haproxy),
+        Box::new(relay::Socat),
+    ]
+}
+
+/// Why `program` cannot be run, if it is not installed.
+fn not_installed(program: &str) -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    (!found).then(|| format!("{program} is not installed; `cargo xtask setup` installs it"))
 }
 
 /// Why a program of XDP cannot work with links like `wire`, if so.

@@ -73,3 +73,10 @@ fn every_route_but_the_direct_one_leads_through_home() {
         }
     }
 }
+
+#[test]
+fn every_route_can_be_chosen_by_its_name() {
+    for route in all() {
+        assert!(crate::contestant::NAMES.contains(&route.name()), "{}", route.name());
+    }
+}
