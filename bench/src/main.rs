@@ -12,6 +12,7 @@ mod netns;
 mod pace;
 mod pins;
 mod processor;
+mod profile;
 mod progress;
 mod recorder;
 mod report;

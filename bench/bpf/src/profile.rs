@@ -2,8 +2,8 @@
 //! `pass` counts how often each process comes through one function.
 
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
     EbpfContext,
+    bindings::BPF_RB_NO_WAKEUP,
     helpers::{bpf_get_current_pid_tgid, generated::bpf_get_stack},
     macros::{fentry, map, perf_event},
     maps::{HashMap, PerCpuArray, RingBuf},

@@ -18,7 +18,7 @@ pub(crate) enum Layer {
     /// TCP.
     Tcp,
     /// Bytes between a socket and user space, which TCP has done by others.
-    Copy,
+    Copying,
     /// System calls and sockets.
     Socket,
     /// The relaying process itself.
@@ -39,7 +39,7 @@ impl Layer {
         Self::Ip,
         Self::Netfilter,
         Self::Tcp,
-        Self::Copy,
+        Self::Copying,
         Self::Socket,
         Self::User,
         Self::Scheduler,
@@ -56,7 +56,7 @@ impl Layer {
             Self::Ip => "IP",
             Self::Netfilter => "netfilter",
             Self::Tcp => "TCP",
-            Self::Copy => "copy",
+            Self::Copying => "copy",
             Self::Socket => "socket",
             Self::User => "user space",
             Self::Scheduler => "scheduler",
@@ -96,7 +96,7 @@ enum Mark {
     Idle,
 }
 
-use Layer::{Copy, Device, Driver, Ip, Netfilter, Rest, Scheduler, Socket, Tc, Tcp, Xdp};
+use Layer::{Copying, Device, Driver, Ip, Netfilter, Rest, Scheduler, Socket, Tc, Tcp, Xdp};
 use Mark::{AllOf, Idle, Interrupt, Of, Program};
 
 /// Marks by the beginning of a function's name; the longest that fits counts.
@@ -160,11 +160,11 @@ const MARKS: &[(&str, Mark)] = &[
     ("inet_csk_", Of(Tcp)),
     ("__inet_lookup", Of(Tcp)),
     ("sk_stream_", Of(Tcp)),
-    ("_copy_to_iter", Of(Copy)),
-    ("_copy_from_iter", Of(Copy)),
-    ("simple_copy_to_iter", Of(Copy)),
-    ("__skb_datagram_iter", Of(Copy)),
-    ("skb_copy_datagram_", Of(Copy)),
+    ("_copy_to_iter", Of(Copying)),
+    ("_copy_from_iter", Of(Copying)),
+    ("simple_copy_to_iter", Of(Copying)),
+    ("__skb_datagram_iter", Of(Copying)),
+    ("skb_copy_datagram_", Of(Copying)),
     ("sock_", Of(Socket)),
     ("inet_recvmsg", Of(Socket)),
     ("inet_sendmsg", Of(Socket)),
@@ -253,7 +253,10 @@ mod tests {
             layer(&format!("try_to_wake_up sock_def_readable tcp_v4_rcv {below}")),
             Some(Scheduler)
         );
-        assert_eq!(layer(&format!("eth_type_trans veth_xdp_rcv_skb veth_poll {POLL}")), Some(Driver));
+        assert_eq!(
+            layer(&format!("eth_type_trans veth_xdp_rcv_skb veth_poll {POLL}")),
+            Some(Driver)
+        );
     }
 
     #[test]
@@ -279,7 +282,10 @@ mod tests {
 
     #[test]
     fn what_an_interrupt_does_is_not_the_work_of_the_interrupted() {
-        assert_eq!(layer("update_process_times asm_sysvec_apic_timer_interrupt tcp_ack"), Some(Rest));
+        assert_eq!(
+            layer("update_process_times asm_sysvec_apic_timer_interrupt tcp_ack"),
+            Some(Rest)
+        );
         let within = "veth_poll net_rx_action handle_softirqs asm_sysvec_x nf_hook_slow ip_rcv";
         assert_eq!(layer(within), Some(Driver));
     }

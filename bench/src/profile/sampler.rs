@@ -11,7 +11,9 @@ use aya::{
     maps::{PerCpuArray, RingBuf},
     programs::{
         PerfEvent,
-        perf_event::{PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent},
+        perf_event::{
+            PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
+        },
     },
 };
 use redirectd_bench_bpf::Sample;

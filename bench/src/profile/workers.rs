@@ -1,12 +1,6 @@
 //! Who does home's work, and how long by the scheduler's own account.
 
-use std::{
-    collections::HashSet,
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-    time::Duration,
-};
+use std::{collections::HashSet, fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 

@@ -1,6 +1,7 @@
 //! The suites: what is measured, each in a file of its own.
 
 pub(crate) mod control;
+pub(crate) mod layers;
 pub(crate) mod pps;
 pub(crate) mod program;
 
@@ -20,6 +21,8 @@ pub(crate) enum Suite {
     Program,
     /// How long redirects take to be in force
     Control,
+    /// Where a packet's time goes at home, layer by layer
+    Layers,
 }
 
 impl Suite {
@@ -35,6 +38,7 @@ impl Suite {
             Self::Pps => "packets a second through home, on one processor",
             Self::Program => "nanoseconds in redirectd's programs",
             Self::Control => "how long redirects take to be in force",
+            Self::Layers => "where a packet's time goes at home",
         }
     }
 
@@ -44,6 +48,7 @@ impl Suite {
             Self::Pps => (240, 20),
             Self::Program => (60, 5),
             Self::Control => (60, 5),
+            Self::Layers => (150, 12),
         };
         Duration::from_secs(if effort.quick { quick } else { whole })
     }
@@ -57,6 +62,7 @@ impl Suite {
             Self::Pps => pps::run(effort, recorder),
             Self::Program => program::run(effort, recorder),
             Self::Control => control::run(effort, recorder),
+            Self::Layers => layers::run(effort, recorder),
         }
     }
 }
