@@ -18,6 +18,7 @@ mod pair;
 mod pins;
 mod probe;
 mod processor;
+mod profile;
 mod progress;
 mod recorder;
 mod report;

@@ -1,5 +1,5 @@
 //! What the bench's BPF programs and its user space share: the shape of the
-//! generated traffic, and how it is summed.
+//! generated traffic and how it is summed, and what is sampled.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
 /// Bytes of a generated frame, Ethernet header to payload, without the FCS:
@@ -118,6 +118,21 @@ pub struct Seen {
 /// Where in a frame the number is.
 pub const NUMBER: usize = HEADERS;
 
+/// The most frames of a stack that are noted; of deeper ones the innermost.
+pub const MAX_FRAMES: usize = 64;
+
+/// What a processor did at a tick of the sampling clock.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// The process, or the kernel's own thread; 0 is the idle one.
+    pub process: u32,
+    /// Bytes of `frames` in use; none or negative when user space was running.
+    pub bytes: i32,
+    /// Addresses in the kernel, from the innermost outwards.
+    pub frames: [u64; MAX_FRAMES],
+}
+
 /// MAC addresses of those between whom home bounces frames.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +200,7 @@ const _: () = {
     assert!(size_of::<Stream>() == 40);
     assert!(size_of::<Position>() == 40);
     assert!(size_of::<Expect>() == 8);
+    assert!(size_of::<Sample>() == 8 + 8 * MAX_FRAMES);
     assert!(size_of::<Ends>() == 18);
     assert!(size_of::<Onward>() == 16);
 };

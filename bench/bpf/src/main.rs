@@ -10,6 +10,8 @@ mod onward;
 #[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]
+mod profile;
+#[cfg(target_arch = "bpf")]
 mod sink;
 #[cfg(target_arch = "bpf")]
 mod witness;

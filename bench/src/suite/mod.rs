@@ -2,6 +2,7 @@
 
 pub(crate) mod control;
 pub(crate) mod latency;
+pub(crate) mod layers;
 pub(crate) mod pps;
 pub(crate) mod program;
 pub(crate) mod stream;
@@ -26,6 +27,8 @@ pub(crate) enum Suite {
     Latency,
     /// How long redirects take to be in force
     Control,
+    /// Where a packet's time goes at home, layer by layer
+    Layers,
 }
 
 impl Suite {
@@ -43,6 +46,7 @@ impl Suite {
             Self::Stream => "TCP throughput from peer to host, and what it costs",
             Self::Latency => "latency at fixed rates, and connections a second",
             Self::Control => "how long redirects take to be in force",
+            Self::Layers => "where a packet's time goes at home",
         }
     }
 
@@ -54,6 +58,7 @@ impl Suite {
             Self::Stream => (240, 20),
             Self::Latency => (350, 25),
             Self::Control => (60, 5),
+            Self::Layers => (150, 12),
         };
         Duration::from_secs(if effort.quick { quick } else { whole })
     }
@@ -69,6 +74,7 @@ impl Suite {
             Self::Stream => stream::run(effort, recorder),
             Self::Latency => latency::run(effort, recorder),
             Self::Control => control::run(effort, recorder),
+            Self::Layers => layers::run(effort, recorder),
         }
     }
 }

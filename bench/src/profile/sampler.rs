@@ -1,0 +1,166 @@
+//! What one processor does, tick by tick.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{PerCpuArray, RingBuf},
+    programs::{
+        PerfEvent,
+        perf_event::{
+            PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
+        },
+    },
+};
+use redirectd_bench_bpf::Sample;
+
+use super::{
+    layer::{self, Layer},
+    symbols::Symbols,
+};
+use crate::traffic::OBJECT;
+
+/// From one tick to the next.
+pub(crate) const PERIOD: Duration = Duration::from_micros(50);
+
+/// Bytes for samples between [`Sampler::start`] and [`Sampler::stop`].
+const ROOM: u32 = 1 << 26;
+
+/// The longest that can be sampled at a time: [`ROOM`] at a tick each.
+pub(crate) const MOST: Duration = Duration::from_secs(5);
+
+/// Samples one processor.
+pub(crate) struct Sampler {
+    bpf: Ebpf,
+    processor: u32,
+    running: Option<PerfEventLinkId>,
+}
+
+/// What a processor was seen to do, in ticks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ticks {
+    /// By layer, in the order of [`Layer::ALL`], by those whose work is measured.
+    pub(crate) by_layer: [u64; Layer::ALL.len()],
+    /// When there was nothing to do.
+    pub(crate) idle: u64,
+    /// In others' work.
+    pub(crate) others: u64,
+}
+
+impl Sampler {
+    /// One for `processor`.
+    ///
+    /// # Errors
+    /// The kernel refuses the program.
+    pub(crate) fn new(processor: usize) -> Result<Self> {
+        let mut bpf = EbpfLoader::new()
+            .map_max_entries("SAMPLES", ROOM)
+            .load(OBJECT)
+            .context("cannot load the sampler")?;
+        program(&mut bpf)?.load().context("cannot load the sampler")?;
+        Ok(Self { bpf, processor: processor.try_into()?, running: None })
+    }
+
+    /// Begins.
+    ///
+    /// # Errors
+    /// The kernel has no clock for it.
+    pub(crate) fn start(&mut self) -> Result<()> {
+        let scope = PerfEventScope::AllProcessesOneCpu { cpu: self.processor };
+        let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
+        let period = SamplePolicy::Period(PERIOD.as_nanos() as u64);
+        let link = program(&mut self.bpf)?
+            .attach(clock, scope, period, false)
+            .context("cannot sample by the processor's clock")?;
+        self.running = Some(link);
+        Ok(())
+    }
+
+    /// Ends, and says what was seen, where `workers` are the processes whose
+    /// work is measured.
+    ///
+    /// # Errors
+    /// There was no room for all samples, or they cannot be read.
+    pub(crate) fn stop(&mut self, symbols: &Symbols, workers: &HashSet<u32>) -> Result<Ticks> {
+        if let Some(link) = self.running.take() {
+            program(&mut self.bpf)?.detach(link).context("cannot stop sampling")?;
+        }
+        let lost: PerCpuArray<_, u64> = self.bpf.map("LOST").context("no map LOST")?.try_into()?;
+        let lost: u64 = lost.get(&0, 0)?.iter().sum();
+        ensure!(lost == 0, "no room for {lost} samples; measure at most {MOST:?} at a time");
+        let samples = self.bpf.map_mut("SAMPLES").context("no map SAMPLES")?;
+        let mut samples = RingBuf::try_from(samples)?;
+        let mut count = Count { symbols, workers, names: HashMap::new(), ticks: Ticks::default() };
+        while let Some(sample) = samples.next() {
+            count.add(&parse(&sample)?);
+        }
+        Ok(count.ticks)
+    }
+}
+
+/// A sample as it is in the ring.
+fn parse(bytes: &[u8]) -> Result<Sample> {
+    ensure!(bytes.len() >= size_of::<Sample>(), "a sample of only {} bytes", bytes.len());
+    // SAFETY: long enough, as was checked, and any bytes are a sample.
+    Ok(unsafe { bytes.as_ptr().cast::<Sample>().read_unaligned() })
+}
+
+fn program(bpf: &mut Ebpf) -> Result<&mut PerfEvent> {
+    let program = bpf.program_mut("sample").context("no BPF program `sample`")?;
+    Ok(program.try_into()?)
+}
+
+/// Counts samples.
+struct Count<'a> {
+    symbols: &'a Symbols,
+    workers: &'a HashSet<u32>,
+    /// Of addresses seen before.
+    names: HashMap<u64, &'a str>,
+    ticks: Ticks,
+}
+
+impl Count<'_> {
+    fn add(&mut self, sample: &Sample) {
+        let layer = self.layer(sample);
+        match layer {
+            None => self.ticks.idle += 1,
+            // To the idle process belongs what is done on the way into it and out of it.
+            Some(layer) if sample.process == 0 || self.workers.contains(&sample.process) => {
+                self.ticks.by_layer[layer as usize] += 1;
+            }
+            Some(_) => self.ticks.others += 1,
+        }
+    }
+
+    fn layer(&mut self, sample: &Sample) -> Option<Layer> {
+        let frames = usize::try_from(sample.bytes).unwrap_or(0) / size_of::<u64>();
+        if frames == 0 {
+            return Some(Layer::User);
+        }
+        let Self { symbols, names, .. } = self;
+        layer::of(sample.frames.iter().take(frames).map(|&address| {
+            *names.entry(address).or_insert_with(|| symbols.name(address).unwrap_or("unknown"))
+        }))
+    }
+}
+
+impl Ticks {
+    /// All of them: the time that passed.
+    pub(crate) fn all(&self) -> u64 {
+        self.busy() + self.idle + self.others
+    }
+
+    /// Those of the work that is measured.
+    pub(crate) fn busy(&self) -> u64 {
+        self.by_layer.iter().sum()
+    }
+
+    /// Those in `layer`.
+    pub(crate) fn of(&self, layer: Layer) -> u64 {
+        self.by_layer[layer as usize]
+    }
+}
