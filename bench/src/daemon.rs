@@ -4,6 +4,7 @@
 use std::{
     fmt::Write as _,
     fs::{self, File},
+    net::Ipv4Addr,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -37,6 +38,21 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The daemon's folder among our pins.
 const PINS: &str = "redirectd";
 
+/// What a daemon is told when it starts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings<'a> {
+    /// Home's address.
+    pub(crate) home: Ipv4Addr,
+    /// The interfaces it is attached to.
+    pub(crate) interfaces: &'a [&'a str],
+    /// How: `xdp` or `tc`.
+    pub(crate) attach: &'a str,
+    /// Room for so many redirects.
+    pub(crate) redirects: u32,
+    /// Room for so many flows.
+    pub(crate) flows: u32,
+}
+
 /// A running daemon; stopped, with all it has pinned, when dropped.
 pub(crate) struct Daemon {
     child: Child,
@@ -52,10 +68,27 @@ impl Daemon {
     /// # Errors
     /// It does not become ready.
     pub(crate) fn start(home: &Netns, attach: &str, scenario: &Scenario) -> Result<Self> {
+        Self::start_with(
+            home,
+            &Settings {
+                home: HOME,
+                interfaces: &[IN0, OUT0],
+                attach,
+                redirects: scenario.redirects,
+                flows: scenario.flows,
+            },
+        )
+    }
+
+    /// Starts one in the namespace `home`; no redirects yet.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub(crate) fn start_with(home: &Netns, settings: &Settings<'_>) -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let pins = Pins::new()?;
         let config = folder.path().join("redirectd.yaml");
-        fs::write(&config, configuration(attach, scenario))?;
+        fs::write(&config, configuration(settings))?;
         let log = File::create(folder.path().join("log"))?;
         let program = program("redirectd")?;
         let child = home
@@ -186,14 +219,17 @@ pub(crate) fn rules(scenario: &Scenario) -> String {
     text
 }
 
-fn configuration(attach: &str, scenario: &Scenario) -> String {
+fn configuration(settings: &Settings<'_>) -> String {
+    let Settings { home, interfaces, attach, .. } = settings;
+    let interfaces: String =
+        interfaces.iter().map(|name| format!("  {name}: {{ attach: {attach} }}\n")).collect();
     // Room to spare: a full table is another question.
-    let redirects = 2 * scenario.redirects + 1024;
+    let redirects = 2 * settings.redirects + 1024;
     // As many half-open ones: all are opened before the first goes on.
-    let flows = 2 * scenario.flows + 1024;
+    let flows = 2 * settings.flows + 1024;
     format!(
-        "version: 1\nhome: [{HOME}]\ninterfaces:\n  {IN0}: {{ attach: {attach} }}\n  \
-         {OUT0}: {{ attach: {attach} }}\ntimers: {{ udp: 24h, udp_unreplied: 24h }}\n\
+        "version: 1\nhome: [{home}]\ninterfaces:\n{interfaces}\
+         timers: {{ udp: 24h, udp_unreplied: 24h }}\n\
          tables: {{ redirects: {redirects}, flows: {flows}, half_open: {flows} }}\n"
     )
 }
@@ -210,6 +246,8 @@ fn wait<T>(answer: impl Future<Output = Result<T, redirectd::error::Error>>) -> 
 fn program(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find the bench's own program")?;
     let folder = own.parent().context("the bench's program lies in no folder")?;
+    // Unit tests lie one folder deeper.
+    let folder = if folder.ends_with("deps") { folder.join("..") } else { folder.to_owned() };
     let path = folder.join(name);
     ensure!(
         path.is_file(),

@@ -6,17 +6,22 @@ mod command;
 mod compare;
 mod contestant;
 mod daemon;
+mod deputy;
 mod interrupt;
+mod lan;
+mod load;
 mod machine;
 mod measure;
 mod netns;
 mod pace;
+mod pair;
 mod pins;
 mod processor;
 mod progress;
 mod recorder;
 mod report;
 mod result;
+mod route;
 mod scenario;
 mod statistics;
 mod stream;
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
             let code = |worse| if worse && asked.fail_if_worse { WORSE } else { 0 };
             worse.map(|worse| ExitCode::from(code(worse)))
         }
+        Some(Command::Pair(pair)) => pair.run().map(|()| ExitCode::SUCCESS),
         Some(Command::Report { file, to }) => again(&file, &to).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -96,10 +102,11 @@ fn show(run: &Run, asked: &Measuring) -> Result<()> {
     json
 }
 
-/// Makes the report of the run in `file` again, in the folder `to`.
+/// Shows the run in `file` and makes its report again, in the folder `to`.
 fn again(file: &Path, to: &Path) -> Result<()> {
-    let page = report::write(&Run::read(file)?, to)?;
-    println!("Report: {}", page.display());
+    let run = Run::read(file)?;
+    print!("{}", report::terminal::text(&run));
+    println!("\nReport: {}", report::write(&run, to)?.display());
     Ok(())
 }
 

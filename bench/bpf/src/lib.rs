@@ -93,6 +93,18 @@ pub struct Expect {
     pub last: u16,
 }
 
+/// MAC addresses of those between whom home bounces frames.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Home's own.
+    pub home: [u8; 6],
+    /// The peer's.
+    pub peer: [u8; 6],
+    /// The host's.
+    pub host: [u8; 6],
+}
+
 /// Folds a sum of 16-bit words to the one's complement sum (RFC 1071), not yet
 /// inverted.
 #[inline(always)]
@@ -119,9 +131,13 @@ unsafe impl aya::Pod for Position {}
 // SAFETY: plain integers without padding (4 + 2 + 2 bytes).
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Expect {}
+// SAFETY: bytes only.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Ends {}
 
 const _: () = {
     assert!(size_of::<Stream>() == 40);
     assert!(size_of::<Position>() == 40);
     assert!(size_of::<Expect>() == 8);
+    assert!(size_of::<Ends>() == 18);
 };

@@ -27,6 +27,13 @@ impl Frame {
         (start + FRAME <= end).then_some(Self(start as *mut u8))
     }
 
+    /// The MAC address at `offset`, which must be at most `FRAME - 6`.
+    #[inline(always)]
+    pub(crate) fn mac(&self, offset: usize) -> [u8; 6] {
+        // SAFETY: within the bounds that `between` has checked.
+        unsafe { self.0.add(offset).cast::<[u8; 6]>().read_unaligned() }
+    }
+
     /// The big-endian word at `offset`, which must be at most `FRAME - 2`.
     #[inline(always)]
     pub(crate) fn u16(&self, offset: usize) -> u16 {

@@ -44,8 +44,18 @@ pub(crate) trait Forwarder: Sync {
 }
 
 /// All contestants of any suite, by name.
-pub(crate) const NAMES: &[&str] =
-    &["drop", "redirectd-xdp", "redirectd-tc", "nftables", "iptables"];
+pub(crate) const NAMES: &[&str] = &[
+    "drop",
+    "direct",
+    "bounce-tc",
+    "bounce-xdp",
+    "redirectd-tc",
+    "redirectd-xdp",
+    "nftables",
+    "iptables",
+    "haproxy",
+    "socat",
+];
 
 /// Everything that takes part, in the order of reports.
 pub(crate) fn all() -> Vec<Box<dyn Contestant>> {

@@ -3,6 +3,7 @@
 pub(crate) mod control;
 pub(crate) mod pps;
 pub(crate) mod program;
+pub(crate) mod stream;
 
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub(crate) enum Suite {
     Pps,
     /// Nanoseconds that redirectd's programs take for one packet
     Program,
+    /// TCP throughput, and what it costs
+    Stream,
     /// How long redirects take to be in force
     Control,
 }
@@ -34,6 +37,7 @@ impl Suite {
         match self {
             Self::Pps => "packets a second through home, on one processor",
             Self::Program => "nanoseconds in redirectd's programs",
+            Self::Stream => "TCP throughput from peer to host, and what it costs",
             Self::Control => "how long redirects take to be in force",
         }
     }
@@ -43,6 +47,7 @@ impl Suite {
         let (whole, quick) = match self {
             Self::Pps => (240, 20),
             Self::Program => (60, 5),
+            Self::Stream => (240, 20),
             Self::Control => (60, 5),
         };
         Duration::from_secs(if effort.quick { quick } else { whole })
@@ -56,6 +61,7 @@ impl Suite {
         match self {
             Self::Pps => pps::run(effort, recorder),
             Self::Program => program::run(effort, recorder),
+            Self::Stream => stream::run(effort, recorder),
             Self::Control => control::run(effort, recorder),
         }
     }

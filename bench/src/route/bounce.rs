@@ -1,0 +1,77 @@
+//! The floor of any detour: home sends each frame on, to the host or back to
+//! the peer, and changes nothing but its MAC addresses.
+//!
+//! The host has home's address, on an interface where nobody asks for it, and
+//! sends to the peer by way of home, so that both ways are as long as those of
+//! a redirect.
+
+use std::any::Any;
+
+use anyhow::{Context, Result};
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{SchedClassifier, TcAttachType, Xdp, xdp::XdpMode},
+};
+use redirectd_bench_bpf::Ends;
+
+use super::{Route, unfit_for_xdp};
+use crate::{
+    lan::{HOME, HOME_MAC, HOST_MAC, INTERFACE, Lan, PEER, PEER_MAC, Wire},
+    traffic::OBJECT,
+};
+
+/// A bounce, in one way.
+pub(super) enum Bounce {
+    /// At tc.
+    Tc,
+    /// In the driver.
+    Xdp,
+}
+
+impl Route for Bounce {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Tc => "bounce-tc",
+            Self::Xdp => "bounce-xdp",
+        }
+    }
+
+    fn unfit(&self, wire: &Wire) -> Option<String> {
+        match self {
+            Self::Tc => None,
+            Self::Xdp => unfit_for_xdp(wire),
+        }
+    }
+
+    fn set_up(&self, lan: &Lan, _: &[u16]) -> Result<Box<dyn Any>> {
+        let silent = "net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2";
+        lan.host.run("sysctl", &format!("-qw {silent}"))?;
+        lan.host.run("ip", &format!("address add {HOME}/32 dev lo"))?;
+        lan.set_neighbour(&lan.host, PEER, HOME_MAC)?;
+        let program = lan.home.enter(|| self.attach());
+        Ok(Box::new(program.with_context(|| format!("cannot put {} on home", self.name()))?))
+    }
+}
+
+impl Bounce {
+    /// Puts the program on the interface of the namespace this is called in.
+    fn attach(&self) -> Result<Ebpf> {
+        let ends = Ends { home: HOME_MAC, peer: PEER_MAC, host: HOST_MAC };
+        let mut bpf = EbpfLoader::new().override_global("ENDS", &ends, true).load(OBJECT)?;
+        match self {
+            Self::Tc => {
+                let program = bpf.program_mut("bounce_tc").context("no `bounce_tc`")?;
+                let program: &mut SchedClassifier = program.try_into()?;
+                program.load()?;
+                program.attach(INTERFACE, TcAttachType::Ingress)?;
+            }
+            Self::Xdp => {
+                let program = bpf.program_mut("bounce_xdp").context("no `bounce_xdp`")?;
+                let program: &mut Xdp = program.try_into()?;
+                program.load()?;
+                program.attach(INTERFACE, XdpMode::Driver)?;
+            }
+        }
+        Ok(bpf)
+    }
+}

@@ -1,0 +1,96 @@
+//! The ways from the peer to a server on the host: what TCP suites compare.
+
+mod bounce;
+mod direct;
+mod netfilter;
+mod redirectd;
+mod relay;
+
+use std::{any::Any, net::Ipv4Addr};
+
+use anyhow::Result;
+
+use crate::lan::{HOME, Lan, Wire};
+
+/// A way for connections from the peer to a server on the host.
+pub(crate) trait Route {
+    /// Its name in reports, which is also the one to choose it by.
+    fn name(&self) -> &'static str;
+
+    /// Why it cannot be set up on this machine, if so.
+    fn unavailable(&self) -> Option<String> {
+        None
+    }
+
+    /// Why it cannot work with links like `wire`, if so.
+    fn unfit(&self, _wire: &Wire) -> Option<String> {
+        None
+    }
+
+    /// Sets it up in `lan`, which no other route uses, for servers on `ports`,
+    /// the same at home as on the host. What is returned takes it away when
+    /// dropped, and must be dropped before `lan`.
+    ///
+    /// # Errors
+    /// It cannot be set up here.
+    fn set_up(&self, lan: &Lan, ports: &[u16]) -> Result<Box<dyn Any>>;
+
+    /// Where the peer connects to.
+    fn target(&self) -> Ipv4Addr {
+        HOME
+    }
+
+    /// How a server runs.
+    fn server(&self) -> Server {
+        Server::Plain
+    }
+}
+
+/// How a server on the host runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Server {
+    /// With sockets of its own, bound to every address of the host.
+    Plain,
+    /// With a deputy at home that holds its sockets.
+    Deputy {
+        /// Whether calls are gathered: read ahead, and written together.
+        gather: bool,
+    },
+}
+
+/// Every route, in the order of reports.
+pub(crate) fn all() -> Vec<Box<dyn Route>> {
+    vec![
+        Box::new(direct::Direct),
+        Box::new(bounce::Bounce::Tc),
+        Box::new(bounce::Bounce::Xdp),
+        Box::new(redirectd::Redirectd::Tc),
+        Box::new(redirectd::Redirectd::Xdp),
+        Box::new(netfilter::Iptables),
+        Box::new(netfilter::Nftables),
+        Box::new(relay::Haproxy),
+        Box::new(relay::Socat),
+    ]
+}
+
+/// Why `program` cannot be run, if it is not installed.
+fn not_installed(program: &str) -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    (!found).then(|| format!("{program} is not installed; `cargo xtask setup` installs it"))
+}
+
+/// Why a program of XDP cannot work with links like `wire`, if so.
+fn unfit_for_xdp(wire: &Wire) -> Option<String> {
+    if wire.offloads {
+        return Some(
+            "XDP sees frames as a card delivers them, not what veth has not yet cut \
+                     into frames and summed"
+                .into(),
+        );
+    }
+    (!wire.xdp).then(|| "the switch does not take what XDP sends".into())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
