@@ -31,9 +31,12 @@ pub(crate) struct Arguments {
 /// What can be done beside measuring.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// What the bench's own processes in its namespaces do
+    #[command(subcommand, hide = true)]
+    Pair(Pair),
     /// Tell what changed between two runs, and whether it exceeds the noise
     Compare(Compare),
-    /// Make a report again from its report.json
+    /// Show a run and make its report again, from its report.json
     Report {
         /// The report.json of a run
         file: PathBuf,

@@ -33,7 +33,13 @@ mod topology;
 mod track;
 mod traffic;
 
-use std::{fs, path::Path, process::ExitCode, time::SystemTime};
+use std::{
+    fs,
+    io::{Write, stdout},
+    path::Path,
+    process::ExitCode,
+    time::SystemTime,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -95,21 +101,34 @@ fn show(run: &Run, asked: &Measuring) -> Result<()> {
         eprintln!("nothing was measured, so that no report is written");
         return Ok(());
     }
-    print!("{}", report::terminal::text(run));
-    // Even if the folder is gone: the figures cost an hour.
+    // Files first, and each of them: the figures cost an hour.
     let json = asked.json.as_ref().map_or(Ok(()), |path| {
         fs::write(path, report::json(run)?)
             .with_context(|| format!("cannot write {}", path.display()))
     });
-    println!("\nReport: {}", report::write(run, &asked.report)?.display());
+    let page = report::write(run, &asked.report);
+    print(run);
+    say_where(&page?);
     json
 }
 
-/// Makes the report of the run in `file` again, in the folder `to`.
+/// Shows the run in `file` and makes its report again, in the folder `to`.
 fn again(file: &Path, to: &Path) -> Result<()> {
-    let page = report::write(&Run::read(file)?, to)?;
-    println!("Report: {}", page.display());
+    let run = Run::read(file)?;
+    let page = report::write(&run, to)?;
+    print(&run);
+    say_where(&page);
     Ok(())
+}
+
+fn print(run: &Run) {
+    // Whoever has closed the pipe has seen enough.
+    let _ = stdout().write_all(report::terminal::text(run).as_bytes());
+}
+
+fn say_where(page: &Path) {
+    let others = "report.md, report.json and the plots are beside it";
+    let _ = writeln!(stdout(), "\nReport: {} ({others})", page.display());
 }
 
 /// Runs `suites` and puts their figures into `run`.

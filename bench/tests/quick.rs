@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsStr,
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -249,6 +250,29 @@ fn a_report_is_written_in_every_format_and_a_quick_one_is_not_compared() {
     assert_eq!(output.status.code(), Some(1));
     let refusal = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(refusal.contains("quick") && refusal.contains("report.json"), "{refusal}");
+}
+
+#[test]
+fn what_was_measured_before_an_interruption_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = bench();
+    command.args(["pps", "--quick", "--only", "drop", "--rounds", "50", "--report"]);
+    command.arg(folder.path()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut bench = Running(command.spawn().unwrap());
+    let pid = nix::unistd::Pid::from_raw(bench.0.id().try_into().unwrap());
+    let lines = BufReader::new(bench.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // A line for each case: the second begins when the first has its figures.
+    let mut subjects = lines.filter(|line| line.starts_with('['));
+    assert!(subjects.nth(1).expect("there are two cases").contains(" left"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    subjects.for_each(drop);
+    assert_eq!(bench.0.wait().unwrap().code(), Some(1));
+    let json = std::fs::read(folder.path().join("report.json")).unwrap();
+    let run: Value = serde_json::from_slice(&json).unwrap();
+    assert!(run["ended_early"].as_str().unwrap().contains("interrupted"));
+    assert_eq!(figures(&cases(&run["suites"][0], "lost")[0])[0].1.len(), 50);
+    let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(page.contains("The run ended early"));
 }
 
 #[test]

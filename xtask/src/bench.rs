@@ -1,11 +1,7 @@
 //! `cargo xtask bench`: builds redirectd and the bench, optimised, and runs the
 //! bench; what it measures and how is its own affair (`bench/`).
 
-use std::{
-    ffi::OsString,
-    path::PathBuf,
-    process::{Command, ExitCode},
-};
+use std::{ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
@@ -18,12 +14,11 @@ use crate::{
 /// Tells the bench where its report goes, if nobody says so on the command line.
 const REPORT: &str = "REDIRECTD_BENCH_REPORT";
 
-/// Runs the bench with `arguments`, as root. Returns its exit code: it says itself
-/// what failed.
+/// Becomes the bench with `arguments`, as root.
 ///
 /// # Errors
-/// When setup or the build fails, or the bench is ended by a signal.
-pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
+/// When setup or the build fails, or the bench cannot be started.
+pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     setup::ensure(Purpose::Running)?;
     progress::stage("building for speed");
     let mut build = workspace::cargo();
@@ -45,10 +40,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode> {
     variable.push(report);
     command.arg(variable);
     command.arg(&bench);
-    let status = command
-        .args(arguments)
-        .status()
-        .with_context(|| format!("cannot run {}", bench.display()))?;
-    let code = status.code().with_context(|| format!("the bench was ended ({status})"))?;
-    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+    // In place of this process, so that signals and the exit code are the bench's.
+    let error = command.args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}", bench.display()))
 }

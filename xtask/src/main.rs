@@ -42,16 +42,18 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let done = |()| ExitCode::SUCCESS;
     let result = match Arguments::parse().task {
-        Task::Setup => setup::run().map(done),
-        Task::Demo(options) => demo::run(&options).map(done),
-        Task::Test => test::run().map(done),
-        Task::Lint => lint::run().map(done),
+        Task::Setup => setup::run(),
+        Task::Demo(options) => demo::run(&options),
+        Task::Test => test::run(),
+        Task::Lint => lint::run(),
         Task::Bench { arguments } => bench::run(&arguments),
     };
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

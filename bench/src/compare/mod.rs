@@ -4,7 +4,11 @@ mod conditions;
 mod rank_sum;
 mod text;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{Write, stdout},
+    path::Path,
+};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -83,11 +87,12 @@ enum Verdict {
 /// A file is no run of the bench, or one whose figures mean nothing.
 pub(crate) fn run(before: &Path, after: &Path, json: Option<&Path>) -> Result<bool> {
     let comparison = Comparison::of(&read(before)?, &read(after)?);
-    print!("{}", text::text(&comparison));
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&comparison)? + "\n";
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    // Whoever has closed the pipe has seen enough.
+    let _ = stdout().write_all(text::text(&comparison).as_bytes());
     Ok(comparison.changes.iter().any(|change| change.verdict == Verdict::Worse))
 }
 

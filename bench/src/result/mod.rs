@@ -122,7 +122,8 @@ pub(crate) struct Series {
     /// Whether it was not measured here but is a paper's own figure.
     pub(crate) quoted: bool,
     /// One for each round; the n-th of all contestants of a case were measured
-    /// in the same round.
+    /// in the same round. JSON has `null` for what is no number.
+    #[serde(deserialize_with = "read::numbers")]
     pub(crate) rounds: Vec<f64>,
 }
 

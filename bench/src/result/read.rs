@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{Run, VERSION};
@@ -32,6 +33,12 @@ impl Run {
     }
 }
 
+/// Numbers, of which JSON cannot have those that are none (nothing over nothing).
+pub(super) fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    let numbers = Vec::<Option<f64>>::deserialize(from)?;
+    Ok(numbers.into_iter().map(|number| number.unwrap_or(f64::NAN)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixture;
@@ -41,6 +48,15 @@ mod tests {
     fn a_run_is_read_as_it_was_written() {
         let run = fixture::run();
         assert_eq!(Run::from_json(&serde_json::to_vec(&run).unwrap()).unwrap(), run);
+    }
+
+    #[test]
+    fn what_is_no_number_does_not_spoil_the_run() {
+        let mut run = fixture::run();
+        run.suites[0].metrics[0].cases[0].series[0].rounds[0] = f64::NAN;
+        let again = Run::from_json(&serde_json::to_vec(&run).unwrap()).unwrap();
+        let rounds = &again.suites[0].metrics[0].cases[0].series[0].rounds;
+        assert!(rounds[0].is_nan() && rounds[1] == 101.0, "{rounds:?}");
     }
 
     #[test]
