@@ -53,10 +53,18 @@ impl Daemon {
     /// # Errors
     /// It does not become ready.
     pub(crate) fn start(home: &Netns, attach: &str, scenario: &Scenario) -> Result<Self> {
+        Self::configured(home, &configuration(attach, scenario))
+    }
+
+    /// Starts one in `home` with this configuration.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub(crate) fn configured(home: &Netns, configuration: &str) -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let pins = Pins::new()?;
         let config = folder.path().join("redirectd.yaml");
-        fs::write(&config, configuration(attach, scenario))?;
+        fs::write(&config, configuration)?;
         let log = File::create(folder.path().join("log"))?;
         let program = program("redirectd")?;
         let child = home

@@ -41,8 +41,8 @@ impl Suite {
     /// How long it takes, roughly, on the machine of the committed report.
     pub(crate) fn estimate(self, effort: &Effort) -> Duration {
         let (whole, quick) = match self {
-            Self::Pps => (240, 20),
-            Self::Program => (60, 5),
+            Self::Pps => (330, 20),
+            Self::Program => (100, 6),
             Self::Control => (60, 5),
         };
         Duration::from_secs(if effort.quick { quick } else { whole })
