@@ -2,6 +2,7 @@
 //! around them.
 
 mod bare;
+mod counters;
 mod explain;
 mod frame;
 mod opening;
@@ -15,6 +16,7 @@ use std::fmt;
 use anyhow::{Context, Result};
 
 use self::{
+    counters::Counted,
     path::{Amounts, Path, Proof},
     tested::Tested,
     wrapper::{Alone, Program, Wrapper},
@@ -220,8 +222,8 @@ impl Subject {
     }
 
     /// What redirectd has counted, if it is redirectd that is under test.
-    fn counted(&self, tested: &Tested) -> Result<Option<tested::Counted>> {
-        (self.path.program == Program::Redirectd).then(|| tested.counted()).transpose()
+    fn counted(&self, tested: &Tested) -> Result<Option<Counted>> {
+        (self.path.program == Program::Redirectd).then(|| tested.counters.now()).transpose()
     }
 }
 

@@ -76,10 +76,10 @@ impl Opening {
     fn handshake(&self, peer: SocketAddr, home: SocketAddr, host: SocketAddr) -> Result<()> {
         let segment =
             |flags, sequence, acknowledgement| Transport::Tcp { flags, sequence, acknowledgement };
-        let asked = self.from_peer(&frame(FROM_PEER, peer, home, segment(SYN, 100, 0)))?;
+        let asked = self.peer_sends(&frame(FROM_PEER, peer, home, segment(SYN, 100, 0)))?;
         let answer = segment(SYN | ACK, 500, 101);
-        self.from_host(&frame(FROM_HOST, host, home_towards_host(&asked, home), answer))?;
-        self.from_peer(&frame(FROM_PEER, peer, home, segment(ACK, 101, 501))).map(drop)
+        self.host_sends(&frame(FROM_HOST, host, home_towards_host(&asked, home), answer))?;
+        self.peer_sends(&frame(FROM_PEER, peer, home, segment(ACK, 101, 501))).map(drop)
     }
 
     /// Opens one flow of UDP: question, answer, question.
@@ -88,17 +88,17 @@ impl Opening {
     /// A packet is not translated.
     pub(super) fn udp(&self, peer: SocketAddr, home: SocketAddr, host: SocketAddr) -> Result<()> {
         let question = frame(FROM_PEER, peer, home, Transport::Udp);
-        let asked = self.from_peer(&question)?;
+        let asked = self.peer_sends(&question)?;
         let home_there = home_towards_host(&asked, home);
-        self.from_host(&frame(FROM_HOST, host, home_there, Transport::Udp))?;
-        self.from_peer(&question).map(drop)
+        self.host_sends(&frame(FROM_HOST, host, home_there, Transport::Udp))?;
+        self.peer_sends(&question).map(drop)
     }
 
-    fn from_peer(&self, packet: &[u8]) -> Result<Vec<u8>> {
+    fn peer_sends(&self, packet: &[u8]) -> Result<Vec<u8>> {
         self.run(packet, &self.at_in)
     }
 
-    fn from_host(&self, packet: &[u8]) -> Result<Vec<u8>> {
+    fn host_sends(&self, packet: &[u8]) -> Result<Vec<u8>> {
         self.run(packet, &self.at_out)
     }
 

@@ -2,13 +2,14 @@
 //! it took them.
 
 use anyhow::{Result, ensure};
-use redirectd_bench_bpf::{Template, places};
+use redirectd_bench_bpf::Template;
 
 use super::{
     Entry,
+    counters::Counted,
     frame::{self, ACK, SYN, Spread},
     opening::FROM_PEER,
-    tested::{Counted, HOME6, NEW_PORT, PEER_PORT, PEER6, new_peer},
+    tested::{HOME6, NEW_PORT, PEER_PORT, PEER6, new_peer},
     wrapper::Program,
 };
 use crate::{
@@ -78,7 +79,7 @@ impl Proof {
     /// It is something else.
     pub(super) fn check(self, entry: Entry, repeat: u32, seen: Counted) -> Result<()> {
         let all = u64::from(repeat);
-        let nothing = Counted { translated: 0, opened: 0, icmp: 0, no_redirect: 0, handed: 0 };
+        let nothing = Counted::default();
         let expected = match (self, entry) {
             (Self::Nothing, _) => return Ok(()),
             (Self::Translated, _) => Counted { translated: all, ..nothing },
@@ -190,6 +191,8 @@ fn icmp() -> Template {
 
 #[cfg(test)]
 mod tests {
+    use redirectd_bench_bpf::places;
+
     use super::*;
 
     #[test]
@@ -206,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_was_not_counted_is_no_proof() {
-        let seen = Counted { translated: 10, opened: 0, icmp: 0, no_redirect: 0, handed: 0 };
+        let seen = Counted { translated: 10, ..Counted::default() };
         assert!(Proof::Translated.check(Entry::Tc, 10, seen).is_ok());
         assert!(Proof::Translated.check(Entry::Tc, 11, seen).is_err());
         assert!(Proof::Opened.check(Entry::Tc, 10, seen).is_err());

@@ -3,18 +3,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use anyhow::{Context, Result, ensure};
-use aya::{
-    maps::MapInfo,
-    programs::{ProgramFd, ProgramInfo, SchedClassifier, loaded_programs},
-};
-use redirectd::api::types::Stats;
-
-use super::{Entry, frame::Spread, opening::Opening};
+use super::{Entry, counters::Counters, frame::Spread, opening::Opening};
 use crate::{
     daemon::Daemon,
     stream::{HOME_PORT, HOST_PORT, PORTS},
     topology::{HOME, HOST, HOST0_MAC, IN0, Lab, OUT0, PEER, PEER0_MAC, PEERS, nth},
+};
+use anyhow::{Context, Result, ensure};
+use aya::{
+    maps::MapInfo,
+    programs::{ProgramFd, ProgramInfo, SchedClassifier, loaded_programs},
 };
 
 /// Home's address; the networks are RFC 5180's, for benchmarks.
@@ -41,22 +39,10 @@ const SHARED_MAP: &str = "FLOWS4";
 pub(super) struct Tested {
     xdp: ProgramFd,
     tc: ProgramFd,
+    /// What it counts.
+    pub(super) counters: Counters,
+    /// Stopped when dropped.
     pub(super) daemon: Daemon,
-}
-
-/// What redirectd has counted, in packets or flows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counted {
-    /// Translated towards the host.
-    pub(super) translated: u64,
-    /// Flows opened.
-    pub(super) opened: u64,
-    /// ICMP errors translated.
-    pub(super) icmp: u64,
-    /// Named by no flow and no redirect.
-    pub(super) no_redirect: u64,
-    /// Left by XDP to tc.
-    pub(super) handed: u64,
 }
 
 impl Tested {
@@ -75,8 +61,7 @@ impl Tested {
             .with_context(|| format!("redirectd has pinned no {SHARED_MAP}"))?
             .id();
         let tc = find("redirectd_tc", map)?;
-        // SAFETY: the program is one for tc, which aya makes sure of.
-        let runnable = unsafe { SchedClassifier::from_program_info(tc, "redirectd_tc".into()) }?;
+        let runnable = SchedClassifier::from_program_info(tc, "redirectd_tc".into())?;
         let opening = Opening::new(runnable)?;
         let (home, host) =
             (SocketAddr::from((HOME, HOME_PORT)), SocketAddr::from((HOST, HOST_PORT)));
@@ -86,7 +71,9 @@ impl Tested {
         opening.tcp((PEER6, PEER_PORT).into(), home, host, tcp6)?;
         let counted = daemon.established()?;
         ensure!(counted == u64::from(flows), "{counted} of {flows} flows are established");
-        Ok(Self { xdp: fd("redirectd_xdp", map)?, tc: fd("redirectd_tc", map)?, daemon })
+        let counters = Counters::open(&daemon.pins())?;
+        let (xdp, tc) = (fd("redirectd_xdp", map)?, fd("redirectd_tc", map)?);
+        Ok(Self { xdp, tc, counters, daemon })
     }
 
     /// The program for `entry`.
@@ -94,38 +81,6 @@ impl Tested {
         match entry {
             Entry::Xdp => &self.xdp,
             Entry::Tc => &self.tc,
-        }
-    }
-
-    /// What redirectd has counted so far.
-    ///
-    /// # Errors
-    /// The daemon does not answer.
-    pub(super) fn counted(&self) -> Result<Counted> {
-        let stats: Stats = self.daemon.get("/v1/stats")?;
-        let reason = |name: &str| {
-            let found = stats.reasons.iter().find(|count| count.reason == name);
-            found.map_or(0, |count| count.traffic.packets)
-        };
-        Ok(Counted {
-            translated: stats.total.to_host.packets,
-            opened: stats.total.flows_opened,
-            icmp: reason("icmp_translated"),
-            no_redirect: reason("no_redirect"),
-            handed: reason("handed_to_tc"),
-        })
-    }
-}
-
-impl Counted {
-    /// What was counted since `before`.
-    pub(super) fn since(self, before: Self) -> Self {
-        Self {
-            translated: self.translated - before.translated,
-            opened: self.opened - before.opened,
-            icmp: self.icmp - before.icmp,
-            no_redirect: self.no_redirect - before.no_redirect,
-            handed: self.handed - before.handed,
         }
     }
 }
