@@ -16,6 +16,8 @@ const PROGRAMS: &str = "size of the programs";
 const MAPS: &str = "memory of the maps";
 /// Room in maps.
 const ENTRIES: &str = "entries of the maps";
+/// Most bytes of a name in the kernel: BPF_OBJ_NAME_LEN less its terminating zero.
+const NAME: usize = 15;
 /// Bytes of an instruction of the kernel's own form.
 const INSTRUCTION: u32 = 8;
 
@@ -28,7 +30,7 @@ pub(super) fn record(recorder: &mut Recorder, pins: &Path) -> Result<()> {
     let maps = maps(pins)?;
     recorder.metric(PROGRAMS, "", Better::Neither).digits = 0;
     for program in programs(&maps) {
-        let name = program.name_as_str().unwrap_or_default();
+        let name = &name(&program, &maps);
         let mut figure = |what: &str, value: Option<u32>| {
             if let Some(value) = value {
                 recorder.record(PROGRAMS, name, what, value.into());
@@ -79,6 +81,21 @@ fn programs(maps: &[(String, MapInfo)]) -> Vec<ProgramInfo> {
     programs.sort_by(|a, b| a.name().cmp(b.name()));
     programs.dedup_by(|a, b| a.id() == b.id());
     programs
+}
+
+/// The name of a program. The kernel cuts names off, and with them the family
+/// that it is for; the flow table that it uses tells it.
+fn name(program: &ProgramInfo, maps: &[(String, MapInfo)]) -> String {
+    let name = program.name_as_str().unwrap_or_default();
+    if name.len() < NAME || name.ends_with(['4', '6']) {
+        return name.to_owned();
+    }
+    let ipv6 = maps.iter().find(|(name, _)| name == "FLOWS6").map(|(_, map)| map.id());
+    let uses_ipv6 = match (program.map_ids(), ipv6) {
+        (Ok(Some(used)), Some(ipv6)) => used.contains(&ipv6),
+        _ => false,
+    };
+    format!("{name}… (IPv{})", if uses_ipv6 { 6 } else { 4 })
 }
 
 /// Bytes that the kernel has for a map, by its own account.
