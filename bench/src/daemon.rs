@@ -115,9 +115,17 @@ impl Daemon {
     /// # Errors
     /// It does not become ready.
     pub(crate) fn with(home: &Netns, settings: &Settings<'_>) -> Result<Self> {
+        Self::configured(home, &settings.text())
+    }
+
+    /// Starts one in `home` with this configuration; no redirects yet.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub(crate) fn configured(home: &Netns, configuration: &str) -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let pins = Pins::new()?;
-        fs::write(folder.path().join(CONFIGURATION), settings.text())?;
+        fs::write(folder.path().join(CONFIGURATION), configuration)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -71,13 +71,17 @@ impl Turns {
         let flows = stream.per_target;
         match self {
             Self::InOrder => u32::from(flows > 1),
-            // The golden section's steps spread best.
-            Self::FarApart => {
-                let golden = (f64::from(flows) * 0.618) as u32;
-                (golden..flows).find(|&step| gcd(step, flows) == 1).unwrap_or(0)
-            }
+            Self::FarApart => stride(flows),
         }
     }
+}
+
+/// A step with which all of `flows` have their turn before any comes again, and
+/// neighbours are far apart in time.
+pub(crate) fn stride(flows: u32) -> u32 {
+    // The golden section's steps spread best.
+    let golden = (f64::from(flows) * 0.618) as u32;
+    (golden..flows).find(|&step| gcd(step, flows) == 1).unwrap_or(0)
 }
 
 fn gcd(a: u32, b: u32) -> u32 {

@@ -157,6 +157,138 @@ pub struct Onward {
     pub source: [u8; 6],
 }
 
+/// Where the parts of a frame are that differ from flow to flow.
+pub mod places {
+    /// UDP over IPv4.
+    pub const UDP4: u32 = 0;
+    /// TCP over IPv4.
+    pub const TCP4: u32 = 1;
+    /// TCP over IPv6.
+    pub const TCP6: u32 = 2;
+    /// An ICMP error over IPv4 that quotes TCP from home to the peer.
+    pub const ICMP4: u32 = 3;
+    /// Bytes of the longest frame, and a few for the template's alignment.
+    pub const LONGEST: usize = 80;
+
+    /// Offsets in a frame, in bytes from its start.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Places {
+        /// The frame's length.
+        pub length: usize,
+        /// The last two bytes of the peer's address.
+        pub peer: usize,
+        /// The peer's port.
+        pub peer_port: usize,
+        /// Home's port.
+        pub home_port: usize,
+        /// The checksum that the ports are in.
+        pub check: usize,
+        /// Whether the address is in it too, on its own.
+        pub peer_in_sum: bool,
+        /// The IPv4 header's checksum that the address is in; 0 for none.
+        pub ip_check: usize,
+    }
+
+    /// By kind.
+    pub const OF: [Places; 4] = [
+        Places {
+            length: 60,
+            peer: 28,
+            peer_port: 34,
+            home_port: 36,
+            check: 40,
+            peer_in_sum: true,
+            ip_check: 24,
+        },
+        Places {
+            length: 60,
+            peer: 28,
+            peer_port: 34,
+            home_port: 36,
+            check: 50,
+            peer_in_sum: true,
+            ip_check: 24,
+        },
+        Places {
+            length: 74,
+            peer: 36,
+            peer_port: 54,
+            home_port: 56,
+            check: 70,
+            peer_in_sum: true,
+            ip_check: 0,
+        },
+        // The quoted header's checksum takes up what the address changes, so that
+        // the sum over the message stays as it is.
+        Places {
+            length: 70,
+            peer: 60,
+            peer_port: 64,
+            home_port: 62,
+            check: 36,
+            peer_in_sum: false,
+            ip_check: 52,
+        },
+    ];
+}
+
+/// The packets that a wrapper makes: that of the first flow, and what differs in
+/// the others (see [`Stream`]). Numbers are in host byte order.
+#[repr(C, align(8))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Template {
+    /// The frame.
+    pub frame: [u8; places::LONGEST],
+    /// One of [`places`]'.
+    pub kind: u32,
+    /// Target ports in use, and with them peer addresses; at least 1.
+    pub targets: u32,
+    /// Flows to each target port; at least 1.
+    pub per_target: u32,
+    /// The last two bytes of the first peer's address.
+    pub peer: u32,
+    /// Sum of the words under the checksum, without ports and, if it is in there,
+    /// without these two bytes.
+    pub sum: u32,
+    /// Sum of the words of the IPv4 header, without these two bytes.
+    pub ip_sum: u32,
+    /// First peer port.
+    pub peer_port: u32,
+    /// First home port.
+    pub home_port: u32,
+}
+
+/// Key of the bare redirect's flows: a packet's 5-tuple, addresses and ports as
+/// they lie in the packet.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BareKey {
+    /// Source address.
+    pub source: u32,
+    /// Destination address.
+    pub destination: u32,
+    /// Source port and destination port.
+    pub ports: u32,
+    /// IP protocol number.
+    pub protocol: u32,
+}
+
+/// What the bare redirect makes of a packet; as [`BareKey`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BareFlow {
+    /// New source address.
+    pub source: u32,
+    /// New destination address.
+    pub destination: u32,
+    /// New source port and destination port.
+    pub ports: u32,
+    /// Index of the interface it leaves through.
+    pub interface: u32,
+    /// MAC addresses, destination and source.
+    pub macs: [u16; 6],
+}
+
 /// Folds a sum of 16-bit words to the one's complement sum (RFC 1071), not yet
 /// inverted.
 #[inline(always)]
@@ -194,6 +326,16 @@ unsafe impl aya::Pod for Seen {}
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Onward {}
 
+// SAFETY: plain integers without padding (80 + 8 × 4 bytes, a multiple of 8).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Template {}
+// SAFETY: plain integers without padding (4 × 4 bytes).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for BareKey {}
+// SAFETY: plain integers without padding (4 × 4 + 12 bytes).
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for BareFlow {}
+
 const _: () = {
     assert!(NUMBER + 8 <= FRAME);
     assert!(size_of::<Seen>() == 48);
@@ -203,4 +345,7 @@ const _: () = {
     assert!(size_of::<Sample>() == 8 + 8 * MAX_FRAMES);
     assert!(size_of::<Ends>() == 18);
     assert!(size_of::<Onward>() == 16);
+    assert!(size_of::<Template>() == 112);
+    assert!(size_of::<BareKey>() == 16);
+    assert!(size_of::<BareFlow>() == 28);
 };

@@ -1,5 +1,5 @@
 //! The BPF binary of the bench; a stub on the host.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod bounce;
@@ -12,9 +12,13 @@ mod packet;
 #[cfg(target_arch = "bpf")]
 mod profile;
 #[cfg(target_arch = "bpf")]
+mod reference;
+#[cfg(target_arch = "bpf")]
 mod sink;
 #[cfg(target_arch = "bpf")]
 mod witness;
+#[cfg(target_arch = "bpf")]
+mod wrap;
 
 #[cfg(target_arch = "bpf")]
 mod runtime {

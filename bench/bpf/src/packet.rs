@@ -56,6 +56,32 @@ impl Frame {
         unsafe { self.0.add(NUMBER).cast::<u64>().read_unaligned() }
     }
 
+    /// What is at `offset` as it lies there, which must be within [`FRAME`].
+    #[inline(always)]
+    pub(crate) fn raw<T: Copy>(&self, offset: usize) -> T {
+        // SAFETY: within the bounds that `between` has checked.
+        unsafe { self.0.add(offset).cast::<T>().read_unaligned() }
+    }
+
+    /// The frame at `start`.
+    ///
+    /// # Safety
+    /// The bounds of all that will be read and written have been checked.
+    #[inline(always)]
+    pub(crate) unsafe fn at(start: usize) -> Self {
+        Self(start as *mut u8)
+    }
+
+    /// As [`Self::put`], in one store: `offset` must be a multiple of the size of
+    /// `value`, and the frame aligned to eight bytes, as the kernel makes those
+    /// of test runs.
+    #[inline(always)]
+    pub(crate) fn put_aligned<T>(&self, offset: usize, value: T) {
+        // SAFETY: as for `put`; aligned as the caller promises. BPF on the
+        // processors in question would take any address.
+        unsafe { self.0.add(offset).cast::<T>().write(value) }
+    }
+
     /// Writes `value` at `offset`, which must leave room for it in `FRAME`.
     #[inline(always)]
     pub(crate) fn put<T>(&self, offset: usize, value: T) {
@@ -129,8 +155,9 @@ impl Frame {
         self.put(40, if udp_sum == 0 { 0xffff } else { udp_sum.to_be() });
     }
 
+    /// Exchanges what is at `a` and at `b`.
     #[inline(always)]
-    fn swap<T: Copy>(&self, a: usize, b: usize) {
+    pub(crate) fn swap<T: Copy>(&self, a: usize, b: usize) {
         // SAFETY: within the bounds that `between` has checked.
         let (x, y) = unsafe {
             (self.0.add(a).cast::<T>().read_unaligned(), self.0.add(b).cast::<T>().read_unaligned())

@@ -53,8 +53,8 @@ impl Suite {
     /// How long it takes, roughly, on the machine of the committed report.
     pub(crate) fn estimate(self, effort: &Effort) -> Duration {
         let (whole, quick) = match self {
-            Self::Pps => (240, 20),
-            Self::Program => (60, 5),
+            Self::Pps => (330, 20),
+            Self::Program => (100, 6),
             Self::Stream => (240, 20),
             Self::Latency => (350, 25),
             Self::Control => (60, 5),

@@ -1,18 +1,34 @@
 //! What redirectd's programs cost for each packet, without the kernel's work
 //! around them.
 
+mod bare;
+mod counters;
+mod explain;
+mod frame;
+mod opening;
+mod path;
+mod size;
 mod tested;
 mod wrapper;
 
-use std::{fmt, net::Ipv4Addr};
+use std::fmt;
 
-use anyhow::{Context, Result, bail};
-use redirectd_bench_bpf::Stream;
+use anyhow::{Context, Result};
 
-use self::{tested::Tested, wrapper::Wrapper};
+use self::{
+    counters::Counted,
+    path::{Amounts, Path, Proof},
+    tested::Tested,
+    wrapper::{Alone, Program, Wrapper},
+};
 use super::Effort;
 use crate::{
-    interrupt, measure::order, processor, recorder::Recorder, result::Better, stream, topology::Lab,
+    interrupt,
+    measure::order,
+    processor,
+    recorder::Recorder,
+    result::{Better, Plot},
+    topology::Lab,
 };
 
 /// Which hook a program is for.
@@ -24,6 +40,16 @@ pub(crate) enum Entry {
     Tc,
 }
 
+impl Entry {
+    /// How the bench's own programs for it end.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Tc => "tc",
+        }
+    }
+}
+
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -33,140 +59,197 @@ impl fmt::Display for Entry {
     }
 }
 
-/// What the packets are to the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packets {
-    /// Nothing: the program under test is the empty one.
-    Nothing,
-    /// Those of so many established flows, in turn.
-    Flows(u32),
-    /// Those to a port that nothing redirects.
-    OtherPort,
-    /// Those to a port that is redirected, at an address where it is not.
-    OtherAddress,
-}
-
-/// A port without a redirect, by all flows' names.
-const PORT: u16 = 7000;
-/// An address without a redirect.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 200);
-
-impl Packets {
-    fn stream(self) -> Stream {
-        match self {
-            Self::Flows(flows) => stream::stream(flows),
-            Self::Nothing => stream::stream(1),
-            Self::OtherPort => Stream { home_port: PORT, ..stream::stream(1) },
-            Self::OtherAddress => Stream { home: ADDRESS.into(), ..stream::stream(1) },
-        }
-    }
-
-    fn name(self) -> String {
-        match self {
-            Self::Nothing => "empty program".into(),
-            Self::Flows(1) => "established flow".into(),
-            Self::Flows(flows) => format!("{flows} established flows in turn"),
-            Self::OtherPort => "no redirect".into(),
-            Self::OtherAddress => "no redirect, but for another address".into(),
-        }
-    }
-}
-
-/// The metric.
+/// Nanoseconds of a packet, as if its program ran alone.
 const TIME: &str = "time of a packet";
+/// The same, as a multiple of the empty program's.
+const TIMES: &str = "times the empty program";
+/// What was measured: with the wrapper.
+const WRAPPED: &str = "time of a packet in the wrapper";
+/// The case of the empty program alone.
+const EMPTY: &str = "empty program";
 
-/// Measures each case, all in turns.
-///
-/// # Errors
-/// The programs cannot be loaded or do not do what they should, or the run was
-/// interrupted.
-pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
-    let many = if effort.quick { 1_000 } else { 100_000 };
-    let repeat = if effort.quick { 20_000 } else { 1_000_000 };
-    let kinds = [
-        Packets::Nothing,
-        Packets::Flows(1),
-        Packets::Flows(many),
-        Packets::OtherPort,
-        Packets::OtherAddress,
-    ];
-    recorder.metric(TIME, "ns", Better::Lower).digits = 1;
-    let lab = Lab::new()?;
-    let tested = Tested::new(&lab, many, effort.processor)?;
-    lab.home.enter(|| {
-        processor::occupy(effort.processor)?;
-        let mut cases = Vec::new();
-        for packets in kinds {
-            for entry in [Entry::Xdp, Entry::Tc] {
-                cases.push(Subject::new(entry, packets, &tested)?);
-            }
-        }
-        let rounds = effort.rounds(9);
-        recorder.progress.expect(cases.len() * rounds);
-        for (round, n) in order(cases.len(), rounds) {
-            interrupt::check()?;
-            let subject = &mut cases[n];
-            let (case, entry) = (subject.packets.name(), subject.entry);
-            recorder.progress.step("program", &format!("round {}, {case}, {entry}", round + 1));
-            let ns =
-                subject.measure(&tested, repeat).with_context(|| format!("{case}, {entry}"))?;
-            recorder.record(TIME, &case, &entry.to_string(), ns);
-        }
-        Ok(())
-    })
-}
+/// Rounds, if nothing else is asked for.
+const ROUNDS: usize = 9;
 
 /// How often a measurement is tried.
 const ATTEMPTS: usize = 10;
 /// Packets that tc is given when XDP leaves packets to it.
 const FEW: u32 = 2_000;
 
-/// A case under measurement.
+/// How often programs are run.
+#[derive(Debug, Clone, Copy)]
+struct Repeats {
+    /// A path.
+    path: u32,
+    /// The empty program alone, so few times and so many: what the system call
+    /// takes for itself cancels out.
+    alone: (u32, u32),
+}
+
+/// Measures each path, all in turns.
+///
+/// # Errors
+/// The programs cannot be loaded or do not do what they should, or the run was
+/// interrupted.
+pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
+    let (amounts, repeats) = if effort.quick {
+        let alone = (1_000, 100_000);
+        (Amounts { many: 1_024, most: 2_000 }, Repeats { path: 20_000, alone })
+    } else {
+        let alone = (1_000_000, 20_000_000);
+        (Amounts { many: 32_768, most: 100_000 }, Repeats { path: 1_000_000, alone })
+    };
+    let paths = path::all(amounts);
+    explain::method(recorder, effort, repeats);
+    explain::targets(recorder, &paths);
+    introduce(recorder);
+    let lab = Lab::new()?;
+    lab.home.enter(|| {
+        recorder.progress.step("program", "opening flows");
+        let most = path::spread(amounts.most);
+        let tested = Tested::new(&lab, most, path::spread(amounts.many))?;
+        processor::occupy(effort.processor)?;
+        let mut subjects = Vec::new();
+        for path in paths {
+            let case = format!("{}, {}", path.case, path.entry);
+            subjects.push(Subject::new(path, &tested).context(case)?);
+        }
+        measure(&mut subjects, &tested, effort, repeats, recorder)?;
+        size::record(recorder, &tested.daemon.pins())
+    })
+}
+
+fn introduce(recorder: &mut Recorder) {
+    let time = recorder.metric(TIME, "ns", Better::Lower);
+    time.digits = 1;
+    time.plot = Plot::Bars;
+    recorder.metric(TIMES, "", Better::Lower).digits = 2;
+    recorder.metric(WRAPPED, "ns", Better::Neither).digits = 1;
+}
+
+fn measure(
+    subjects: &mut [Subject],
+    tested: &Tested,
+    effort: &Effort,
+    repeats: Repeats,
+    recorder: &mut Recorder,
+) -> Result<()> {
+    let rounds = effort.rounds(ROUNDS);
+    let plain = path::tcp4(1);
+    let alone =
+        [Entry::Xdp, Entry::Tc].map(|entry| Alone::new(entry, &plain).map(|it| (entry, it)));
+    let alone = alone.into_iter().collect::<Result<Vec<_>>>()?;
+    recorder.progress.expect(1 + subjects.len() * rounds);
+    let mut wrapped = vec![0.0; subjects.len()];
+    for (round, n) in order(subjects.len(), rounds) {
+        interrupt::check()?;
+        let subject = &mut subjects[n];
+        let (case, entry) = (subject.path.case.clone(), subject.path.entry);
+        recorder.progress.step("program", &format!("round {}, {case}, {entry}", round + 1));
+        let repeat = repeats.path / subject.path.slow;
+        wrapped[n] = subject.measure(tested, repeat).with_context(|| format!("{case}, {entry}"))?;
+        recorder.record(WRAPPED, &case, &entry.to_string(), wrapped[n]);
+        if (n + 1) % subjects.len() == round % subjects.len() {
+            let (few, many) = repeats.alone;
+            for (entry, program) in &alone {
+                let empty = program.run(few, many)?;
+                let paths: Vec<&Path> = subjects.iter().map(|subject| &subject.path).collect();
+                record(recorder, &paths, &wrapped, *entry, empty);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What follows from the times of one round: those in the wrapper, by path, and
+/// the empty program's own on `entry`.
+fn record(recorder: &mut Recorder, paths: &[&Path], wrapped: &[f64], entry: Entry, empty: f64) {
+    let name = entry.to_string();
+    recorder.record(TIME, EMPTY, &name, empty);
+    recorder.record(TIMES, EMPTY, &name, 1.0);
+    for (path, time) in paths.iter().zip(wrapped) {
+        if path.entry != entry || path.is_wrapper_alone() {
+            continue;
+        }
+        let wrapper = paths.iter().position(|other| path.is_wrapped_by(other));
+        let wrapper = wrapped[wrapper.expect("each kind of packet has its wrapper measured")];
+        let alone = time - wrapper + empty;
+        recorder.record(TIME, &path.case, &name, alone);
+        recorder.record(TIMES, &path.case, &name, alone / empty);
+    }
+}
+
+/// A path under measurement.
 struct Subject {
-    packets: Packets,
+    path: Path,
     wrapper: Wrapper,
     /// The same packets for tc: now and then XDP leaves it to tc to let the
     /// kernel see a packet for a neighbour, and goes on when that is done.
     tc: Option<Wrapper>,
-    entry: Entry,
 }
 
 impl Subject {
-    fn new(entry: Entry, packets: Packets, tested: &Tested) -> Result<Self> {
-        let stream = packets.stream();
-        let wrapper = |entry| {
-            let program = (packets != Packets::Nothing).then(|| tested.program(entry));
-            Wrapper::new(entry, &stream, program).with_context(|| packets.name())
-        };
-        let needs_tc = entry == Entry::Xdp && matches!(packets, Packets::Flows(_));
-        Ok(Self {
-            packets,
-            wrapper: wrapper(entry)?,
-            tc: needs_tc.then(|| wrapper(Entry::Tc)).transpose()?,
-            entry,
-        })
+    fn new(path: Path, tested: &Tested) -> Result<Self> {
+        let wrapper =
+            |entry| Wrapper::new(entry, &path.template, path.program, tested.program(entry));
+        let needs_tc = path.entry == Entry::Xdp && path.proof == Proof::Translated;
+        let tc = needs_tc.then(|| wrapper(Entry::Tc)).transpose()?;
+        Ok(Self { wrapper: wrapper(path.entry)?, tc, path })
     }
 
-    /// Nanoseconds for one packet, with proof that each of `repeat` took the
-    /// way it should.
+    /// Nanoseconds for one packet, wrapper and all, with proof that each of
+    /// `repeat` took the way it should.
     fn measure(&mut self, tested: &Tested, repeat: u32) -> Result<f64> {
-        let expected =
-            if matches!(self.packets, Packets::Flows(_)) { u64::from(repeat) } else { 0 };
         let mut attempt = 1;
         loop {
-            let before = tested.translated()?;
+            let before = self.counted(tested)?;
             let (pace, verdict) = self.wrapper.run(repeat)?;
-            let translated = tested.translated()? - before;
-            if translated == expected {
-                return Ok(pace.elapsed.as_nanos() as f64 / pace.packets as f64);
-            }
-            match &mut self.tc {
-                Some(tc) if attempt < ATTEMPTS => tc.run(FEW).map(drop)?,
-                _ => bail!(
-                    "{translated} of {repeat} packets were translated, the last verdict is {verdict}"
-                ),
+            let proved = match (before, self.counted(tested)?) {
+                (Some(before), Some(after)) => {
+                    self.path.proof.check(self.path.entry, repeat, after.since(before))
+                }
+                _ => Ok(()),
+            };
+            match (proved, &mut self.tc) {
+                (Ok(()), _) => return Ok(pace.elapsed.as_nanos() as f64 / pace.packets as f64),
+                (Err(_), Some(tc)) if attempt < ATTEMPTS => tc.run(FEW).map(drop)?,
+                (Err(error), _) => {
+                    return Err(error.context(format!("the last verdict is {verdict}")));
+                }
             }
             attempt += 1;
         }
+    }
+
+    /// What redirectd has counted, if it is redirectd that is under test.
+    fn counted(&self, tested: &Tested) -> Result<Option<Counted>> {
+        (self.path.program == Program::Redirectd).then(|| tested.counters.now()).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Progress;
+
+    #[test]
+    fn the_wrapper_of_the_same_packets_and_hook_is_subtracted() {
+        let paths = path::all(Amounts { many: 32_768, most: 100_000 });
+        let paths: Vec<&Path> = paths.iter().collect();
+        let mut recorder = Recorder::new("program", "", Progress::silent());
+        introduce(&mut recorder);
+        let time = |path: &&Path| match (path.is_wrapper_alone(), path.entry) {
+            (true, Entry::Xdp) => 50.0,
+            (true, Entry::Tc) => 60.0,
+            (false, _) => 100.0,
+        };
+        let wrapped: Vec<f64> = paths.iter().map(time).collect();
+        record(&mut recorder, &paths, &wrapped, Entry::Xdp, 20.0);
+        record(&mut recorder, &paths, &wrapped, Entry::Tc, 25.0);
+        let suite = recorder.finish();
+        let case = path::hit("TCP over IPv4", 1);
+        let figure = |metric, entry| suite.metric(metric).unwrap().rounds(&case, entry).unwrap()[0];
+        assert_eq!((figure(TIME, "XDP"), figure(TIME, "tc")), (70.0, 65.0));
+        assert_eq!((figure(TIMES, "XDP"), figure(TIMES, "tc")), (3.5, 2.6));
     }
 }
