@@ -18,7 +18,7 @@ pub(crate) enum Suite {
     Pps,
     /// Nanoseconds that redirectd's programs take for one packet
     Program,
-    /// How long redirects take to be in force
+    /// How long changes of redirects and a restart take, and what memory they do
     Control,
 }
 
@@ -34,7 +34,7 @@ impl Suite {
         match self {
             Self::Pps => "packets a second through home, on one processor",
             Self::Program => "nanoseconds in redirectd's programs",
-            Self::Control => "how long redirects take to be in force",
+            Self::Control => "how long changes and a restart take, and what memory",
         }
     }
 
@@ -43,7 +43,7 @@ impl Suite {
         let (whole, quick) = match self {
             Self::Pps => (240, 20),
             Self::Program => (60, 5),
-            Self::Control => (60, 5),
+            Self::Control => (240, 20),
         };
         Duration::from_secs(if effort.quick { quick } else { whole })
     }

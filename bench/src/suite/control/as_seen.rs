@@ -39,7 +39,7 @@ const ROUNDS: usize = 3;
 
 /// How often the redirect is added, led on and removed in each round.
 fn repetitions(effort: &Effort) -> usize {
-    if effort.quick { 10 } else { 100 }
+    if effort.quick { 5 } else { 100 }
 }
 
 /// How many steps of progress it has.
