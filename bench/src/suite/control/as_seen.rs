@@ -18,8 +18,11 @@ use crate::{
     topology::HOME,
 };
 
+/// One figure of a change.
+type Figure = fn(&Changes) -> f64;
+
 /// The metrics, and the figure of each among [`Changes`].
-const TIMES: [(&str, fn(&Changes) -> f64); 6] = [
+const TIMES: [(&str, Figure); 6] = [
     ("add: first packet at the host", |c| c.added),
     ("flip: last packet at the old host", |c| c.left),
     ("flip: first packet at the new host", |c| c.moved),

@@ -82,6 +82,12 @@ pub(super) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
         held.record(&base, large - SMALL, what, recorder);
     }
     in_force(&lab, redirects, recorder)?;
+    recorder.note(
+        "Memory: what maps give as their own is what they ask for; the allocator rounds entries up \
+         to its classes of 96, 128, 192, 256 or 512 bytes. A redirect or an established flow takes \
+         its room too; a half-open one is room and nothing else, for its table is filled at the \
+         start. Room is for IPv4 and IPv6 alike.",
+    );
     established(&lab, flows, effort, recorder)
 }
 
