@@ -5,6 +5,8 @@
 //! the kernel or the disk does not follow. A single redirect is added or removed
 //! in O(log n); only reading a whole source anew costs a pass over all.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -141,6 +143,7 @@ impl Desired {
     /// One of them is not there, or comes from a file.
     pub fn removal(&self, names: &[String]) -> Result<Edit, Error> {
         let mut edit = Edit::default();
+        let mut seen = HashSet::new();
         for name in names {
             let mut there = self.named(name).peekable();
             if there.peek().is_none() {
@@ -151,7 +154,7 @@ impl Desired {
                     return Err(from_file(&redirect.name, "removed"));
                 }
                 // `web`, which includes `web.6`, and `web.6` itself may both be named.
-                if !edit.out.contains(&redirect.name) {
+                if seen.insert(&redirect.name) {
                     edit.out.push(redirect.name.clone());
                 }
             }

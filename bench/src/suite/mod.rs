@@ -25,7 +25,7 @@ pub(crate) enum Suite {
     Stream,
     /// Latency at fixed rates, and connections a second
     Latency,
-    /// How long redirects take to be in force
+    /// How long changes of redirects and a restart take, and what memory they do
     Control,
     /// Where a packet's time goes at home, layer by layer
     Layers,
@@ -45,7 +45,7 @@ impl Suite {
             Self::Program => "nanoseconds in redirectd's programs",
             Self::Stream => "TCP throughput from peer to host, and what it costs",
             Self::Latency => "latency at fixed rates, and connections a second",
-            Self::Control => "how long redirects take to be in force",
+            Self::Control => "how long changes and a restart take, and what memory",
             Self::Layers => "where a packet's time goes at home",
         }
     }
@@ -57,7 +57,7 @@ impl Suite {
             Self::Program => (100, 6),
             Self::Stream => (240, 20),
             Self::Latency => (350, 25),
-            Self::Control => (60, 5),
+            Self::Control => (240, 20),
             Self::Layers => (150, 12),
         };
         Duration::from_secs(if effort.quick { quick } else { whole })

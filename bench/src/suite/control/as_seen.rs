@@ -18,8 +18,11 @@ use crate::{
     topology::HOME,
 };
 
+/// One figure of a change.
+type Figure = fn(&Changes) -> f64;
+
 /// The metrics, and the figure of each among [`Changes`].
-const TIMES: [(&str, fn(&Changes) -> f64); 6] = [
+const TIMES: [(&str, Figure); 6] = [
     ("add: first packet at the host", |c| c.added),
     ("flip: last packet at the old host", |c| c.left),
     ("flip: first packet at the new host", |c| c.moved),
@@ -39,7 +42,7 @@ const ROUNDS: usize = 3;
 
 /// How often the redirect is added, led on and removed in each round.
 fn repetitions(effort: &Effort) -> usize {
-    if effort.quick { 10 } else { 100 }
+    if effort.quick { 5 } else { 100 }
 }
 
 /// How many steps of progress it has.

@@ -54,7 +54,7 @@ impl Way {
 
 /// How often one element is added to nftables, in each round.
 fn repetitions(effort: &Effort) -> usize {
-    if effort.quick { 10 } else { 100 }
+    if effort.quick { 5 } else { 100 }
 }
 
 /// How many steps of progress it has.

@@ -11,8 +11,8 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result};
-use aya::maps::MapInfo;
+use anyhow::{Context, Result, ensure};
+use aya::maps::MapData;
 
 use crate::{
     daemon::{Daemon, Settings, rules},
@@ -83,6 +83,12 @@ pub(super) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
         held.record(&base, large - SMALL, what, recorder);
     }
     in_force(&lab, redirects, recorder)?;
+    recorder.note(
+        "Memory: what maps give as their own is what they ask for; the allocator rounds entries up \
+         to its classes of 96, 128, 192, 256 or 512 bytes. A redirect or an established flow takes \
+         its room too; a half-open one is room and nothing else, for its table is filled at the \
+         start. Room is for IPv4 and IPv6 alike.",
+    );
     established(&lab, flows, effort, recorder)
 }
 
@@ -139,12 +145,15 @@ fn of_maps(folder: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
+        let Ok(object) = MapData::from_pin(&path) else { continue };
+        let fd = object.fd().as_fd().as_raw_fd();
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?;
         // Programs and links are pinned there too.
-        let Ok(map) = MapInfo::from_pin(&path) else { continue };
-        let map = map.fd()?;
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_fd().as_raw_fd()))?;
-        bytes += field(&info, "memlock:").with_context(|| format!("{}", path.display()))?;
+        if field(&info, "map_type:").is_ok() {
+            bytes += field(&info, "memlock:").with_context(|| format!("{}", path.display()))?;
+        }
     }
+    ensure!(bytes > 0, "no map with memory is pinned in {}", folder.display());
     Ok(bytes)
 }
 
