@@ -144,6 +144,8 @@ fn every_route_carries_every_byte() {
         "nftables",
         "haproxy",
         "socat",
+        "deputy",
+        "deputy-gather",
     ];
     let cases = cases(&suite, "throughput");
     assert_eq!(cases.len(), 4);
@@ -373,4 +375,45 @@ fn an_unknown_contestant_is_an_error_that_names_it() {
     let output = bench().args(["pps", "--only", "ipvs"]).output().unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("ipvs"));
+}
+
+/// Bytes that came to home for each that was sent, by contestant; each case has
+/// all of `contestants`. That every byte reached the server's program each
+/// measurement makes sure of itself.
+fn crossings_of_all(suite: &Value, contestants: &[&str]) {
+    for case in cases(suite, "bytes into home for each byte sent") {
+        let crossings = figures(case);
+        let names: Vec<_> = crossings.iter().map(|one| one.0).collect();
+        assert_eq!(names, contestants, "{case}");
+        for (name, crossings) in crossings {
+            let [crossings] = crossings[..] else { panic!("{name}: {crossings:?}") };
+            if name == "direct" {
+                assert!(crossings < 0.01, "{name}: {crossings}");
+            } else {
+                // The data once, with headers, and acknowledgements.
+                assert!((1.02..1.3).contains(&crossings), "{name}: {crossings}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_papers_contestants_all_carry_every_byte_through_home() {
+    let (suite, text) = quick("paper", &[]);
+    let contestants =
+        ["direct", "bounce-tc", "redirectd-tc", "iptables", "deputy", "deputy-gather"];
+    crossings_of_all(&suite, &contestants);
+    for (case, quoted) in [("3 connections", 203.73), ("12 connections", 513.64)] {
+        let times = cases(&suite, "execution time");
+        let times = times.iter().find(|known| known["name"] == case).unwrap();
+        assert!(figures(times).contains(&("MOSIX (paper)", vec![quoted])), "{times}");
+        assert!(text.contains(case));
+    }
+    assert_eq!(suite["absent"].as_array().unwrap().len(), 0, "{}", suite["absent"]);
+}
+
+#[test]
+fn one_connection_carries_every_byte_through_home() {
+    let (suite, _) = quick("swap", &[]);
+    crossings_of_all(&suite, &["direct", "redirectd-tc", "deputy", "deputy-gather"]);
 }

@@ -58,7 +58,7 @@ impl<'a> Call<'a> {
         match self {
             Self::Socket => Writer::new(frames, 0).end(),
             Self::SetOption(socket, option) => {
-                Writer::new(frames, 1).socket(socket).byte(option as u8).end()
+                Writer::new(frames, 1).socket(socket).byte(option as u8).end();
             }
             Self::Bind(socket, address) => Writer::new(frames, 2)
                 .socket(socket)
@@ -66,17 +66,17 @@ impl<'a> Call<'a> {
                 .number(address.port().into())
                 .end(),
             Self::Listen(socket, backlog) => {
-                Writer::new(frames, 3).socket(socket).number(backlog).end()
+                Writer::new(frames, 3).socket(socket).number(backlog).end();
             }
             Self::Accept(socket) => Writer::new(frames, 4).socket(socket).end(),
             Self::Recv(socket, length) => {
-                Writer::new(frames, 5).socket(socket).number(length).end()
+                Writer::new(frames, 5).socket(socket).number(length).end();
             }
             Self::Send(socket, bytes) => Writer::new(frames, 6).socket(socket).bytes(bytes).end(),
             Self::Shutdown(socket) => Writer::new(frames, 7).socket(socket).end(),
             Self::Close(socket) => Writer::new(frames, 8).socket(socket).end(),
             Self::Window(socket, length) => {
-                Writer::new(frames, 9).socket(socket).number(length).end()
+                Writer::new(frames, 9).socket(socket).number(length).end();
             }
         }
     }
@@ -110,7 +110,7 @@ impl<'a> Answer<'a> {
     pub(super) fn write(self, frames: &mut Vec<u8>) {
         match self {
             Self::Greeting { version, gather } => {
-                Writer::new(frames, 0).byte(version).byte(gather.into()).end()
+                Writer::new(frames, 0).byte(version).byte(gather.into()).end();
             }
             Self::Done(value) => Writer::new(frames, 1).number(value).end(),
             Self::Data(bytes) => Writer::new(frames, 2).bytes(bytes).end(),

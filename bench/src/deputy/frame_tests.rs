@@ -108,7 +108,7 @@ proptest! {
         if left > 0 {
             prop_assert_eq!(
                 split(&bytes[..left]).unwrap_err().kind(),
-                io::ErrorKind::UnexpectedEof
+                ErrorKind::UnexpectedEof
             );
         }
     }

@@ -1,12 +1,16 @@
 //! The ways from the peer to a server on the host: what TCP suites compare.
 
 mod bounce;
+mod deputy;
 mod direct;
 mod netfilter;
 mod redirectd;
 mod relay;
 
-use std::{any::Any, net::Ipv4Addr};
+use std::{
+    any::Any,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 use anyhow::Result;
 
@@ -51,14 +55,17 @@ pub(crate) trait Route {
 pub(crate) enum Server {
     /// With sockets of its own, bound to every address of the host.
     Plain,
-    /// With a deputy at home that holds its sockets.
-    Deputy {
-        /// Whether calls are gathered: read ahead, and written together.
-        gather: bool,
-    },
+    /// With a deputy at home that holds its sockets, see [`deputy_of`].
+    Deputy,
 }
 
-/// Every route, in the order of reports.
+/// Where the deputy of the server on `port` waits for it.
+pub(crate) fn deputy_of(port: u16) -> SocketAddrV4 {
+    deputy::of_server(port)
+}
+
+/// Every route to a server that runs as [`Server::Plain`], in the order of
+/// reports.
 pub(crate) fn all() -> Vec<Box<dyn Route>> {
     vec![
         Box::new(direct::Direct),
@@ -73,6 +80,11 @@ pub(crate) fn all() -> Vec<Box<dyn Route>> {
     ]
 }
 
+/// The routes of the papers to a server with a deputy, in the order of reports.
+pub(crate) fn deputies() -> Vec<Box<dyn Route>> {
+    vec![Box::new(deputy::Deputies::Plain), Box::new(deputy::Deputies::Gather)]
+}
+
 /// Why `program` cannot be run, if it is not installed.
 fn not_installed(program: &str) -> Option<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -82,12 +94,10 @@ fn not_installed(program: &str) -> Option<String> {
 
 /// Why a program of XDP cannot work with links like `wire`, if so.
 fn unfit_for_xdp(wire: &Wire) -> Option<String> {
+    const NOT_FRAMES: &str = "XDP is for frames as a card delivers them; these are not yet cut \
+                              into frames and summed";
     if wire.offloads {
-        return Some(
-            "XDP sees frames as a card delivers them, not what veth has not yet cut \
-                     into frames and summed"
-                .into(),
-        );
+        return Some(NOT_FRAMES.into());
     }
     (!wire.xdp).then(|| "the switch does not take what XDP sends".into())
 }

@@ -12,6 +12,10 @@ use crate::{
     interrupt,
     lan::{HOME, Lan, Wire},
     measure::order,
+    pair::{
+        process::{self, Process},
+        server::Behaviour,
+    },
     recorder::Recorder,
     result::{
         Better, Plot,
@@ -26,7 +30,8 @@ const CPU: &str = "CPU time per gigabyte";
 const BEYOND: &str = "CPU time per gigabyte beyond direct";
 
 /// Connections at once.
-const STREAMS: [usize; 2] = [1, 8];
+const STREAMS: [u16; 2] = [1, MOST_STREAMS];
+const MOST_STREAMS: u16 = 8;
 /// Rounds, if nothing else is asked for.
 const ROUNDS: usize = 5;
 /// Length of one measurement, if nothing else is asked for.
@@ -46,9 +51,9 @@ const BOUNCES: [&str; 2] = ["bounce-tc", "bounce-xdp"];
 const REDIRECTDS: [&str; 2] = ["redirectd-tc", "redirectd-xdp"];
 
 const ABOUT: &str = "\
-Connections from the peer send as fast as they can to a server on the host, for a fixed time; then \
-each waits until the server has told it how many bytes it got, which must be all of them. The \
-throughput is these bytes by the time until the last of these answers. All hosts are network \
+Connections from the peer send as fast as they can to servers on the host, each to a process of \
+its own, for a fixed time; then each waits until its server has told it how many bytes it got, \
+which must be all of them. The throughput is these bytes by the time until the last of these answers. All hosts are network \
 namespaces of this machine, each with one veth to a bridge; home's carries everything twice, in \
 and out.
 
@@ -70,7 +75,8 @@ contestants take turns within seconds; those that wait have no traffic and no wo
 /// A route cannot be set up or loses bytes, or the run was interrupted.
 pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
     introduce(effort, recorder);
-    let routes: Vec<_> = route::all().into_iter().filter(|r| effort.wants(r.name())).collect();
+    let routes = route::all().into_iter().chain(route::deputies());
+    let routes: Vec<_> = routes.filter(|route| effort.wants(route.name())).collect();
     let fields: Vec<_> = WIRES
         .iter()
         .map(|(name, wire)| (*name, wire, field(&routes, name, wire, recorder)))
@@ -88,10 +94,10 @@ fn introduce(effort: &Effort, recorder: &mut Recorder) {
     recorder.parameter("rounds", effort.rounds(ROUNDS));
     recorder.parameter("length of one measurement", format!("{:?}", effort.duration(DURATION)));
     recorder.parameter("connections at once", STREAMS.map(|n| n.to_string()).join(", "));
-    recorder.parameter("bytes of one write, and at most of one read", CHUNK);
+    recorder.parameter("bytes of one write, and at most of one read, of client and server", CHUNK);
     recorder.parameter("links", "as fast as the machine, MTU 1500");
     recorder.parameter("congestion control, buffers", "the kernel's defaults");
-    recorder.parameter("processors", "not bound; clients and servers are threads of the bench");
+    recorder.parameter("processors", "not bound");
     recorder.parameter("haproxy", "mode tcp, nbthread 1, no splicing asked for");
     recorder.parameter("socat", "TCP-LISTEN with fork, its own buffer of 8 KiB");
     let throughput = recorder.metric(THROUGHPUT, "Mbit/s", Better::Higher);
@@ -109,7 +115,7 @@ fn introduce(effort: &Effort, recorder: &mut Recorder) {
 }
 
 /// What is asked of the figures with `streams` connections.
-fn judge(streams: usize, recorder: &mut Recorder) {
+fn judge(streams: u16, recorder: &mut Recorder) {
     let mut ask = |wire: &str, over: &[&str], over_name: &str, least: f64| {
         let case = case(wire, streams);
         let target = Target::ratio(
@@ -126,7 +132,7 @@ fn judge(streams: usize, recorder: &mut Recorder) {
     ask(GSO, &[DIRECT], DIRECT, 0.93);
 }
 
-fn case(wire: &str, streams: usize) -> String {
+fn case(wire: &str, streams: u16) -> String {
     format!("{wire}, {streams} stream{}", if streams == 1 { "" } else { "s" })
 }
 
@@ -153,26 +159,29 @@ fn field<'a>(
     field
 }
 
-/// A route at work in its lab; taken away in this order.
-struct Standing {
+/// A route ready to be measured; taken away in this order.
+struct Ready {
+    _servers: Vec<Process>,
     _running: Box<dyn Any>,
     target: Ipv4Addr,
     lan: Lan,
 }
 
-impl Standing {
+impl Ready {
     fn set_up(route: &dyn Route, wire: &Wire) -> Result<Self> {
         interrupt::check()?;
         let lan = Lan::new(wire)?;
-        let running = route.set_up(&lan, &[PORT])?;
-        Ok(Self { _running: running, target: route.target(), lan })
+        let ports: Vec<_> = (PORT..PORT + MOST_STREAMS).collect();
+        let running = route.set_up(&lan, &ports)?;
+        let servers = process::servers(&lan, route, &ports, Behaviour::Receive, CHUNK)?;
+        Ok(Self { _servers: servers, _running: running, target: route.target(), lan })
     }
 
     /// One measurement.
     ///
     /// # Errors
     /// Not every byte arrives, or not by the way it should.
-    fn transfer(&self, streams: usize, duration: Duration) -> Result<Transfer> {
+    fn transfer(&self, streams: u16, duration: Duration) -> Result<Transfer> {
         let before = self.lan.bytes_into_home()?;
         let transfer = transfer::run(&self.lan, self.target, streams, duration)?;
         let home = self.lan.bytes_into_home()? - before;
@@ -197,7 +206,7 @@ fn measure(
     let mut labs = Vec::new();
     for route in field {
         recorder.progress.step(name, &format!("setting up {}", route.name()));
-        labs.push(Standing::set_up(*route, wire).with_context(|| route.name().to_owned())?);
+        labs.push(Ready::set_up(*route, wire).with_context(|| route.name().to_owned())?);
     }
     let mut rounds = order(field.len(), effort.rounds(ROUNDS)).peekable();
     while let Some(&(round, _)) = rounds.peek() {

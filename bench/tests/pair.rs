@@ -1,0 +1,154 @@
+//! The client/server pair and the deputy as processes, on loopback: how they
+//! start, fail and end.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// `redirectd-bench pair …`, its arguments parted by blanks.
+fn pair(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redirectd-bench"));
+    command.arg("pair").args(arguments.split_whitespace());
+    command
+}
+
+/// A process that is ready; ended when the test is over, however it ends.
+struct Running(Child);
+
+impl Running {
+    fn start(arguments: &str) -> Self {
+        let mut command = pair(arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut running = Self(child);
+        let mut line = String::new();
+        BufReader::new(running.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n", "{arguments}");
+        running
+    }
+
+    /// Its exit code and what it complained of, once it has ended by itself.
+    fn ended(&mut self) -> (Option<i32>, String) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let status = loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            thread::sleep(Duration::from_millis(10));
+        };
+        let mut complaint = String::new();
+        self.0.stderr.as_mut().unwrap().read_to_string(&mut complaint).unwrap();
+        (status.code(), complaint)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Ports that were free a moment ago.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listeners: [TcpListener; N] = std::array::from_fn(bind);
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+fn client(port: u16, more: &str) -> Output {
+    pair(&format!("client --to 127.0.0.1 --port {port} {more}")).output().unwrap()
+}
+
+fn figures(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A server and the deputy that holds its sockets.
+fn with_deputy(gather: &str, behaviour: &str) -> (Running, Running, u16, SocketAddrV4) {
+    let [port, of_deputy] = free_ports();
+    let at = SocketAddrV4::new(Ipv4Addr::LOCALHOST, of_deputy);
+    let deputy = Running::start(&format!("deputy --at {at} {gather}"));
+    let server = Running::start(&format!("server --port {port} --deputy {at} {behaviour}"));
+    (server, deputy, port, at)
+}
+
+#[test]
+fn the_client_says_what_the_servers_received() {
+    let [port] = free_ports();
+    let _server = Running::start(&format!("server --port {port} --receive"));
+    let all = figures(&client(port, "--amount 100003 --json"));
+    let connection = &all["connections"][0];
+    assert_eq!(connection["arrived"], 100_003);
+    assert_eq!(connection["port"], port);
+    assert!(all["seconds"].as_f64().unwrap() > 0.0);
+    let text = client(port, "--amount 100003 --buffer 100");
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains(&format!("port {port}: 100003 bytes there, 8 back in ")), "{text}");
+    let timed = figures(&client(port, "--time 0.2 --json"));
+    assert!(timed["seconds"].as_f64().unwrap() >= 0.2, "{timed}");
+}
+
+#[test]
+fn requests_are_answered_by_deputies_too() {
+    for gather in ["", "--gather"] {
+        let (_server, _deputy, port, _) = with_deputy(gather, "--answer 100:2000");
+        let all = figures(&client(port, "--answer 100:2000 --amount 5000 --json"));
+        assert_eq!(all["connections"][0]["returned"], 50 * 2000, "{gather}");
+    }
+}
+
+#[test]
+fn a_client_without_a_server_names_it() {
+    let [port] = free_ports();
+    let output = client(port, "--amount 1");
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains(&format!("127.0.0.1, port {port}: cannot connect")), "{complaint}");
+}
+
+#[test]
+fn a_server_whose_deputy_is_killed_ends_and_says_why() {
+    for gather in ["", "--gather"] {
+        for in_a_connection in [false, true] {
+            let (mut server, deputy, port, at) = with_deputy(gather, "--receive");
+            let connection = in_a_connection.then(|| TcpStream::connect(("127.0.0.1", port)));
+            drop(deputy);
+            let (code, complaint) = server.ended();
+            assert_eq!(code, Some(1), "{complaint}");
+            assert!(complaint.contains(&format!("the deputy at {at} is gone")), "{complaint}");
+            drop(connection);
+        }
+    }
+}
+
+/// In the midst of a call that would never return.
+#[test]
+fn a_deputy_ends_with_its_process() {
+    for gather in ["", "--gather"] {
+        for in_a_connection in [false, true] {
+            let (server, mut deputy, port, _) = with_deputy(gather, "--receive");
+            let connection = in_a_connection.then(|| TcpStream::connect(("127.0.0.1", port)));
+            drop(server);
+            assert_eq!(deputy.ended(), (Some(0), String::new()), "{gather}");
+            drop(connection);
+        }
+    }
+}
+
+#[test]
+fn a_server_without_its_deputy_does_not_start() {
+    let [port, of_deputy] = free_ports();
+    let server = pair(&format!("server --port {port} --deputy 127.0.0.1:{of_deputy} --receive"));
+    let output = { server }.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains(&format!("the deputy at 127.0.0.1:{of_deputy}")), "{complaint}");
+}
