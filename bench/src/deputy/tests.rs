@@ -195,6 +195,8 @@ fn what_is_gathered_does_not_keep_the_peer_waiting() {
     for way in WAYS {
         let mut sockets = way.sockets();
         let (socket, mut peer) = connection(&mut *sockets);
+        // Or each of its acknowledgements would be waited for, by every way.
+        sockets.set_option(socket, SocketOption::NoDelay).unwrap();
         for round in 0..50_u8 {
             peer.write_all(&[round; 3]).unwrap();
             let mut request = [0; 3];

@@ -11,6 +11,7 @@ pub(crate) mod figures;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod sockets;
+pub(crate) mod standing;
 
 use std::{num::NonZeroU32, str::FromStr};
 

@@ -6,10 +6,19 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
-use super::{figures::Figures, server::READY};
-use crate::netns::Netns;
+use super::{
+    client::Extent,
+    figures::Figures,
+    server::{Behaviour, READY},
+};
+use crate::{
+    command::run,
+    lan::Lan,
+    netns::Netns,
+    route::{Route, Server, deputy_of},
+};
 
 /// The bench's own binary as `pair …`, to be run in `netns`.
 ///
@@ -22,31 +31,93 @@ pub(crate) fn pair(netns: &Netns) -> Result<Command> {
     Ok(command)
 }
 
+/// Starts a server on each of `ports` on the host, as `route` wants them to
+/// run; they can be connected to.
+///
+/// # Errors
+/// One does not start.
+pub(crate) fn servers(
+    lan: &Lan,
+    route: &dyn Route,
+    ports: &[u16],
+    behaviour: Behaviour,
+    buffer: usize,
+) -> Result<Vec<Process>> {
+    let spawn = |port: &u16| {
+        let mut command = pair(&lan.host)?;
+        command.args(["server", "--port", &port.to_string(), "--buffer", &buffer.to_string()]);
+        match behaviour {
+            Behaviour::Receive => command.arg("--receive"),
+            Behaviour::Answer(exchange) => command.args(["--answer", &exchange.to_string()]),
+        };
+        if route.server() == Server::Deputy {
+            command.args(["--deputy", &deputy_of(*port).to_string()]);
+        }
+        Process::spawn(command)
+    };
+    let mut servers = ports.iter().map(spawn).collect::<Result<Vec<_>>>()?;
+    servers.iter_mut().try_for_each(Process::wait_until_ready)?;
+    Ok(servers)
+}
+
+/// Runs a client at the peer, with a connection to each of `ports`, which
+/// follow each other.
+///
+/// # Errors
+/// A connection fails, or not all that was sent has arrived.
+pub(crate) fn client(
+    lan: &Lan,
+    route: &dyn Route,
+    ports: &[u16],
+    extent: Extent,
+    buffer: usize,
+) -> Result<Figures> {
+    let mut command = pair(&lan.peer)?;
+    command.args(["client", "--json", "--to", &route.target().to_string()]);
+    command.args(["--port", &ports[0].to_string(), "--pairs", &ports.len().to_string()]);
+    command.args(["--buffer", &buffer.to_string()]);
+    if let Some(bytes) = extent.amount {
+        command.args(["--amount", &bytes.to_string()]);
+    }
+    if let Some(seconds) = extent.time {
+        command.args(["--time", &seconds.to_string()]);
+    }
+    let printed = run(&mut command, "")?;
+    serde_json::from_str(&printed).with_context(|| format!("not a client's figures: `{printed}`"))
+}
+
 /// A process of ours that runs until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
+    shown: String,
 }
 
 impl Process {
-    /// Starts `command` and waits until it says that it is ready.
+    /// Starts `command`.
     ///
     /// # Errors
-    /// It cannot be started, or ends instead; what it wrote is in the message.
-    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+    /// It cannot be started.
+    pub(crate) fn spawn(mut command: Command) -> Result<Self> {
         let shown = format!("{command:?}").replace('"', "");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run `{shown}`"))?;
-        let mut process = Self { child };
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().with_context(|| format!("cannot run `{shown}`"))?;
+        Ok(Self { child, shown })
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// It ends instead; what it wrote is in the message.
+    pub(crate) fn wait_until_ready(&mut self) -> Result<()> {
         let mut line = String::new();
-        let stdout = process.child.stdout.as_mut().expect("standard output is a pipe");
+        let stdout = self.child.stdout.as_mut().expect("standard output is a pipe");
         BufReader::new(stdout).read_line(&mut line)?;
-        ensure!(line.trim() == READY, "`{shown}` failed: {}", process.complaint());
-        Ok(process)
+        if line.trim() != READY {
+            let complaint = self.complaint();
+            bail!("`{}` failed: {complaint}", self.shown);
+        }
+        Ok(())
     }
 
     /// Ends it, and returns what it has written to standard error.
@@ -59,11 +130,6 @@ impl Process {
         }
         text.trim().to_owned()
     }
-
-    /// Its number, for whoever wants to know what it uses.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
 }
 
 impl Drop for Process {
@@ -72,12 +138,4 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The figures in what `pair client --json` has printed.
-///
-/// # Errors
-/// It has printed something else.
-pub(crate) fn figures(printed: &str) -> Result<Figures> {
-    serde_json::from_str(printed).with_context(|| format!("not a client's figures: `{printed}`"))
 }

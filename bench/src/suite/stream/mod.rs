@@ -2,16 +2,17 @@
 
 mod transfer;
 
-use std::{any::Any, time::Duration};
+use std::{any::Any, net::Ipv4Addr, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use self::transfer::{CHUNK, PORT, Transfer};
 use super::Effort;
 use crate::{
     interrupt,
-    lan::{Lan, Wire},
+    lan::{HOME, Lan, Wire},
     measure::order,
+    pair::process::{Process, pair},
     recorder::Recorder,
     result::{
         Better, Plot,
@@ -26,7 +27,8 @@ const CPU: &str = "CPU time per gigabyte";
 const BEYOND: &str = "CPU time per gigabyte beyond direct";
 
 /// Connections at once.
-const STREAMS: [usize; 2] = [1, 8];
+const STREAMS: [u16; 2] = [1, MOST_STREAMS];
+const MOST_STREAMS: u16 = 8;
 /// Rounds, if nothing else is asked for.
 const ROUNDS: usize = 5;
 /// Length of one measurement, if nothing else is asked for.
@@ -46,9 +48,9 @@ const BOUNCES: [&str; 2] = ["bounce-tc", "bounce-xdp"];
 const REDIRECTDS: [&str; 2] = ["redirectd-tc", "redirectd-xdp"];
 
 const ABOUT: &str = "\
-Connections from the peer send as fast as they can to a server on the host, for a fixed time; then \
-each waits until the server has told it how many bytes it got, which must be all of them. The \
-throughput is these bytes by the time until the last of these answers. All hosts are network \
+Connections from the peer send as fast as they can to servers on the host, each to a process of \
+its own, for a fixed time; then each waits until its server has told it how many bytes it got, \
+which must be all of them. The throughput is these bytes by the time until the last of these answers. All hosts are network \
 namespaces of this machine, each with one veth to a bridge; home's carries everything twice, in \
 and out.
 
@@ -88,10 +90,10 @@ fn introduce(effort: &Effort, recorder: &mut Recorder) {
     recorder.parameter("rounds", effort.rounds(ROUNDS));
     recorder.parameter("length of one measurement", format!("{:?}", effort.duration(DURATION)));
     recorder.parameter("connections at once", STREAMS.map(|n| n.to_string()).join(", "));
-    recorder.parameter("bytes of one write, and at most of one read", CHUNK);
+    recorder.parameter("bytes of one write, and at most of one read, of client and server", CHUNK);
     recorder.parameter("links", "as fast as the machine, MTU 1500");
     recorder.parameter("congestion control, buffers", "the kernel's defaults");
-    recorder.parameter("processors", "not bound; clients and servers are threads of the bench");
+    recorder.parameter("processors", "not bound");
     recorder.parameter("haproxy", "mode tcp, nbthread 1, no splicing asked for");
     recorder.parameter("socat", "TCP-LISTEN with fork, its own buffer of 8 KiB");
     let throughput = recorder.metric(THROUGHPUT, "Mbit/s", Better::Higher);
@@ -109,7 +111,7 @@ fn introduce(effort: &Effort, recorder: &mut Recorder) {
 }
 
 /// What is asked of the figures with `streams` connections.
-fn judge(streams: usize, recorder: &mut Recorder) {
+fn judge(streams: u16, recorder: &mut Recorder) {
     let mut ask = |wire: &str, over: &[&str], over_name: &str, least: f64| {
         let case = case(wire, streams);
         let target = Target::ratio(
@@ -126,7 +128,7 @@ fn judge(streams: usize, recorder: &mut Recorder) {
     ask(GSO, &[DIRECT], DIRECT, 0.93);
 }
 
-fn case(wire: &str, streams: usize) -> String {
+fn case(wire: &str, streams: u16) -> String {
     format!("{wire}, {streams} stream{}", if streams == 1 { "" } else { "s" })
 }
 
@@ -155,8 +157,39 @@ fn field<'a>(
 
 /// A route at work in its lab; taken away in this order.
 struct Standing {
+    _servers: Vec<Process>,
     _running: Box<dyn Any>,
+    target: Ipv4Addr,
     lan: Lan,
+}
+
+impl Standing {
+    fn set_up(route: &dyn Route, wire: &Wire) -> Result<Self> {
+        interrupt::check()?;
+        let lan = Lan::new(wire)?;
+        let ports: Vec<_> = (PORT..PORT + MOST_STREAMS).collect();
+        let running = route.set_up(&lan, &ports)?;
+        let servers = ports.iter().map(|&port| serve(&lan, port)).collect::<Result<_>>()?;
+        Ok(Self { _servers: servers, _running: running, target: route.target(), lan })
+    }
+
+    /// One measurement.
+    ///
+    /// # Errors
+    /// Not every byte arrives, or not by the way it should.
+    fn transfer(&self, streams: u16, duration: Duration) -> Result<Transfer> {
+        let before = self.lan.bytes_into_home()?;
+        let transfer = transfer::run(&self.lan, self.target, streams, duration)?;
+        let home = self.lan.bytes_into_home()? - before;
+        let by_home = home >= transfer.bytes;
+        ensure!(
+            by_home == (self.target == HOME),
+            "of {} bytes to {}, home has received {home}",
+            transfer.bytes,
+            self.target
+        );
+        Ok(transfer)
+    }
 }
 
 fn measure(
@@ -169,7 +202,7 @@ fn measure(
     let mut labs = Vec::new();
     for route in field {
         recorder.progress.step(name, &format!("setting up {}", route.name()));
-        labs.push(set_up(*route, wire).with_context(|| route.name().to_owned())?);
+        labs.push(Standing::set_up(*route, wire).with_context(|| route.name().to_owned())?);
     }
     let mut rounds = order(field.len(), effort.rounds(ROUNDS)).peekable();
     while let Some(&(round, _)) = rounds.peek() {
@@ -182,10 +215,9 @@ fn measure(
                 interrupt::check()?;
                 let who = field[n].name();
                 recorder.progress.step(&case, &format!("round {}, {who}", round + 1));
-                let target = field[n].target();
-                let transfer =
-                    transfer::run(&labs[n].lan, target, streams, effort.duration(DURATION))
-                        .with_context(|| format!("{who}, {case}"))?;
+                let transfer = labs[n]
+                    .transfer(streams, effort.duration(DURATION))
+                    .with_context(|| format!("{who}, {case}"))?;
                 record(&case, who, &transfer, recorder);
                 cpu.push((who, transfer.cpu_per_gigabyte()));
             }
@@ -195,11 +227,12 @@ fn measure(
     Ok(())
 }
 
-fn set_up(route: &dyn Route, wire: &Wire) -> Result<Standing> {
-    interrupt::check()?;
-    let lan = Lan::new(wire)?;
-    let running = route.set_up(&lan, &[PORT])?;
-    Ok(Standing { _running: running, lan })
+/// A server on the host that receives.
+fn serve(lan: &Lan, port: u16) -> Result<Process> {
+    let mut command = pair(&lan.host)?;
+    command.args(["server", "--receive", "--port", &port.to_string()]);
+    command.args(["--buffer", &CHUNK.to_string()]);
+    Process::start(&mut command)
 }
 
 fn record(case: &str, who: &str, transfer: &Transfer, recorder: &mut Recorder) {

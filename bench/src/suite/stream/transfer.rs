@@ -1,18 +1,18 @@
 //! One measurement: connections from the peer that send as fast as they can to
-//! a server on the host, which tells each how many bytes it got.
+//! servers on the host, which tell how many bytes they got.
 
 use std::{
-    io::{self, Read as _, Write as _},
-    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{interrupt, lan::Lan, load::MachineCpu};
+use crate::{lan::Lan, load::MachineCpu};
 
-/// The server's port.
+/// The first server's port; the others' follow it.
 pub(super) const PORT: u16 = 5000;
 /// Bytes of one write, and at most of one read.
 pub(super) const CHUNK: usize = 128 * 1024;
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Transfer {
     /// Payload that was sent and has arrived.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// From the first byte's sending to the news that the last has arrived.
     seconds: f64,
     /// Of all processors, meanwhile.
@@ -43,73 +43,40 @@ impl Transfer {
 }
 
 /// Sends for `duration` from the peer of `lan` to `target`, by `streams`
-/// connections at once.
+/// connections at once, each to a server of its own.
 ///
 /// # Errors
 /// They do not come through, or not every byte of each arrives.
 pub(super) fn run(
     lan: &Lan,
     target: Ipv4Addr,
-    streams: usize,
+    streams: u16,
     duration: Duration,
 ) -> Result<Transfer> {
-    let connections = connect(lan, SocketAddr::from((target, PORT)), streams)?;
+    let connections = lan.peer.enter(|| connect(target, streams))?;
     let cpu = MachineCpu::start()?;
     let start = Instant::now();
     let bytes = thread::scope(|scope| {
-        let pairs: Vec<_> = connections
-            .iter()
-            .map(|(sender, receiver)| {
-                (scope.spawn(|| receive(receiver)), scope.spawn(move || send(sender, duration)))
-            })
-            .collect();
-        pairs.into_iter().try_fold(0, |sum, (receiver, sender)| {
-            let (sent, received) = (join(sender), join(receiver));
-            received.context("at the server")?;
-            Ok::<_, anyhow::Error>(sum + sent.context("at the client")?)
-        })
+        let senders = connections.iter().map(|one| scope.spawn(move || send(one, duration)));
+        // All are started before the first is waited for.
+        let senders: Vec<_> = senders.collect();
+        senders.into_iter().map(join).sum::<Result<u64>>()
     })?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(Transfer { bytes, seconds, cpu_seconds: cpu.seconds()? })
 }
 
-/// Connections, each as its client at the peer and its server on the host have it.
-fn connect(lan: &Lan, target: SocketAddr, streams: usize) -> Result<Vec<(TcpStream, TcpStream)>> {
-    let everywhere = (Ipv4Addr::UNSPECIFIED, PORT);
-    let listener = lan.host.enter(|| Ok(TcpListener::bind(everywhere)?))?;
-    listener.set_nonblocking(true)?;
-    (0..streams)
-        .map(|_| {
-            let client = lan.peer.enter(|| {
-                TcpStream::connect_timeout(&target, PATIENCE)
-                    .with_context(|| format!("the peer cannot connect to {target}"))
-            })?;
-            let server = accept(&listener)?;
-            for end in [&client, &server] {
-                end.set_read_timeout(Some(PATIENCE))?;
-                end.set_write_timeout(Some(PATIENCE))?;
-            }
-            Ok((client, server))
+fn connect(target: Ipv4Addr, streams: u16) -> Result<Vec<TcpStream>> {
+    (PORT..PORT + streams)
+        .map(|port| {
+            let server = SocketAddr::from((target, port));
+            let connection = TcpStream::connect_timeout(&server, PATIENCE)
+                .with_context(|| format!("the peer cannot connect to {server}"))?;
+            connection.set_read_timeout(Some(PATIENCE))?;
+            connection.set_write_timeout(Some(PATIENCE))?;
+            Ok(connection)
         })
         .collect()
-}
-
-fn accept(listener: &TcpListener) -> Result<TcpStream> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        interrupt::check()?;
-        match listener.accept() {
-            Ok((connection, _)) => {
-                connection.set_nonblocking(false)?;
-                return Ok(connection);
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                ensure!(Instant::now() < deadline, "no connection reaches the host");
-                thread::sleep(Duration::from_millis(1));
-            }
-            Err(error) => return Err(error).context("the host cannot accept"),
-        }
-    }
 }
 
 /// Sends for `duration`, and returns how many bytes have arrived: all of them.
@@ -129,19 +96,6 @@ fn send(mut connection: &TcpStream, duration: Duration) -> Result<u64> {
     Ok(sent)
 }
 
-/// Receives until the client has no more, and tells it how many bytes these were.
-fn receive(mut connection: &TcpStream) -> Result<()> {
-    let mut chunk = vec![0; CHUNK];
-    let mut received = 0_u64;
-    loop {
-        match connection.read(&mut chunk).context("cannot receive")? {
-            0 => break,
-            length => received += length as u64,
-        }
-    }
-    connection.write_all(&received.to_be_bytes()).context("cannot tell the client")
-}
-
 fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -149,6 +103,7 @@ fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{io, net::TcpListener};
 
     #[test]
     fn figures_are_of_the_payload() {
