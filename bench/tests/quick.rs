@@ -140,6 +140,8 @@ fn every_route_carries_every_byte() {
         "nftables",
         "haproxy",
         "socat",
+        "deputy",
+        "deputy-gather",
     ];
     let cases = cases(&suite, "throughput");
     assert_eq!(cases.len(), 4);

@@ -94,12 +94,10 @@ fn not_installed(program: &str) -> Option<String> {
 
 /// Why a program of XDP cannot work with links like `wire`, if so.
 fn unfit_for_xdp(wire: &Wire) -> Option<String> {
+    const NOT_FRAMES: &str = "XDP is for frames as a card delivers them; these are not yet cut \
+                              into frames and summed";
     if wire.offloads {
-        return Some(
-            "XDP sees frames as a card delivers them, not what veth has not yet cut \
-                     into frames and summed"
-                .into(),
-        );
+        return Some(NOT_FRAMES.into());
     }
     (!wire.xdp).then(|| "the switch does not take what XDP sends".into())
 }

@@ -12,7 +12,10 @@ use crate::{
     interrupt,
     lan::{HOME, Lan, Wire},
     measure::order,
-    pair::process::{Process, pair},
+    pair::{
+        process::{self, Process},
+        server::Behaviour,
+    },
     recorder::Recorder,
     result::{
         Better, Plot,
@@ -72,7 +75,8 @@ contestants take turns within seconds; those that wait have no traffic and no wo
 /// A route cannot be set up or loses bytes, or the run was interrupted.
 pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
     introduce(effort, recorder);
-    let routes: Vec<_> = route::all().into_iter().filter(|r| effort.wants(r.name())).collect();
+    let routes = route::all().into_iter().chain(route::deputies());
+    let routes: Vec<_> = routes.filter(|route| effort.wants(route.name())).collect();
     let fields: Vec<_> = WIRES
         .iter()
         .map(|(name, wire)| (*name, wire, field(&routes, name, wire, recorder)))
@@ -155,21 +159,21 @@ fn field<'a>(
     field
 }
 
-/// A route at work in its lab; taken away in this order.
-struct Standing {
+/// A route ready to be measured; taken away in this order.
+struct Ready {
     _servers: Vec<Process>,
     _running: Box<dyn Any>,
     target: Ipv4Addr,
     lan: Lan,
 }
 
-impl Standing {
+impl Ready {
     fn set_up(route: &dyn Route, wire: &Wire) -> Result<Self> {
         interrupt::check()?;
         let lan = Lan::new(wire)?;
         let ports: Vec<_> = (PORT..PORT + MOST_STREAMS).collect();
         let running = route.set_up(&lan, &ports)?;
-        let servers = ports.iter().map(|&port| serve(&lan, port)).collect::<Result<_>>()?;
+        let servers = process::servers(&lan, route, &ports, Behaviour::Receive, CHUNK)?;
         Ok(Self { _servers: servers, _running: running, target: route.target(), lan })
     }
 
@@ -202,7 +206,7 @@ fn measure(
     let mut labs = Vec::new();
     for route in field {
         recorder.progress.step(name, &format!("setting up {}", route.name()));
-        labs.push(Standing::set_up(*route, wire).with_context(|| route.name().to_owned())?);
+        labs.push(Ready::set_up(*route, wire).with_context(|| route.name().to_owned())?);
     }
     let mut rounds = order(field.len(), effort.rounds(ROUNDS)).peekable();
     while let Some(&(round, _)) = rounds.peek() {
@@ -225,14 +229,6 @@ fn measure(
         }
     }
     Ok(())
-}
-
-/// A server on the host that receives.
-fn serve(lan: &Lan, port: u16) -> Result<Process> {
-    let mut command = pair(&lan.host)?;
-    command.args(["server", "--receive", "--port", &port.to_string()]);
-    command.args(["--buffer", &CHUNK.to_string()]);
-    Process::start(&mut command)
 }
 
 fn record(case: &str, who: &str, transfer: &Transfer, recorder: &mut Recorder) {
