@@ -15,11 +15,36 @@ use nix::{
 pub(crate) fn occupy(processor: usize) -> Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set(&[processor])?)
         .with_context(|| format!("cannot run on processor {processor}"))?;
-    let parameter = libc::sched_param { sched_priority: 1 };
-    // SAFETY: `parameter` outlives the call, which reads it. A refusal costs
-    // steadiness, nothing else; `switches` shows it.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) };
+    // A refusal shows in `switches`.
+    schedule(libc::SCHED_FIFO, 1);
     Ok(())
+}
+
+/// Has the calling thread, and all threads and programs that it starts
+/// meanwhile, run ahead of ordinary ones until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Ahead;
+
+impl Ahead {
+    /// From now on, where the kernel permits it.
+    pub(crate) fn of_others() -> Self {
+        schedule(libc::SCHED_FIFO, 1);
+        Self
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        schedule(libc::SCHED_OTHER, 0);
+    }
+}
+
+/// Schedules the calling thread by `policy`, if the kernel permits it. A refusal
+/// costs steadiness, nothing else.
+fn schedule(policy: libc::c_int, priority: libc::c_int) {
+    let parameter = libc::sched_param { sched_priority: priority };
+    // SAFETY: `parameter` outlives the call, which reads it.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const parameter) };
 }
 
 /// `processors` as the kernel takes them.

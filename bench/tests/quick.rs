@@ -184,6 +184,8 @@ fn requests_and_connections_get_through_to_the_end_by_every_route() {
                 "nftables",
                 "haproxy",
                 "socat",
+                "deputy",
+                "deputy-gather",
             ];
             assert_eq!(names, expected, "{metric}");
             for (name, values) in figures {

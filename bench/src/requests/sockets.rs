@@ -4,7 +4,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     os::fd::AsRawFd,
-    ptr,
+    ptr, thread,
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,7 @@ pub(crate) struct Sockets {
     watched: Vec<libc::pollfd>,
     buffer: Box<[u8]>,
     origin: Instant,
-    spin: Duration,
+    vigil: Duration,
 }
 
 /// How long a server may take to accept.
@@ -28,12 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Sockets {
     /// One connection to each of `servers`, in the calling thread's network
-    /// namespace. For the last `spin` before a request is due they are watched
-    /// without sleeping, for a sleeper wakes late.
+    /// namespace. For the last `vigil` before a request is due they are watched
+    /// without sleeping, for a sleeper wakes late; whoever else has work on this
+    /// processor goes first.
     ///
     /// # Errors
     /// A server does not accept.
-    pub(crate) fn connect(servers: &[SocketAddr], spin: Duration) -> Result<Self> {
+    pub(crate) fn connect(servers: &[SocketAddr], vigil: Duration) -> Result<Self> {
         let streams = servers.iter().map(connect).collect::<Result<Vec<_>>>()?;
         let watched = |stream: &TcpStream| libc::pollfd {
             fd: stream.as_raw_fd(),
@@ -46,7 +47,7 @@ impl Sockets {
             streams,
             buffer: vec![0; 64 * 1024].into(),
             origin: Instant::now(),
-            spin,
+            vigil,
         })
     }
 }
@@ -78,7 +79,10 @@ impl Link for Sockets {
             watched.events = libc::POLLIN | if blocked(n) { libc::POLLOUT } else { 0 };
         }
         let sleep = Duration::from_nanos(until.saturating_sub(self.now()));
-        let sleep = sleep.saturating_sub(self.spin);
+        let sleep = sleep.saturating_sub(self.vigil);
+        if sleep.is_zero() {
+            thread::yield_now();
+        }
         let timeout = libc::timespec {
             tv_sec: sleep.as_secs() as libc::time_t,
             tv_nsec: sleep.subsec_nanos().into(),
@@ -122,7 +126,7 @@ fn moved(result: std::io::Result<usize>, connection: usize) -> Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::net::TcpListener;
 
     use super::*;
     use crate::requests::{Requests, generate};

@@ -16,6 +16,14 @@ Connections a second: clients at the peer connect, send a request, read the resp
 for the server's end, and begin again. Clients close first, so TIME_WAIT is theirs (and a proxy's \
 at home), and lets a port be used again after a second (tcp_tw_reuse).
 
+Client, servers, home and switch, all of them, are on one processor, ahead of ordinary processes; \
+packets go from one to the next in the kernel's softirqs, which wake nobody but the program that \
+is to receive them. So a latency is the work that is done for a request. With home on a processor \
+of its own, what it takes to wake that processor would be measured: on a virtual machine several \
+times what home does for a packet, the same for all contestants but `direct`, which would hide in what they \
+differ. It also means that programs which forward share the processor with \
+the servers: at high rates they reach its limit sooner than with one of their own.
+
 All contestants are set up side by side in labs of their own, and measured in turn. Links have \
 frames of 1,500 bytes and no offloads, and are as fast as the machine. `direct` connects to the \
 host without home.";
@@ -28,6 +36,7 @@ pub(super) fn tell(effort: &Effort, recorder: &mut Recorder) {
     recorder.parameter("connections that take them in turn", CONNECTIONS);
     recorder.parameter("clients that connect again and again", CLIENTS);
     recorder.parameter("bytes of a request, and of a response", BYTES);
+    recorder.parameter("processor of everything", effort.processor);
     recorder.parameter("rounds", effort.rounds(ROUNDS));
     recorder.parameter("length of a measurement", format!("{:?}", effort.duration(DURATION)));
     recorder.parameter("warm-up before it, left out", format!("{:?}", warm_up(effort)));

@@ -54,8 +54,8 @@ pub(super) fn run(field: &Field, effort: &Effort, recorder: &mut Recorder) -> Re
 fn apply(contestant: &Contestant, effort: &Effort) -> Result<Tally> {
     let churn = Churn {
         servers: contestant.servers[..CLIENTS].to_vec(),
-        request: BYTES,
-        response: BYTES,
+        request: BYTES.get() as usize,
+        response: BYTES.get() as usize,
         warm_up: warm_up(effort),
         duration: effort.duration(DURATION),
         patience: PATIENCE,

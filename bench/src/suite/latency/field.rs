@@ -1,29 +1,30 @@
 //! All contestants, side by side in labs of their own.
 
-use std::{
-    any::Any,
-    net::{SocketAddr, SocketAddrV4},
-};
+use std::{any::Any, net::SocketAddr};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{BYTES, CONNECTIONS, RATES, ROUNDS};
 use crate::{
     command::run,
     interrupt,
-    lan::{HOME, Lan, Placement, Wire},
+    lan::{Lan, Wire},
     measure::order,
-    pair::process::{Process, pair},
+    pair::{
+        Exchange,
+        process::{Process, servers},
+        server::Behaviour,
+    },
     recorder::Recorder,
-    route::{self, Route, Server},
+    route::{self, Route},
     suite::Effort,
 };
 
 /// The first server's port; the others' follow it.
 const PORT: u16 = 5000;
 
-/// From a server's port to that of its deputy.
-const DEPUTY: u16 = 1000;
+/// What a server reads at most by one call.
+const BUFFER: usize = 8192;
 
 /// Frames as on a wire, and XDP may take part.
 const WIRE: Wire = Wire { rate: None, offloads: false, xdp: true };
@@ -53,9 +54,8 @@ impl Field {
     /// # Errors
     /// A lab cannot be made, or the run was interrupted.
     pub(super) fn set_up(effort: &Effort, recorder: &mut Recorder) -> Result<Self> {
-        let routes: Vec<_> =
-            route::all().into_iter().filter(|route| effort.wants(route.name())).collect();
-        let placement = Placement::new(effort.processor)?;
+        let routes = route::all().into_iter().chain(route::deputies());
+        let routes: Vec<_> = routes.filter(|route| effort.wants(route.name())).collect();
         let mut contestants = Vec::new();
         let measured = (RATES.len() + 1) * effort.rounds(ROUNDS) * routes.len();
         recorder.progress.expect(routes.len() + measured);
@@ -67,7 +67,7 @@ impl Field {
                 recorder.absent(name, None, &reason);
                 continue;
             }
-            match set_up(route.as_ref(), &placement) {
+            match set_up(route.as_ref(), effort.processor) {
                 Ok(contestant) => contestants.push(contestant),
                 Err(error) => recorder.absent(name, None, &format!("{error:#}")),
             }
@@ -85,8 +85,11 @@ impl Field {
     }
 }
 
-fn set_up(route: &dyn Route, placement: &Placement) -> Result<Contestant> {
-    let lan = Lan::placed(&WIRE, placement)?;
+fn set_up(route: &dyn Route, processor: usize) -> Result<Contestant> {
+    let mut lan = Lan::new(&WIRE)?;
+    for netns in [&mut lan.peer, &mut lan.home, &mut lan.host] {
+        netns.keep_on(&[processor]);
+    }
     for netns in [&lan.peer, &lan.home] {
         // Ports come back a second after they were used, and are few enough that
         // the connections that are closing fit everyone's tables.
@@ -96,14 +99,8 @@ fn set_up(route: &dyn Route, placement: &Placement) -> Result<Contestant> {
     }
     let ports: Vec<u16> = (PORT..PORT + CONNECTIONS).collect();
     let running = route.set_up(&lan, &ports)?;
-    let processes = ports
-        .iter()
-        .map(|port| serve(&lan, route.server(), *port))
-        .collect::<Result<Vec<_>>>()
-        .context("a server does not start")?
-        .into_iter()
-        .flatten()
-        .collect();
+    let behaviour = Behaviour::Answer(Exchange { request: BYTES, response: BYTES });
+    let processes = servers(&lan, route, &ports, behaviour, BUFFER)?;
     Ok(Contestant {
         name: route.name(),
         servers: ports.iter().map(|port| (route.target(), *port).into()).collect(),
@@ -111,22 +108,4 @@ fn set_up(route: &dyn Route, placement: &Placement) -> Result<Contestant> {
         _running: running,
         lan,
     })
-}
-
-/// What answers requests at `port`: a server on the host, behind its deputy at
-/// home if it has one.
-fn serve(lan: &Lan, server: Server, port: u16) -> Result<Vec<Process>> {
-    let mut command = pair(&lan.host)?;
-    command.args(["server", "--port", &port.to_string()]);
-    command.args(["--answer", &format!("{BYTES}:{BYTES}")]);
-    let mut processes = Vec::new();
-    if let Server::Deputy { gather } = server {
-        let at = SocketAddrV4::new(HOME, port + DEPUTY).to_string();
-        let mut deputy = pair(&lan.home)?;
-        deputy.args(["deputy", "--at", &at]).args(gather.then_some("--gather"));
-        processes.push(Process::start(&mut deputy)?);
-        command.args(["--deputy", &at]);
-    }
-    processes.push(Process::start(&mut command)?);
-    Ok(processes)
 }
