@@ -4,12 +4,15 @@
 mod command;
 mod contestant;
 mod daemon;
+mod deputy;
 mod interrupt;
 mod lan;
+mod load;
 mod machine;
 mod measure;
 mod netns;
 mod pace;
+mod pair;
 mod pins;
 mod processor;
 mod profile;
@@ -29,10 +32,11 @@ mod traffic;
 use std::{fs, path::Path, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
-use clap::{Parser, ValueEnum as _};
+use clap::{Parser, Subcommand, ValueEnum as _};
 
 use crate::{
     machine::Machine,
+    pair::Pair,
     progress::Progress,
     recorder::Recorder,
     result::Run,
@@ -42,8 +46,10 @@ use crate::{
 /// Measures redirectd side by side with what it replaces, in network namespaces
 /// of its own. Needs root and a quiet machine.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// What to measure [default: everything]
     suites: Vec<Suite>,
     /// Only try that everything works, in minutes; the figures mean nothing
@@ -66,8 +72,21 @@ struct Arguments {
     only: Vec<String>,
 }
 
+/// What the bench's own processes in its namespaces are.
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// A client, a server or a deputy
+    #[command(subcommand, hide = true)]
+    Pair(Pair),
+}
+
 fn main() -> ExitCode {
-    match bench(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let result = match &arguments.part {
+        Some(Part::Pair(pair)) => pair.run(),
+        None => bench(&arguments),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

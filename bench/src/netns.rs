@@ -2,15 +2,19 @@
 
 use std::{
     fs::File,
+    os::unix::fs::MetadataExt as _,
     process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
     thread,
 };
 
 use anyhow::{Context, Result};
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    sched::{CloneFlags, sched_setaffinity, setns},
+    unistd::Pid,
+};
 
-use crate::command::run;
+use crate::{command::run, processor};
 
 /// A network namespace of this run's own; removed, with all interfaces in it,
 /// when dropped.
@@ -18,6 +22,8 @@ use crate::command::run;
 pub(crate) struct Netns {
     name: String,
     file: File,
+    /// Where what runs in it runs; empty: anywhere.
+    processors: Vec<usize>,
 }
 
 impl Netns {
@@ -33,12 +39,25 @@ impl Netns {
             .context("the bench makes network namespaces, for which it must be root")?;
         let path = path(&name);
         match File::open(&path) {
-            Ok(file) => Ok(Self { name, file }),
+            Ok(file) => Ok(Self { name, file, processors: Vec::new() }),
             Err(error) => {
                 delete(&name);
                 Err(error).with_context(|| format!("cannot open {path}"))
             }
         }
+    }
+
+    /// Keeps all that is started in it or enters it from now on, on `processors`.
+    pub(crate) fn keep_on(&mut self, processors: &[usize]) {
+        self.processors = processors.to_vec();
+    }
+
+    /// What tells it from other namespaces of this machine: its inode number.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub(crate) fn id(&self) -> Result<u64> {
+        Ok(self.file.metadata().with_context(|| format!("cannot examine {}", self.name))?.ino())
     }
 
     /// Its name, as `ip netns` knows it.
@@ -50,7 +69,12 @@ impl Netns {
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         // Not `ip netns exec`, which mounts a new /sys and so hides the BPF file system.
-        command.arg(format!("--net={}", path(&self.name))).arg(program);
+        command.arg(format!("--net={}", path(&self.name)));
+        if !self.processors.is_empty() {
+            let list: Vec<_> = self.processors.iter().map(usize::to_string).collect();
+            command.args(["taskset", "--cpu-list", &list.join(",")]);
+        }
+        command.arg(program);
         command
     }
 
@@ -71,6 +95,12 @@ impl Netns {
             let thread = scope.spawn(|| {
                 setns(&self.file, CloneFlags::CLONE_NEWNET)
                     .with_context(|| format!("cannot enter network namespace {}", self.name))?;
+                if !self.processors.is_empty() {
+                    let set = processor::set(&self.processors)?;
+                    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| {
+                        format!("cannot run on processors {:?}", self.processors)
+                    })?;
+                }
                 inside()
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

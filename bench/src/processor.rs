@@ -1,4 +1,4 @@
-//! One thread on one processor, with nobody to share it.
+//! Where threads run.
 
 use anyhow::{Context, Result, ensure};
 use nix::{
@@ -13,15 +13,25 @@ use nix::{
 /// # Errors
 /// There is no such processor for us.
 pub(crate) fn occupy(processor: usize) -> Result<()> {
-    let mut set = CpuSet::new();
-    set.set(processor).with_context(|| format!("no processor {processor}"))?;
-    sched_setaffinity(Pid::from_raw(0), &set)
+    sched_setaffinity(Pid::from_raw(0), &set(&[processor])?)
         .with_context(|| format!("cannot run on processor {processor}"))?;
     let parameter = libc::sched_param { sched_priority: 1 };
     // SAFETY: `parameter` outlives the call, which reads it. A refusal costs
     // steadiness, nothing else; `switches` shows it.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) };
     Ok(())
+}
+
+/// `processors` as the kernel takes them.
+///
+/// # Errors
+/// One is beyond what the kernel knows.
+pub(crate) fn set(processors: &[usize]) -> Result<CpuSet> {
+    let mut set = CpuSet::new();
+    for &processor in processors {
+        set.set(processor).with_context(|| format!("no processor {processor}"))?;
+    }
+    Ok(set)
 }
 
 /// How often the calling thread has been pushed off its processor.

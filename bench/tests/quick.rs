@@ -118,6 +118,45 @@ fn the_programs_translate_every_packet_they_are_timed_with() {
     }
 }
 
+/// Each measurement itself makes sure that every byte has arrived.
+#[test]
+fn every_route_carries_every_byte() {
+    let (suite, text) = quick("stream", &[]);
+    let absent = suite["absent"].as_array().unwrap();
+    let is_absent = |name: &str, case: &str| {
+        let mut entries = absent.iter().filter(|entry| entry["contestant"] == name);
+        entries.any(|entry| {
+            assert!(!entry["reason"].as_str().unwrap().is_empty());
+            entry["case"].is_null() || entry["case"] == case
+        })
+    };
+    let routes = [
+        "direct",
+        "bounce-tc",
+        "bounce-xdp",
+        "redirectd-tc",
+        "redirectd-xdp",
+        "iptables",
+        "nftables",
+        "haproxy",
+        "socat",
+    ];
+    let cases = cases(&suite, "throughput");
+    assert_eq!(cases.len(), 4);
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let figures = figures(case);
+        for route in routes {
+            let figure = figures.iter().find(|figure| figure.0 == route);
+            assert_eq!(figure.is_none(), is_absent(route, name), "{route}, {name}");
+            let Some((_, rates)) = figure else { continue };
+            assert!(rates.len() == 1 && rates[0] > 0.0, "{route}, {name}: {rates:?}");
+            assert!(text.contains(route));
+        }
+        assert_eq!(is_absent("bounce-xdp", name), name.starts_with("GSO"), "{name}");
+    }
+}
+
 #[test]
 fn redirects_are_applied_and_added() {
     let (suite, _) = quick("control", &[]);

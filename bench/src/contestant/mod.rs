@@ -55,6 +55,8 @@ pub(crate) const NAMES: &[&str] = &[
     "iptables",
     "haproxy",
     "socat",
+    "deputy",
+    "deputy-gather",
 ];
 
 /// Everything that takes part, in the order of reports.

@@ -11,15 +11,17 @@
 //! as in the papers. Everyone knows everyone's MAC address from the start, so
 //! that nobody asks while it is measured.
 
+mod placement;
 mod switch;
 mod wire;
 
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
+use nix::unistd::Pid;
 
 use self::switch::Switch;
-pub(crate) use self::wire::Wire;
+pub(crate) use self::{placement::Placement, wire::Wire};
 use crate::netns::Netns;
 
 /// Home's address; the network is RFC 2544's, for benchmarks.
@@ -49,6 +51,7 @@ pub(crate) struct Lan {
     /// Where servers run.
     pub(crate) host: Netns,
     wire: Wire,
+    receivers: Vec<Pid>,
     switch: Switch,
 }
 
@@ -58,20 +61,39 @@ impl Lan {
     /// # Errors
     /// A tool fails, most likely for want of root.
     pub(crate) fn new(wire: &Wire) -> Result<Self> {
-        let mut lan = Self {
-            peer: Netns::new("peer")?,
-            home: Netns::new("home")?,
-            host: Netns::new("host")?,
-            wire: *wire,
-            switch: Switch::new()?,
-        };
+        Self::of(wire, Netns::new("peer")?, Netns::new("home")?, Netns::new("host")?)
+    }
+
+    /// As [`Self::new`], with everyone's work on the processors of `placement`.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; or the kernel is older than 6.2.
+    pub(crate) fn placed(wire: &Wire, placement: &Placement) -> Result<Self> {
+        let (mut peer, mut home, mut host) =
+            (Netns::new("peer")?, Netns::new("home")?, Netns::new("host")?);
+        home.keep_on(&[placement.home]);
+        for other in [&mut peer, &mut host] {
+            other.keep_on(&placement.others);
+        }
+        let mut lan = Self::of(wire, peer, home, host)?;
+        // A card receives by NAPI, with GRO; and a program of XDP at home finds
+        // the thread there and keeps it.
+        lan.home.run("ethtool", &format!("-K {INTERFACE} gro on"))?;
+        lan.receivers = placement::receive_on(&lan.home, INTERFACE, &[placement.home])?;
+        lan.switch.receive_on("home", &placement.others)?;
+        Ok(lan)
+    }
+
+    fn of(wire: &Wire, peer: Netns, home: Netns, host: Netns) -> Result<Self> {
+        let mut lan =
+            Self { peer, home, host, wire: *wire, receivers: Vec::new(), switch: Switch::new()? };
         for (netns, name, addr, address) in lan.hosts() {
             prepare(netns)?;
             lan.switch.plug(netns, name, address, wire)?;
             netns.run("ip", &format!("address add {addr}/24 dev {INTERFACE}"))?;
         }
         if wire.xdp {
-            lan.switch.take_from_xdp("home")?;
+            lan.switch.pass("home")?;
         }
         for (netns, name, ..) in lan.hosts() {
             for (_, other, addr, address) in lan.hosts() {
@@ -86,6 +108,11 @@ impl Lan {
     /// What its links are like.
     pub(crate) fn wire(&self) -> &Wire {
         &self.wire
+    }
+
+    /// The kernel's threads that receive at home, if it was [`Self::placed`].
+    pub(crate) fn receivers(&self) -> &[Pid] {
+        &self.receivers
     }
 
     /// From now on what `netns` sends to `addr` goes to the MAC address `address`.
@@ -152,22 +179,4 @@ fn mac(bytes: [u8; 6]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::route::tests::is_root;
-
-    #[test]
-    fn everyone_reaches_everyone() {
-        if !is_root() {
-            return;
-        }
-        let lan = Lan::new(&Wire { rate: None, offloads: false, xdp: true }).unwrap();
-        for (netns, name, ..) in lan.hosts() {
-            for (_, other, addr, _) in lan.hosts() {
-                let answer = netns.run("ping", &format!("-c 1 -W 2 {addr}"));
-                assert!(answer.is_ok(), "{name} → {other}: {answer:?}");
-            }
-        }
-        assert!(lan.bytes_into_home().unwrap() > 0);
-    }
-}
+mod tests;

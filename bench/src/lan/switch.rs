@@ -6,7 +6,7 @@ use aya::{
     programs::{Xdp, xdp::XdpMode},
 };
 
-use super::{INTERFACE, Wire, mac, quiet};
+use super::{INTERFACE, Wire, mac, placement, quiet};
 use crate::{netns::Netns, traffic::OBJECT};
 
 const BRIDGE: &str = "switch";
@@ -50,9 +50,18 @@ impl Switch {
         Ok(())
     }
 
-    /// Makes `port` take what XDP sends at the other end of its wire: veth
-    /// loses that in silence unless this end has a program too.
-    pub(super) fn take_from_xdp(&mut self, port: &str) -> Result<()> {
+    /// Makes threads on `processors` alone receive at `port`.
+    pub(super) fn receive_on(&mut self, port: &str, processors: &[usize]) -> Result<()> {
+        if self.passes.is_empty() {
+            self.pass(port)?;
+        }
+        placement::receive_on(&self.netns, port, processors).map(drop)
+    }
+
+    /// Puts a program of XDP on `port` that lets everything pass. It gives the
+    /// port NAPI: without, veth loses in silence what XDP sends at the other
+    /// end of the wire. (GRO would give it too, but stalled TCP.)
+    pub(super) fn pass(&mut self, port: &str) -> Result<()> {
         let bpf = self.netns.enter(|| {
             let mut bpf = Ebpf::load(OBJECT)?;
             let program: &mut Xdp =

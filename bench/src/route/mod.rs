@@ -1,12 +1,16 @@
 //! The ways from the peer to a server on the host: what TCP suites compare.
 
 mod bounce;
+mod deputy;
 mod direct;
 mod netfilter;
 mod redirectd;
 mod relay;
 
-use std::{any::Any, net::Ipv4Addr};
+use std::{
+    any::Any,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 
 use anyhow::Result;
 
@@ -51,14 +55,17 @@ pub(crate) trait Route {
 pub(crate) enum Server {
     /// With sockets of its own, bound to every address of the host.
     Plain,
-    /// With a deputy at home that holds its sockets.
-    Deputy {
-        /// Whether calls are gathered: read ahead, and written together.
-        gather: bool,
-    },
+    /// With a deputy at home that holds its sockets, see [`deputy_of`].
+    Deputy,
 }
 
-/// Every route, in the order of reports.
+/// Where the deputy of the server on `port` waits for it.
+pub(crate) fn deputy_of(port: u16) -> SocketAddrV4 {
+    deputy::of_server(port)
+}
+
+/// Every route to a server that runs as [`Server::Plain`], in the order of
+/// reports.
 pub(crate) fn all() -> Vec<Box<dyn Route>> {
     vec![
         Box::new(direct::Direct),
@@ -71,6 +78,11 @@ pub(crate) fn all() -> Vec<Box<dyn Route>> {
         Box::new(relay::Haproxy),
         Box::new(relay::Socat),
     ]
+}
+
+/// The routes of the papers to a server with a deputy, in the order of reports.
+pub(crate) fn deputies() -> Vec<Box<dyn Route>> {
+    vec![Box::new(deputy::Deputies::Plain), Box::new(deputy::Deputies::Gather)]
 }
 
 /// Why `program` cannot be run, if it is not installed.

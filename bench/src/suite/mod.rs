@@ -2,8 +2,11 @@
 
 pub(crate) mod control;
 pub(crate) mod layers;
+pub(crate) mod paper;
 pub(crate) mod pps;
 pub(crate) mod program;
+pub(crate) mod stream;
+pub(crate) mod swap;
 
 use std::time::Duration;
 
@@ -15,10 +18,16 @@ use crate::{contestant, recorder::Recorder};
 /// What can be measured, in the order of reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
+    /// The papers' table: 3 to 50 connections at 100 Mbit/s
+    Paper,
+    /// The papers' other table: 400 MB over one connection
+    Swap,
     /// Packets a second through home
     Pps,
     /// Nanoseconds that redirectd's programs take for one packet
     Program,
+    /// TCP throughput, and what it costs
+    Stream,
     /// How long redirects take to be in force
     Control,
     /// Where a packet's time goes at home, layer by layer
@@ -35,8 +44,11 @@ impl Suite {
     /// What it is about, in a few words.
     pub(crate) fn title(self) -> &'static str {
         match self {
+            Self::Paper => "3 to 50 connections at 100 Mbit/s, as in the papers",
+            Self::Swap => "400 MB over one connection at 100 Mbit/s, as in the papers",
             Self::Pps => "packets a second through home, on one processor",
             Self::Program => "nanoseconds in redirectd's programs",
+            Self::Stream => "TCP throughput from peer to host, and what it costs",
             Self::Control => "how long redirects take to be in force",
             Self::Layers => "where a packet's time goes at home",
         }
@@ -45,8 +57,11 @@ impl Suite {
     /// How long it takes, roughly, on the machine of the committed report.
     pub(crate) fn estimate(self, effort: &Effort) -> Duration {
         let (whole, quick) = match self {
+            Self::Paper => (780, 15),
+            Self::Swap => (330, 10),
             Self::Pps => (240, 20),
             Self::Program => (60, 5),
+            Self::Stream => (240, 20),
             Self::Control => (60, 5),
             Self::Layers => (150, 12),
         };
@@ -59,8 +74,11 @@ impl Suite {
     /// Those of the suite, or the run was interrupted.
     pub(crate) fn run(self, effort: &Effort, recorder: &mut Recorder) -> Result<()> {
         match self {
+            Self::Paper => paper::run(effort, recorder),
+            Self::Swap => swap::run(effort, recorder),
             Self::Pps => pps::run(effort, recorder),
             Self::Program => program::run(effort, recorder),
+            Self::Stream => stream::run(effort, recorder),
             Self::Control => control::run(effort, recorder),
             Self::Layers => layers::run(effort, recorder),
         }

@@ -1,0 +1,12 @@
+//! How much work home, or the whole machine, has.
+
+mod pressure;
+mod processes;
+mod processor_time;
+mod runnable;
+
+pub(crate) use self::{
+    pressure::HomePressure,
+    processor_time::{HomeCpu, MachineCpu},
+    runnable::HomeLoad,
+};

@@ -1,0 +1,54 @@
+//! MOSIX's way: the server's socket calls are performed at home, by a deputy.
+
+use std::{any::Any, net::SocketAddrV4};
+
+use anyhow::Result;
+
+use super::{Route, Server};
+use crate::{
+    lan::{HOME, Lan},
+    pair::process::{Process, pair},
+};
+
+/// From a server's port to the one where its deputy waits for it.
+const DEPUTIES: u16 = 20_000;
+
+/// A deputy for each server, in one way.
+pub(super) enum Deputies {
+    /// Every call by itself.
+    Plain,
+    /// Reads ahead, and gathers writes.
+    Gather,
+}
+
+impl Route for Deputies {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Plain => "deputy",
+            Self::Gather => "deputy-gather",
+        }
+    }
+
+    fn set_up(&self, lan: &Lan, ports: &[u16]) -> Result<Box<dyn Any>> {
+        let deputies = ports.iter().map(|&port| {
+            let mut command = pair(&lan.home)?;
+            command.args(["deputy", "--at", &of_server(port).to_string()]);
+            if matches!(self, Self::Gather) {
+                command.arg("--gather");
+            }
+            Process::spawn(command)
+        });
+        let mut deputies = deputies.collect::<Result<Vec<_>>>()?;
+        deputies.iter_mut().try_for_each(Process::wait_until_ready)?;
+        Ok(Box::new(deputies))
+    }
+
+    fn server(&self) -> Server {
+        Server::Deputy
+    }
+}
+
+/// Where the deputy of the server on `port` waits for it.
+pub(super) fn of_server(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(HOME, port + DEPUTIES)
+}
