@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 
 use self::switch::Switch;
 pub(crate) use self::{placement::Placement, wire::Wire};
-use crate::netns::Netns;
+use crate::{command::run, netns::Netns};
 
 /// Home's address; the network is RFC 2544's, for benchmarks.
 pub(crate) const HOME: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -50,7 +50,6 @@ pub(crate) struct Lan {
     pub(crate) home: Netns,
     /// Where servers run.
     pub(crate) host: Netns,
-    wire: Wire,
     receivers: Vec<Pid>,
     switch: Switch,
 }
@@ -85,8 +84,7 @@ impl Lan {
     }
 
     fn of(wire: &Wire, peer: Netns, home: Netns, host: Netns) -> Result<Self> {
-        let mut lan =
-            Self { peer, home, host, wire: *wire, receivers: Vec::new(), switch: Switch::new()? };
+        let mut lan = Self { peer, home, host, receivers: Vec::new(), switch: Switch::new()? };
         for (netns, name, addr, address) in lan.hosts() {
             prepare(netns)?;
             lan.switch.plug(netns, name, address, wire)?;
@@ -96,18 +94,11 @@ impl Lan {
             lan.switch.pass("home")?;
         }
         for (netns, name, ..) in lan.hosts() {
-            for (_, other, addr, address) in lan.hosts() {
-                if name != other {
-                    lan.set_neighbour(netns, addr, address)?;
-                }
-            }
+            let others = lan.hosts().into_iter().filter(|host| host.1 != name);
+            let batch: String = others.map(|(_, _, addr, mac)| neighbour(addr, mac)).collect();
+            run(netns.command("ip").args(["-batch", "-"]), &batch)?;
         }
         Ok(lan)
-    }
-
-    /// What its links are like.
-    pub(crate) fn wire(&self) -> &Wire {
-        &self.wire
     }
 
     /// The kernel's threads that receive at home, if it was [`Self::placed`].
@@ -125,9 +116,7 @@ impl Lan {
         addr: Ipv4Addr,
         address: [u8; 6],
     ) -> Result<()> {
-        let address = mac(address);
-        let neighbour = format!("{addr} lladdr {address} dev {INTERFACE} nud permanent");
-        netns.run("ip", &format!("neighbour replace {neighbour}")).map(drop)
+        netns.run("ip", &neighbour(addr, address)).map(drop)
     }
 
     /// Bytes, with headers, that have come to home's interface so far.
@@ -157,20 +146,25 @@ fn prepare(netns: &Netns) -> Result<()> {
     netns.run("ip", "link set lo up")?;
     // Packets for home's address come to a host from elsewhere and leave it
     // the other way; home hands on what others sent it.
-    for setting in ["rp_filter=0", "send_redirects=0", "accept_redirects=0"] {
-        for which in ["all", "default"] {
-            netns.run("sysctl", &format!("-qw net.ipv4.conf.{which}.{setting}"))?;
-        }
-    }
-    netns.run("sysctl", "-qw net.ipv4.ip_forward=1").map(drop)
+    let settings = for_all(&["rp_filter=0", "send_redirects=0", "accept_redirects=0"], "ipv4");
+    netns.run("sysctl", &format!("-qw net.ipv4.ip_forward=1 {settings}")).map(drop)
 }
 
 /// No neighbour discovery and router solicitations among what is measured.
 fn quiet(netns: &Netns) -> Result<()> {
-    for which in ["all", "default"] {
-        netns.run("sysctl", &format!("-qw net.ipv6.conf.{which}.disable_ipv6=1"))?;
-    }
-    Ok(())
+    netns.run("sysctl", &format!("-qw {}", for_all(&["disable_ipv6=1"], "ipv6"))).map(drop)
+}
+
+/// `settings` for interfaces that are there and that will be, as `sysctl` has them.
+fn for_all(settings: &[&str], family: &str) -> String {
+    let of = |which| settings.iter().map(move |it| format!("net.{family}.conf.{which}.{it}"));
+    of("all").chain(of("default")).collect::<Vec<_>>().join(" ")
+}
+
+/// Makes `addr` one with the MAC address `address`, as `ip` has it.
+fn neighbour(addr: Ipv4Addr, address: [u8; 6]) -> String {
+    let address = mac(address);
+    format!("neighbour replace {addr} lladdr {address} dev {INTERFACE} nud permanent\n")
 }
 
 /// As tools write it.
@@ -179,4 +173,4 @@ fn mac(bytes: [u8; 6]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

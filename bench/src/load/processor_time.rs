@@ -119,7 +119,7 @@ mod tests {
         let spin = move || {
             crate::processor::occupy(processor).unwrap();
             let (cpu, machine) = (HomeCpu::start(processor).unwrap(), MachineCpu::start().unwrap());
-            let start = std::time::Instant::now();
+            let start = Instant::now();
             while start.elapsed().as_secs_f64() < 0.3 {}
             (cpu.busy().unwrap(), machine.seconds().unwrap())
         };

@@ -44,9 +44,8 @@ impl Route for Bounce {
     }
 
     fn set_up(&self, lan: &Lan, _: &[u16]) -> Result<Box<dyn Any>> {
-        for setting in ["arp_ignore=1", "arp_announce=2"] {
-            lan.host.run("sysctl", &format!("-qw net.ipv4.conf.all.{setting}"))?;
-        }
+        let silent = "net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2";
+        lan.host.run("sysctl", &format!("-qw {silent}"))?;
         lan.host.run("ip", &format!("address add {HOME}/32 dev lo"))?;
         lan.set_neighbour(&lan.host, PEER, HOME_MAC)?;
         let program = lan.home.enter(|| self.attach());

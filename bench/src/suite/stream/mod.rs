@@ -2,15 +2,15 @@
 
 mod transfer;
 
-use std::{any::Any, time::Duration};
+use std::{any::Any, net::Ipv4Addr, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use self::transfer::{CHUNK, PORT, Transfer};
 use super::Effort;
 use crate::{
     interrupt,
-    lan::{Lan, Wire},
+    lan::{HOME, Lan, Wire},
     measure::order,
     recorder::Recorder,
     result::{
@@ -156,7 +156,35 @@ fn field<'a>(
 /// A route at work in its lab; taken away in this order.
 struct Standing {
     _running: Box<dyn Any>,
+    target: Ipv4Addr,
     lan: Lan,
+}
+
+impl Standing {
+    fn set_up(route: &dyn Route, wire: &Wire) -> Result<Self> {
+        interrupt::check()?;
+        let lan = Lan::new(wire)?;
+        let running = route.set_up(&lan, &[PORT])?;
+        Ok(Self { _running: running, target: route.target(), lan })
+    }
+
+    /// One measurement.
+    ///
+    /// # Errors
+    /// Not every byte arrives, or not by the way it should.
+    fn transfer(&self, streams: usize, duration: Duration) -> Result<Transfer> {
+        let before = self.lan.bytes_into_home()?;
+        let transfer = transfer::run(&self.lan, self.target, streams, duration)?;
+        let home = self.lan.bytes_into_home()? - before;
+        let by_home = home >= transfer.bytes;
+        ensure!(
+            by_home == (self.target == HOME),
+            "of {} bytes to {}, home has received {home}",
+            transfer.bytes,
+            self.target
+        );
+        Ok(transfer)
+    }
 }
 
 fn measure(
@@ -169,7 +197,7 @@ fn measure(
     let mut labs = Vec::new();
     for route in field {
         recorder.progress.step(name, &format!("setting up {}", route.name()));
-        labs.push(set_up(*route, wire).with_context(|| route.name().to_owned())?);
+        labs.push(Standing::set_up(*route, wire).with_context(|| route.name().to_owned())?);
     }
     let mut rounds = order(field.len(), effort.rounds(ROUNDS)).peekable();
     while let Some(&(round, _)) = rounds.peek() {
@@ -182,10 +210,9 @@ fn measure(
                 interrupt::check()?;
                 let who = field[n].name();
                 recorder.progress.step(&case, &format!("round {}, {who}", round + 1));
-                let target = field[n].target();
-                let transfer =
-                    transfer::run(&labs[n].lan, target, streams, effort.duration(DURATION))
-                        .with_context(|| format!("{who}, {case}"))?;
+                let transfer = labs[n]
+                    .transfer(streams, effort.duration(DURATION))
+                    .with_context(|| format!("{who}, {case}"))?;
                 record(&case, who, &transfer, recorder);
                 cpu.push((who, transfer.cpu_per_gigabyte()));
             }
@@ -193,13 +220,6 @@ fn measure(
         }
     }
     Ok(())
-}
-
-fn set_up(route: &dyn Route, wire: &Wire) -> Result<Standing> {
-    interrupt::check()?;
-    let lan = Lan::new(wire)?;
-    let running = route.set_up(&lan, &[PORT])?;
-    Ok(Standing { _running: running, lan })
 }
 
 fn record(case: &str, who: &str, transfer: &Transfer, recorder: &mut Recorder) {
