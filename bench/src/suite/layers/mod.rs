@@ -7,9 +7,7 @@
 //! scheduler's account of the same threads (with the sampler and without), and
 //! the counted passes of each layer's functions.
 
-mod placement;
 mod round;
-mod transfer;
 mod way;
 
 use std::time::Duration;
@@ -21,6 +19,7 @@ use self::{round::Round, way::Way};
 use super::Effort;
 use crate::{
     interrupt,
+    lan::Placement,
     measure::order,
     profile::{
         layer::Layer,
@@ -62,9 +61,8 @@ const QUICK: Duration = Duration::from_millis(150);
 const ABOUT: &str = "\
 One connection brings bytes from the peer through home to the host, as fast as the way permits, in \
 frames of 1,500 bytes (offloads off, as on a wire). All of home's work is done by threads on one \
-processor: those that poll its interface, and the relay's, where there is one. A packet is 1,448 \
-bytes that reach the server; its time is all that home does for it, in and out, with the \
-acknowledgements that go back.
+processor: those that poll its interface, and the relay's, where there is one. A packet is one that the peer \
+sends; its time is all that home does for it, in and out, with the acknowledgements that go back.
 
 A clock interrupts home's processor every 50 µs, and the kernel's stack at that instant says in \
 which layer it is: that of the innermost function that belongs to a layer, so that each layer has \
@@ -90,17 +88,18 @@ had one: a relay reads many packets with one call.";
 /// A way cannot be set up or nothing gets through it, or the run was interrupted.
 pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
     introduce(recorder);
+    let placement = Placement::new(effort.processor)?;
     let routes = routes(effort, recorder);
     let rounds = effort.rounds(ROUNDS);
     let duration = effort.duration.unwrap_or(if effort.quick { QUICK } else { DURATION });
     ensure!(duration <= sampler::MOST, "at most {:?} can be sampled at a time", sampler::MOST);
-    state_parameters(recorder, rounds, duration);
+    state_parameters(&placement, rounds, duration, recorder);
     recorder.progress.expect(routes.len() * (2 + rounds));
     let mut ways = Vec::new();
     for route in &routes {
         interrupt::check()?;
         recorder.progress.step("layers", &format!("setting up {}", route.name()));
-        let way = Way::new(route.as_ref(), effort.processor).context(route.name())?;
+        let way = Way::new(route.as_ref(), &placement).context(route.name())?;
         ways.push(way);
     }
     count_passes(&ways, duration, recorder)?;
@@ -141,7 +140,7 @@ fn introduce(recorder: &mut Recorder) {
 
 /// Those that are wanted and can be measured here; says why the others cannot.
 fn routes(effort: &Effort, recorder: &mut Recorder) -> Vec<Box<dyn Route>> {
-    let mut known = route::all();
+    let mut known: Vec<_> = route::all().into_iter().chain(route::deputies()).collect();
     let mut routes = Vec::new();
     for name in WAYS {
         if !effort.wants(name) {
@@ -157,7 +156,12 @@ fn routes(effort: &Effort, recorder: &mut Recorder) -> Vec<Box<dyn Route>> {
     routes
 }
 
-fn state_parameters(recorder: &mut Recorder, rounds: usize, duration: Duration) {
+fn state_parameters(
+    placement: &Placement,
+    rounds: usize,
+    duration: Duration,
+    recorder: &mut Recorder,
+) {
     recorder.parameter("rounds", rounds);
     recorder.parameter(
         "length of a measurement",
@@ -166,8 +170,9 @@ fn state_parameters(recorder: &mut Recorder, rounds: usize, duration: Duration) 
     recorder.parameter("before it", format!("{:?} of the same transfer", way::START));
     recorder.parameter("sampling period", format!("{:?}", sampler::PERIOD));
     recorder.parameter("connections", 1);
-    recorder.parameter("bytes written and read at a time by the pair", transfer::BUFFER);
-    recorder.parameter("bytes of a packet", transfer::PAYLOAD);
+    recorder.parameter("bytes of one call of client and server", way::BUFFER);
+    recorder.parameter("home's processor", placement.home);
+    recorder.parameter("everyone else's processors", format!("{:?}", placement.others));
     recorder.parameter("links", "frames of 1,500 bytes, offloads off, not shaped");
 }
 
