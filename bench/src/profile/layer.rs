@@ -74,8 +74,8 @@ impl Layer {
             Self::Netfilter => &["nf_hook_slow"],
             Self::Tcp => &["tcp_v4_rcv", "__tcp_transmit_skb"],
             Self::Socket => &["inet_recvmsg", "inet_sendmsg"],
-            // Programs and user space have no entry of a fixed name; those of
-            // the others are counted with the layer that calls them.
+            // Programs and user space have no entry of a fixed name, and the
+            // others' time is within a layer that has.
             _ => &[],
         }
     }

@@ -5,15 +5,15 @@
 //! is done instead, and why, is said in [`crate::profile`]. Three accounts that
 //! do not know of each other are kept: the sampled time by layer, the
 //! scheduler's account of the same threads (with the sampler and without), and
-//! the counted passes of each layer's functions.
+//! home's own counters of what comes by its layers.
 
+mod passes;
 mod round;
 mod way;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use aya::Btf;
 
 use self::{round::Round, way::Way};
 use super::Effort;
@@ -23,7 +23,6 @@ use crate::{
     measure::order,
     profile::{
         layer::Layer,
-        passes::Passes,
         sampler::{self, Sampler},
         symbols::Symbols,
     },
@@ -74,8 +73,8 @@ they are on again.
 
 Two checks: the scheduler's account of the same threads, divided by the same packets, knows \
 nothing of ticks (it is taken with the sampler and, just before, without: the difference is what \
-sampling costs); and the passes of the layers' functions are counted by probes, in a transfer of \
-its own before anything is timed.
+sampling costs); and home's own statistics (/proc/net/dev, /proc/net/snmp) count how often packets \
+come by the layers, where what GRO has put together counts once.
 
 What differs from the paper: veth in place of a network card (its wake-up of the other end stands \
 for a card's doorbell and is `scheduler`; with XDP it copies a packet into a page, which cards do \
@@ -88,13 +87,14 @@ had one: a relay reads many packets with one call.";
 /// A way cannot be set up or nothing gets through it, or the run was interrupted.
 pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
     introduce(recorder);
+    name_missing(recorder)?;
     let placement = Placement::new(effort.processor)?;
     let routes = routes(effort, recorder);
     let rounds = effort.rounds(ROUNDS);
     let duration = effort.duration.unwrap_or(if effort.quick { QUICK } else { DURATION });
     ensure!(duration <= sampler::MOST, "at most {:?} can be sampled at a time", sampler::MOST);
     state_parameters(&placement, rounds, duration, recorder);
-    recorder.progress.expect(routes.len() * (2 + rounds));
+    recorder.progress.expect(routes.len() * (1 + rounds));
     let mut ways = Vec::new();
     for route in &routes {
         interrupt::check()?;
@@ -102,7 +102,6 @@ pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
         let way = Way::new(route.as_ref(), &placement).context(route.name())?;
         ways.push(way);
     }
-    count_passes(&ways, duration, recorder)?;
     let mut sampler = Sampler::new(effort.processor)?;
     let mut round = Round::default();
     for (number, n) in order(ways.len(), rounds) {
@@ -176,40 +175,15 @@ fn state_parameters(
     recorder.parameter("links", "frames of 1,500 bytes, offloads off, not shaped");
 }
 
-/// Counts how often a packet comes by each layer's functions; those that cannot
-/// be counted are named.
-fn count_passes(ways: &[Way<'_>], duration: Duration, recorder: &mut Recorder) -> Result<()> {
-    let kernel = Btf::from_sys_fs().context("the kernel does not describe its functions (BTF)")?;
+/// Names the layers whose functions this kernel does not have under the names
+/// that they are known by: their time is among others'.
+fn name_missing(recorder: &mut Recorder) -> Result<()> {
     let symbols = Symbols::now()?;
-    let mut counters = Vec::new();
     for layer in Layer::ALL {
-        for function in layer.entries() {
-            if !symbols.has(function) {
-                let reason = format!(
-                    "this kernel has no function {function}: part of the time of {} is in others",
-                    layer.name()
-                );
-                recorder.absent("every way", Some(layer.name()), &reason);
-            }
-            match Passes::count(function, &kernel) {
-                Ok(counter) => counters.push((case(layer, function), counter)),
-                Err(error) => {
-                    let reason = format!("its passes are not counted: {error:#}");
-                    recorder.absent("every way", Some(&case(layer, function)), &reason);
-                }
-            }
-        }
-    }
-    let (cases, counters): (Vec<_>, Vec<_>) = counters.into_iter().unzip();
-    for way in ways {
-        recorder.progress.step("layers", &format!("counting passes, {}", way.name()));
-        for (case, passes) in cases.iter().zip(way.passes(duration, &counters)?) {
-            recorder.record(PASSES, case, way.name(), passes);
+        for function in layer.entries().iter().filter(|function| !symbols.has(function)) {
+            let reason = format!("this kernel has no function {function}: its time is in others");
+            recorder.absent("every way", Some(layer.name()), &reason);
         }
     }
     Ok(())
-}
-
-fn case(layer: Layer, function: &str) -> String {
-    format!("{}: {function}", layer.name())
 }

@@ -3,15 +3,16 @@
 use std::{
     any::Any,
     collections::HashSet,
-    fs, thread,
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 
+use super::passes;
 use crate::{
     interrupt,
-    lan::{INTERFACE, Lan, Placement, Wire},
+    lan::{Lan, Placement, Wire},
     load::processes,
     pair::{
         client::Extent,
@@ -19,7 +20,6 @@ use crate::{
         server::Behaviour,
     },
     profile::{
-        passes::Passes,
         sampler::{Sampler, Ticks},
         symbols::Symbols,
         workers::Account,
@@ -54,6 +54,8 @@ pub(super) struct Window {
     /// Packets that the peer sent, of which nearly all are full and all are for
     /// the server.
     pub(super) packets: f64,
+    /// Passes for each of these, in the order of [`passes::COUNTED`].
+    pub(super) passes: Vec<f64>,
     /// How long it lasted.
     pub(super) elapsed: Duration,
     /// How long home's threads ran meanwhile, by the scheduler's account.
@@ -98,23 +100,6 @@ impl<'a> Way<'a> {
         })
     }
 
-    /// How often a packet comes by the functions that `counters` count, in the
-    /// order of these.
-    ///
-    /// # Errors
-    /// As [`Self::measure`].
-    pub(super) fn passes(&self, duration: Duration, counters: &[Passes]) -> Result<Vec<f64>> {
-        self.during_transfer(duration, |workers| {
-            let count = || -> Result<Vec<u64>> {
-                counters.iter().map(|counter| counter.of(workers)).collect()
-            };
-            let before = count()?;
-            let window = self.watch(workers, duration)?;
-            let passes = count()?.into_iter().zip(before).map(|(after, before)| after - before);
-            Ok(passes.map(|passes| passes as f64 / window.packets).collect())
-        })
-    }
-
     /// Calls `inside` with those who do home's work, while a client sends for
     /// `duration` and some time before and after it.
     fn during_transfer<T>(
@@ -145,42 +130,15 @@ impl<'a> Way<'a> {
 
     fn watch(&self, workers: &HashSet<u32>, duration: Duration) -> Result<Window> {
         let account = || Account::of(workers.iter().copied());
-        let (start, packets, work) = (Instant::now(), self.sent()?, account()?);
+        let (passes, packets) = (passes::at_home(&self.lan)?, passes::sent_by_peer(&self.lan)?);
+        let (start, work) = (Instant::now(), account()?);
         thread::sleep(duration);
+        let (elapsed, work) = (start.elapsed(), account()?.since(&work));
+        let packets = (passes::sent_by_peer(&self.lan)? - packets) as f64;
+        let passes = passes::at_home(&self.lan)?.into_iter().zip(passes);
         interrupt::check()?;
-        let work = account()?.since(&work);
-        let packets = (self.sent()? - packets) as f64;
         ensure!(packets > 0.0, "the peer sent nothing in {duration:?}");
-        Ok(Window { packets, elapsed: start.elapsed(), work })
-    }
-
-    /// Packets that the peer has sent so far.
-    fn sent(&self) -> Result<u64> {
-        let path = "/proc/thread-self/net/dev";
-        let read = || fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
-        let text = self.lan.peer.enter(read)?;
-        sent(&text).with_context(|| format!("no {INTERFACE} in {path}"))
-    }
-}
-
-/// Packets sent by [`INTERFACE`], by the text of /proc/net/dev.
-fn sent(text: &str) -> Option<u64> {
-    /// Received: bytes, packets, errs, drop, fifo, frame, compressed, multicast;
-    /// then sent: bytes, and these.
-    const COLUMN: usize = 9;
-    let line = text.lines().find_map(|line| line.trim().strip_prefix(INTERFACE)?.strip_prefix(':'));
-    line?.split_whitespace().nth(COLUMN)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packets_sent_are_in_the_tenth_column() {
-        let text = "Inter-|   Receive\n face |bytes\n    lo: 1 2 3 4 5 6 7 8 9 10 11\n  \
-                    eth0: 100 20 0 0 0 0 0 0 3000 40 0 0 0 0 0 0\n";
-        assert_eq!(sent(text), Some(40));
-        assert_eq!(sent("nothing"), None);
+        let passes = passes.map(|(after, before)| (after - before) as f64 / packets).collect();
+        Ok(Window { packets, passes, elapsed, work })
     }
 }
