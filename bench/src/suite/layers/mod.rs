@@ -54,6 +54,10 @@ const SOURCE: &str = "the paper (Pentium 4, Linux 2.4)";
 const ROUNDS: usize = 9;
 /// Length of one measurement, if nothing else is asked for.
 const DURATION: Duration = Duration::from_millis(1_000);
+/// From one look at home's processor to the next: each takes some microseconds.
+const PERIOD: Duration = Duration::from_micros(200);
+/// As [`PERIOD`], when all that matters is that every layer is seen.
+const QUICK_PERIOD: Duration = Duration::from_micros(50);
 /// Length of one measurement when all that matters is that there is one.
 const QUICK: Duration = Duration::from_millis(150);
 
@@ -63,13 +67,15 @@ frames of 1,500 bytes (offloads off, as on a wire). All of home's work is done b
 processor: those that poll its interface, and the relay's, where there is one. A packet is one that the peer \
 sends; its time is all that home does for it, in and out, with the acknowledgements that go back.
 
-A clock interrupts home's processor every 50 µs, and the kernel's stack at that instant says in \
+A clock interrupts home's processor every 200 µs, and the kernel's stack at that instant says in \
 which layer it is: that of the innermost function that belongs to a layer, so that each layer has \
 the time it spends itself. Ticks in a layer × time of a tick / packets is the figure. Probes at the \
 layers' entries and exits would take longer than the packet does in most of them, and there are \
 places (a tc program inside of the device layer) where none can be put. Shares of less than a \
 percent are a few ticks a round and vary accordingly. What runs with interrupts off is seen where \
-they are on again.
+they are on again. What the peer's TCP does on home's processor, because home has just let go of a \
+packet that counted against its sender's queue, is left out; the same work of a relay's own \
+sockets is done by whoever takes the packets from home, and so is not seen.
 
 Two checks: the scheduler's account of the same threads, divided by the same packets, knows \
 nothing of ticks (it is taken with the sampler and, just before, without: the difference is what \
@@ -92,7 +98,10 @@ pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
     let routes = routes(effort, recorder);
     let rounds = effort.rounds(ROUNDS);
     let duration = effort.duration.unwrap_or(if effort.quick { QUICK } else { DURATION });
-    ensure!(duration <= sampler::MOST, "at most {:?} can be sampled at a time", sampler::MOST);
+    let period = if effort.quick { QUICK_PERIOD } else { PERIOD };
+    let most = sampler::most(period);
+    ensure!(duration <= most, "at most {most:?} can be sampled at a time");
+    recorder.parameter("sampling period", format!("{period:?}"));
     state_parameters(&placement, rounds, duration, recorder);
     recorder.progress.expect(routes.len() * (1 + rounds));
     let mut ways = Vec::new();
@@ -102,7 +111,7 @@ pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
         let way = Way::new(route.as_ref(), &placement).context(route.name())?;
         ways.push(way);
     }
-    let mut sampler = Sampler::new(effort.processor)?;
+    let mut sampler = Sampler::new(effort.processor, period)?;
     let mut round = Round::default();
     for (number, n) in order(ways.len(), rounds) {
         let way = &ways[n];
@@ -167,7 +176,6 @@ fn state_parameters(
         format!("{duration:?} without, as long with the sampler"),
     );
     recorder.parameter("before it", format!("{:?} of the same transfer", way::START));
-    recorder.parameter("sampling period", format!("{:?}", sampler::PERIOD));
     recorder.parameter("connections", 1);
     recorder.parameter("bytes of one call of client and server", way::BUFFER);
     recorder.parameter("home's processor", placement.home);
