@@ -1,13 +1,12 @@
-//! Where the kernel is: `sample` notes its stack at every tick of a clock, and
-//! `pass` counts how often each process comes through one function.
+//! Where the kernel is: its stack at every tick of a clock.
 
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_RB_NO_WAKEUP,
     helpers::{bpf_get_current_pid_tgid, generated::bpf_get_stack},
-    macros::{fentry, map, perf_event},
-    maps::{HashMap, PerCpuArray, RingBuf},
-    programs::{FEntryContext, PerfEventContext},
+    macros::{map, perf_event},
+    maps::{PerCpuArray, RingBuf},
+    programs::PerfEventContext,
 };
 use redirectd_bench_bpf::{MAX_FRAMES, Sample};
 
@@ -19,10 +18,6 @@ static SAMPLES: RingBuf = RingBuf::with_byte_size(4096, 0);
 /// Samples for which there was no room.
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
-/// Passes by process; its real size is set before loading.
-#[map]
-static PASSES: HashMap<u32, u64> = HashMap::with_max_entries(1, 0);
 
 /// Notes the kernel's stack; where there is none, user space was running.
 #[perf_event]
@@ -38,7 +33,7 @@ fn sample(ctx: PerfEventContext) -> u32 {
     // SAFETY: the entry is as large as a sample; what the helper does not write
     // of the frames is not read, as `bytes` says how much it wrote.
     unsafe {
-        (*sample).process = process();
+        (*sample).process = (bpf_get_current_pid_tgid() >> 32) as u32;
         (*sample).bytes = bpf_get_stack(
             ctx.as_ptr(),
             (&raw mut (*sample).frames).cast(),
@@ -49,24 +44,4 @@ fn sample(ctx: PerfEventContext) -> u32 {
     // Nobody waits: it is read afterwards.
     entry.submit(BPF_RB_NO_WAKEUP.into());
     0
-}
-
-/// Counts a pass; user space says of which function when it loads it.
-#[fentry]
-fn pass(_: FEntryContext) -> i32 {
-    let process = process();
-    match PASSES.get_ptr_mut(process) {
-        // SAFETY: two threads of one process may lose a count to each other on
-        // two CPUs at once; home's processes stay on one.
-        Some(passes) => unsafe { *passes += 1 },
-        // A full table is a process too many to be counted.
-        None => drop(PASSES.insert(process, 1, 0)),
-    }
-    0
-}
-
-/// The process (for the kernel's own threads: the thread) that is running.
-#[inline(always)]
-fn process() -> u32 {
-    (bpf_get_current_pid_tgid() >> 32) as u32
 }

@@ -1,7 +1,7 @@
 //! How much work home, or the whole machine, has.
 
 mod pressure;
-mod processes;
+pub(crate) mod processes;
 mod processor_time;
 mod runnable;
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 ///
 /// # Errors
 /// /proc cannot be read.
-pub(super) fn of(netns: u64) -> Result<Vec<u32>> {
+pub(crate) fn of(netns: u64) -> Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("cannot read /proc")?.flatten() {
         let Ok(id) = entry.file_name().to_string_lossy().parse() else { continue };

@@ -74,8 +74,8 @@ impl Layer {
             Self::Netfilter => &["nf_hook_slow"],
             Self::Tcp => &["tcp_v4_rcv", "__tcp_transmit_skb"],
             Self::Socket => &["inet_recvmsg", "inet_sendmsg"],
-            // Programs and user space have no entry of a fixed name; those of
-            // the others are counted with the layer that calls them.
+            // Programs and user space have no entry of a fixed name, and the
+            // others' time is within a layer that has.
             _ => &[],
         }
     }
@@ -94,10 +94,23 @@ enum Mark {
     Interrupt,
     /// Nothing is to be done.
     Idle,
+    /// It is the work of a socket that may be anybody's.
+    Others,
+}
+
+/// What a stack says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Work in this layer.
+    Work(Layer),
+    /// Nothing to do.
+    Idle,
+    /// Others' work, whoever's thread it is that does it.
+    Others,
 }
 
 use Layer::{Copying, Device, Driver, Ip, Netfilter, Rest, Scheduler, Socket, Tc, Tcp, Xdp};
-use Mark::{AllOf, Idle, Interrupt, Of, Program};
+use Mark::{AllOf, Idle, Interrupt, Of, Others, Program};
 
 /// Marks by the beginning of a function's name; the longest that fits counts.
 const MARKS: &[(&str, Mark)] = &[
@@ -160,6 +173,10 @@ const MARKS: &[(&str, Mark)] = &[
     ("inet_csk_", Of(Tcp)),
     ("__inet_lookup", Of(Tcp)),
     ("sk_stream_", Of(Tcp)),
+    // A veth's packets know their sender's socket until home looks at them: that
+    // the sender may send more is then done at once, where home's work is done.
+    ("tcp_tasklet_func", Others),
+    ("tcp_tsq_", Others),
     ("_copy_to_iter", Of(Copying)),
     ("_copy_from_iter", Of(Copying)),
     ("simple_copy_to_iter", Of(Copying)),
@@ -192,16 +209,15 @@ const MARKS: &[(&str, Mark)] = &[
 
 /// The layer of a stack of the kernel, whose functions come from the innermost
 /// outwards: that of the innermost function with a mark, so that each layer has
-/// the time that it spends itself. `None` when there is nothing to do.
-pub(crate) fn of<'a>(functions: impl Iterator<Item = &'a str>) -> Option<Layer> {
+/// the time that it spends itself.
+pub(crate) fn of<'a>(functions: impl Iterator<Item = &'a str>) -> Seen {
     // What the program seen last counts as, until its caller is known.
     let mut in_program = false;
     let mut found = None;
     for function in functions {
-        let mark = mark(function);
-        match mark {
+        match mark(function) {
             None => {}
-            Some(AllOf(layer)) => return Some(layer),
+            Some(AllOf(layer)) => return Seen::Work(layer),
             Some(Program) => {
                 in_program = true;
                 found = None;
@@ -211,11 +227,12 @@ pub(crate) fn of<'a>(functions: impl Iterator<Item = &'a str>) -> Option<Layer> 
                 found = Some(layer_of_program(layer));
             }
             Some(Of(layer)) => found = found.or(Some(layer)),
-            Some(Interrupt) => return found.or(Some(Rest)),
-            Some(Idle) => return found,
+            Some(Others) => return Seen::Others,
+            Some(Interrupt) => break,
+            Some(Idle) => return found.map_or(Seen::Idle, Seen::Work),
         }
     }
-    found.or(Some(Rest))
+    Seen::Work(found.unwrap_or(Rest))
 }
 
 /// Of a program that `caller` calls.
@@ -237,7 +254,7 @@ mod tests {
     use super::*;
 
     /// The layer of functions given from the innermost outwards.
-    fn layer(functions: &str) -> Option<Layer> {
+    fn layer(functions: &str) -> Seen {
         of(functions.split_whitespace())
     }
 
@@ -246,60 +263,75 @@ mod tests {
     #[test]
     fn the_innermost_function_with_a_mark_has_the_time() {
         let below = format!("ip_rcv __netif_receive_skb_core veth_xdp_rcv {POLL}");
-        assert_eq!(layer(&below), Some(Ip));
-        assert_eq!(layer(&format!("memcmp fib_table_lookup {below}")), Some(Ip));
-        assert_eq!(layer(&format!("tcp_v4_rcv {below}")), Some(Tcp));
+        assert_eq!(layer(&below), Seen::Work(Ip));
+        assert_eq!(layer(&format!("memcmp fib_table_lookup {below}")), Seen::Work(Ip));
+        assert_eq!(layer(&format!("tcp_v4_rcv {below}")), Seen::Work(Tcp));
         assert_eq!(
             layer(&format!("try_to_wake_up sock_def_readable tcp_v4_rcv {below}")),
-            Some(Scheduler)
+            Seen::Work(Scheduler)
         );
         assert_eq!(
             layer(&format!("eth_type_trans veth_xdp_rcv_skb veth_poll {POLL}")),
-            Some(Driver)
+            Seen::Work(Driver)
         );
     }
 
     #[test]
     fn merging_received_packets_is_not_tcp() {
-        assert_eq!(layer(&format!("tcp4_gro_receive inet_gro_receive {POLL}")), Some(Driver));
+        assert_eq!(layer(&format!("tcp4_gro_receive inet_gro_receive {POLL}")), Seen::Work(Driver));
     }
 
     #[test]
     fn all_that_hooks_call_is_netfilter() {
         let hook = "tcp_in_window nf_conntrack_tcp_packet nf_hook_slow ip_rcv veth_poll";
-        assert_eq!(layer(hook), Some(Netfilter));
+        assert_eq!(layer(hook), Seen::Work(Netfilter));
     }
 
     #[test]
     fn all_that_a_program_calls_is_the_layer_of_its_hook() {
         let program = "fib_table_lookup bpf_ipv4_fib_lookup bpf_prog_1_a bpf_prog_2_b";
-        assert_eq!(layer(&format!("{program} veth_xdp_rcv_skb veth_poll {POLL}")), Some(Xdp));
-        assert_eq!(layer(&format!("{program} bpf_dispatcher_xdp_func veth_xdp_rcv")), Some(Xdp));
-        assert_eq!(layer(&format!("{program} __netif_receive_skb_core veth_xdp_rcv")), Some(Tc));
+        assert_eq!(layer(&format!("{program} veth_xdp_rcv_skb veth_poll {POLL}")), Seen::Work(Xdp));
+        assert_eq!(
+            layer(&format!("{program} bpf_dispatcher_xdp_func veth_xdp_rcv")),
+            Seen::Work(Xdp)
+        );
+        assert_eq!(
+            layer(&format!("{program} __netif_receive_skb_core veth_xdp_rcv")),
+            Seen::Work(Tc)
+        );
         // What a program only asks for is done after it.
-        assert_eq!(layer(&format!("xdp_do_redirect veth_xdp_rcv_skb {POLL}")), Some(Xdp));
+        assert_eq!(layer(&format!("xdp_do_redirect veth_xdp_rcv_skb {POLL}")), Seen::Work(Xdp));
     }
 
     #[test]
     fn what_an_interrupt_does_is_not_the_work_of_the_interrupted() {
         assert_eq!(
             layer("update_process_times asm_sysvec_apic_timer_interrupt tcp_ack"),
-            Some(Rest)
+            Seen::Work(Rest)
         );
         let within = "veth_poll net_rx_action handle_softirqs asm_sysvec_x nf_hook_slow ip_rcv";
-        assert_eq!(layer(within), Some(Driver));
+        assert_eq!(layer(within), Seen::Work(Driver));
     }
 
     #[test]
     fn nothing_to_do_is_no_layer() {
-        assert_eq!(layer("pv_native_safe_halt default_idle do_idle cpu_startup_entry"), None);
-        assert_eq!(layer("__schedule schedule_idle do_idle cpu_startup_entry"), Some(Scheduler));
+        assert_eq!(layer("pv_native_safe_halt default_idle do_idle cpu_startup_entry"), Seen::Idle);
+        assert_eq!(
+            layer("__schedule schedule_idle do_idle cpu_startup_entry"),
+            Seen::Work(Scheduler)
+        );
+    }
+
+    #[test]
+    fn what_the_peer_sends_on_home_s_processor_is_not_home_s_work() {
+        let peer = "__dev_queue_xmit ip_output __tcp_transmit_skb tcp_write_xmit tcp_tsq_handler";
+        assert_eq!(layer(&format!("{peer} tasklet_action handle_softirqs {POLL}")), Seen::Others);
     }
 
     #[test]
     fn the_unknown_is_said_to_be_so() {
-        assert_eq!(layer("something_new"), Some(Rest));
-        assert_eq!(layer(""), Some(Rest));
+        assert_eq!(layer("something_new"), Seen::Work(Rest));
+        assert_eq!(layer(""), Seen::Work(Rest));
     }
 
     #[test]

@@ -8,12 +8,8 @@
 //! in which layer it is. That costs the packets a few percent, the same in every
 //! layer, and sees everything that is not done with interrupts off (what is, is
 //! seen where they are on again).
-//!
-//! That a packet really comes by a layer is counted, not concluded from samples:
-//! see [`passes`].
 
 pub(crate) mod layer;
-pub(crate) mod passes;
 pub(crate) mod sampler;
 pub(crate) mod symbols;
 pub(crate) mod workers;

@@ -19,24 +19,26 @@ use aya::{
 use redirectd_bench_bpf::Sample;
 
 use super::{
-    layer::{self, Layer},
+    layer::{self, Layer, Seen},
     symbols::Symbols,
 };
 use crate::traffic::OBJECT;
 
-/// From one tick to the next.
-pub(crate) const PERIOD: Duration = Duration::from_micros(50);
-
 /// Bytes for samples between [`Sampler::start`] and [`Sampler::stop`].
-const ROOM: u32 = 1 << 26;
+const ROOM: u32 = 1 << 24;
 
-/// The longest that can be sampled at a time: [`ROOM`] at a tick each.
-pub(crate) const MOST: Duration = Duration::from_secs(5);
+/// The longest that can be sampled at a time, at a tick each `period`.
+pub(crate) fn most(period: Duration) -> Duration {
+    /// The kernel's own part of each entry of the ring.
+    const HEADER: usize = 8;
+    period * (ROOM / (size_of::<Sample>() + HEADER) as u32)
+}
 
 /// Samples one processor.
 pub(crate) struct Sampler {
     bpf: Ebpf,
     processor: u32,
+    period: Duration,
     running: Option<PerfEventLinkId>,
 }
 
@@ -52,17 +54,17 @@ pub(crate) struct Ticks {
 }
 
 impl Sampler {
-    /// One for `processor`.
+    /// One for `processor` that looks once in a `period`.
     ///
     /// # Errors
     /// The kernel refuses the program.
-    pub(crate) fn new(processor: usize) -> Result<Self> {
+    pub(crate) fn new(processor: usize, period: Duration) -> Result<Self> {
         let mut bpf = EbpfLoader::new()
             .map_max_entries("SAMPLES", ROOM)
             .load(OBJECT)
             .context("cannot load the sampler")?;
         program(&mut bpf)?.load().context("cannot load the sampler")?;
-        Ok(Self { bpf, processor: processor.try_into()?, running: None })
+        Ok(Self { bpf, processor: processor.try_into()?, period, running: None })
     }
 
     /// Begins.
@@ -72,7 +74,7 @@ impl Sampler {
     pub(crate) fn start(&mut self) -> Result<()> {
         let scope = PerfEventScope::AllProcessesOneCpu { cpu: self.processor };
         let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
-        let period = SamplePolicy::Period(PERIOD.as_nanos() as u64);
+        let period = SamplePolicy::Period(self.period.as_nanos() as u64);
         let link = program(&mut self.bpf)?
             .attach(clock, scope, period, false)
             .context("cannot sample by the processor's clock")?;
@@ -91,7 +93,11 @@ impl Sampler {
         }
         let lost: PerCpuArray<_, u64> = self.bpf.map("LOST").context("no map LOST")?.try_into()?;
         let lost: u64 = lost.get(&0, 0)?.iter().sum();
-        ensure!(lost == 0, "no room for {lost} samples; measure at most {MOST:?} at a time");
+        ensure!(
+            lost == 0,
+            "no room for {lost} samples; measure at most {:?} at a time",
+            most(self.period)
+        );
         let samples = self.bpf.map_mut("SAMPLES").context("no map SAMPLES")?;
         let mut samples = RingBuf::try_from(samples)?;
         let mut count = Count { symbols, workers, names: HashMap::new(), ticks: Ticks::default() };
@@ -125,21 +131,19 @@ struct Count<'a> {
 
 impl Count<'_> {
     fn add(&mut self, sample: &Sample) {
-        let layer = self.layer(sample);
-        match layer {
-            None => self.ticks.idle += 1,
-            // To the idle process belongs what is done on the way into it and out of it.
-            Some(layer) if sample.process == 0 || self.workers.contains(&sample.process) => {
-                self.ticks.by_layer[layer as usize] += 1;
-            }
-            Some(_) => self.ticks.others += 1,
+        // To the idle process belongs what is done on the way into it and out of it.
+        let ours = sample.process == 0 || self.workers.contains(&sample.process);
+        match self.seen(sample) {
+            Seen::Idle => self.ticks.idle += 1,
+            Seen::Work(layer) if ours => self.ticks.by_layer[layer as usize] += 1,
+            Seen::Work(_) | Seen::Others => self.ticks.others += 1,
         }
     }
 
-    fn layer(&mut self, sample: &Sample) -> Option<Layer> {
+    fn seen(&mut self, sample: &Sample) -> Seen {
         let frames = usize::try_from(sample.bytes).unwrap_or(0) / size_of::<u64>();
         if frames == 0 {
-            return Some(Layer::User);
+            return Seen::Work(Layer::User);
         }
         let Self { symbols, names, .. } = self;
         layer::of(sample.frames.iter().take(frames).map(|&address| {
@@ -157,10 +161,5 @@ impl Ticks {
     /// Those of the work that is measured.
     pub(crate) fn busy(&self) -> u64 {
         self.by_layer.iter().sum()
-    }
-
-    /// Those in `layer`.
-    pub(crate) fn of(&self, layer: Layer) -> u64 {
-        self.by_layer[layer as usize]
     }
 }

@@ -1,70 +1,68 @@
-//! Who does home's work, and how long by the scheduler's own account.
+//! How long home's processes have run, by the scheduler's own account.
 
-use std::{collections::HashSet, fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
+use std::{collections::HashMap, fs, path::Path, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-/// Processes that are in the network namespace with the inode `netns` now.
-///
-/// # Errors
-/// /proc cannot be read.
-pub(crate) fn processes_in(netns: u64) -> Result<HashSet<u32>> {
-    let mut found = HashSet::new();
-    for entry in fs::read_dir("/proc").context("cannot read /proc")?.flatten() {
-        let Ok(process) = entry.file_name().to_string_lossy().parse() else { continue };
-        // One that has just ended is none.
-        let Ok(of) = fs::metadata(entry.path().join("ns/net")) else { continue };
-        if of.ino() == netns {
-            found.insert(process);
+/// Processes, each with the time that its threads have run so far.
+#[derive(Debug)]
+pub(crate) struct Account(HashMap<u32, Duration>);
+
+impl Account {
+    /// Of those of `processes` that there still are.
+    ///
+    /// # Errors
+    /// The kernel keeps no such account.
+    pub(crate) fn of(processes: impl IntoIterator<Item = u32>) -> Result<Self> {
+        let mut times = HashMap::new();
+        for process in processes {
+            let folder = format!("/proc/{process}/task");
+            let Ok(threads) = Path::new(&folder).read_dir() else { continue };
+            let running = |thread: fs::DirEntry| running(&thread.path().join("schedstat"));
+            times.insert(process, threads.flatten().filter_map(running).sum());
         }
+        let this = fs::read_to_string("/proc/self/schedstat").context("no account of time")?;
+        ensure!(!this.starts_with("0 "), "the scheduler counts no time: /proc/self/schedstat");
+        Ok(Self(times))
     }
-    Ok(found)
+
+    /// What was added since `earlier`, by those that are in both.
+    pub(crate) fn since(&self, earlier: &Self) -> Duration {
+        let both = self.0.iter().filter_map(|(id, now)| Some((now, earlier.0.get(id)?)));
+        both.map(|(now, then)| now.saturating_sub(*then)).sum()
+    }
 }
 
-/// How long `processes` have run so far.
-///
-/// # Errors
-/// One of them has ended, or the kernel keeps no such account.
-pub(crate) fn time_of(processes: &HashSet<u32>) -> Result<Duration> {
-    let mut nanoseconds = 0;
-    for process in processes {
-        let tasks = format!("/proc/{process}/task");
-        let threads = fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))?;
-        for thread in threads {
-            nanoseconds += running(&thread?.path().join("schedstat"))?;
-        }
-    }
-    Ok(Duration::from_nanos(nanoseconds))
-}
-
-/// The first number of a thread's schedstat: nanoseconds on a processor.
-fn running(path: &Path) -> Result<u64> {
-    let shown = path.display();
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("cannot read {shown} (a process of home's has ended?)"))?;
-    let first = text.split_whitespace().next();
-    first.and_then(|n| n.parse().ok()).with_context(|| format!("{shown} is `{}`", text.trim()))
+/// The first number of a thread's schedstat, nanoseconds on a processor; a
+/// thread that has ended has none.
+fn running(schedstat: &Path) -> Option<Duration> {
+    let text = fs::read_to_string(schedstat).ok()?;
+    let nanoseconds = text.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
-    fn a_process_is_found_by_its_namespace_and_its_time_grows() {
-        let netns = fs::metadata("/proc/self/ns/net").unwrap().ino();
-        let own = std::process::id();
-        assert!(processes_in(netns).unwrap().contains(&own));
-        assert!(processes_in(1).unwrap().is_empty());
-        let own = HashSet::from([own]);
-        let before = time_of(&own).unwrap();
-        let start = std::time::Instant::now();
-        while start.elapsed() < Duration::from_millis(5) {}
-        assert!(time_of(&own).unwrap() >= before + Duration::from_millis(1));
+    fn time_that_passes_at_work_is_accounted_for() {
+        let account = || Account::of([std::process::id(), u32::MAX]).unwrap();
+        let before = account();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(20) {}
+        // Others may have had part of it.
+        assert!(account().since(&before) >= Duration::from_millis(1));
     }
 
     #[test]
-    fn a_process_that_is_gone_is_an_error() {
-        assert!(time_of(&HashSet::from([u32::MAX])).is_err());
+    fn those_who_are_not_in_both_do_not_count() {
+        let account = |times: &[(u32, u64)]| {
+            Account(times.iter().map(|&(id, ms)| (id, Duration::from_millis(ms))).collect())
+        };
+        let later = account(&[(1, 30), (3, 500)]);
+        assert_eq!(later.since(&account(&[(1, 10), (2, 5)])), Duration::from_millis(20));
     }
 }

@@ -17,7 +17,7 @@ use anyhow::Result;
 use crate::lan::{HOME, Lan, Wire};
 
 /// A way for connections from the peer to a server on the host.
-pub(crate) trait Route {
+pub(crate) trait Route: Sync {
     /// Its name in reports, which is also the one to choose it by.
     fn name(&self) -> &'static str;
 

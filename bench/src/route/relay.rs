@@ -85,6 +85,9 @@ impl Route for Socat {
         for port in ports {
             let mut command = lan.home.command("socat");
             command
+                // It takes half a second for what is still under way when one
+                // side has ended to be nothing; a busy home needs longer.
+                .args(["-t", "30"])
                 .arg(format!("TCP-LISTEN:{port},bind={HOME},reuseaddr,fork,backlog=1024"))
                 .arg(format!("TCP:{HOST}:{port}"));
             relays.start(command)?;

@@ -5,26 +5,24 @@
 //! is done instead, and why, is said in [`crate::profile`]. Three accounts that
 //! do not know of each other are kept: the sampled time by layer, the
 //! scheduler's account of the same threads (with the sampler and without), and
-//! the counted passes of each layer's functions.
+//! home's own counters of what comes by its layers.
 
-mod placement;
+mod passes;
 mod round;
-mod transfer;
 mod way;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use aya::Btf;
 
 use self::{round::Round, way::Way};
 use super::Effort;
 use crate::{
     interrupt,
+    lan::Placement,
     measure::order,
     profile::{
         layer::Layer,
-        passes::Passes,
         sampler::{self, Sampler},
         symbols::Symbols,
     },
@@ -56,28 +54,33 @@ const SOURCE: &str = "the paper (Pentium 4, Linux 2.4)";
 const ROUNDS: usize = 9;
 /// Length of one measurement, if nothing else is asked for.
 const DURATION: Duration = Duration::from_millis(1_000);
+/// From one look at home's processor to the next: each takes some microseconds.
+const PERIOD: Duration = Duration::from_micros(200);
+/// As [`PERIOD`], when all that matters is that every layer is seen.
+const QUICK_PERIOD: Duration = Duration::from_micros(50);
 /// Length of one measurement when all that matters is that there is one.
 const QUICK: Duration = Duration::from_millis(150);
 
 const ABOUT: &str = "\
 One connection brings bytes from the peer through home to the host, as fast as the way permits, in \
 frames of 1,500 bytes (offloads off, as on a wire). All of home's work is done by threads on one \
-processor: those that poll its interface, and the relay's, where there is one. A packet is 1,448 \
-bytes that reach the server; its time is all that home does for it, in and out, with the \
-acknowledgements that go back.
+processor: those that poll its interface, and the relay's, where there is one. A packet is one that the peer \
+sends; its time is all that home does for it, in and out, with the acknowledgements that go back.
 
-A clock interrupts home's processor every 50 µs, and the kernel's stack at that instant says in \
+A clock interrupts home's processor every 200 µs, and the kernel's stack at that instant says in \
 which layer it is: that of the innermost function that belongs to a layer, so that each layer has \
 the time it spends itself. Ticks in a layer × time of a tick / packets is the figure. Probes at the \
 layers' entries and exits would take longer than the packet does in most of them, and there are \
 places (a tc program inside of the device layer) where none can be put. Shares of less than a \
 percent are a few ticks a round and vary accordingly. What runs with interrupts off is seen where \
-they are on again.
+they are on again. What the peer's TCP does on home's processor, because home has just let go of a \
+packet that counted against its sender's queue, is left out; the same work of a relay's own \
+sockets is done by whoever takes the packets from home, and so is not seen.
 
 Two checks: the scheduler's account of the same threads, divided by the same packets, knows \
 nothing of ticks (it is taken with the sampler and, just before, without: the difference is what \
-sampling costs); and the passes of the layers' functions are counted by probes, in a transfer of \
-its own before anything is timed.
+sampling costs); and home's own statistics (/proc/net/dev, /proc/net/snmp) count how often packets \
+come by the layers, where what GRO has put together counts once.
 
 What differs from the paper: veth in place of a network card (its wake-up of the other end stands \
 for a card's doorbell and is `scheduler`; with XDP it copies a packet into a page, which cards do \
@@ -90,21 +93,25 @@ had one: a relay reads many packets with one call.";
 /// A way cannot be set up or nothing gets through it, or the run was interrupted.
 pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
     introduce(recorder);
+    name_missing(recorder)?;
+    let placement = Placement::new(effort.processor)?;
     let routes = routes(effort, recorder);
     let rounds = effort.rounds(ROUNDS);
     let duration = effort.duration.unwrap_or(if effort.quick { QUICK } else { DURATION });
-    ensure!(duration <= sampler::MOST, "at most {:?} can be sampled at a time", sampler::MOST);
-    state_parameters(recorder, rounds, duration);
-    recorder.progress.expect(routes.len() * (2 + rounds));
+    let period = if effort.quick { QUICK_PERIOD } else { PERIOD };
+    let most = sampler::most(period);
+    ensure!(duration <= most, "at most {most:?} can be sampled at a time");
+    recorder.parameter("sampling period", format!("{period:?}"));
+    state_parameters(&placement, rounds, duration, recorder);
+    recorder.progress.expect(routes.len() * (1 + rounds));
     let mut ways = Vec::new();
     for route in &routes {
         interrupt::check()?;
         recorder.progress.step("layers", &format!("setting up {}", route.name()));
-        let way = Way::new(route.as_ref(), effort.processor).context(route.name())?;
+        let way = Way::new(route.as_ref(), &placement).context(route.name())?;
         ways.push(way);
     }
-    count_passes(&ways, duration, recorder)?;
-    let mut sampler = Sampler::new(effort.processor)?;
+    let mut sampler = Sampler::new(effort.processor, period)?;
     let mut round = Round::default();
     for (number, n) in order(ways.len(), rounds) {
         let way = &ways[n];
@@ -141,7 +148,7 @@ fn introduce(recorder: &mut Recorder) {
 
 /// Those that are wanted and can be measured here; says why the others cannot.
 fn routes(effort: &Effort, recorder: &mut Recorder) -> Vec<Box<dyn Route>> {
-    let mut known = route::all();
+    let mut known: Vec<_> = route::all().into_iter().chain(route::deputies()).collect();
     let mut routes = Vec::new();
     for name in WAYS {
         if !effort.wants(name) {
@@ -157,54 +164,34 @@ fn routes(effort: &Effort, recorder: &mut Recorder) -> Vec<Box<dyn Route>> {
     routes
 }
 
-fn state_parameters(recorder: &mut Recorder, rounds: usize, duration: Duration) {
+fn state_parameters(
+    placement: &Placement,
+    rounds: usize,
+    duration: Duration,
+    recorder: &mut Recorder,
+) {
     recorder.parameter("rounds", rounds);
     recorder.parameter(
         "length of a measurement",
         format!("{duration:?} without, as long with the sampler"),
     );
     recorder.parameter("before it", format!("{:?} of the same transfer", way::START));
-    recorder.parameter("sampling period", format!("{:?}", sampler::PERIOD));
     recorder.parameter("connections", 1);
-    recorder.parameter("bytes written and read at a time by the pair", transfer::BUFFER);
-    recorder.parameter("bytes of a packet", transfer::PAYLOAD);
+    recorder.parameter("bytes of one call of client and server", way::BUFFER);
+    recorder.parameter("home's processor", placement.home);
+    recorder.parameter("everyone else's processors", format!("{:?}", placement.others));
     recorder.parameter("links", "frames of 1,500 bytes, offloads off, not shaped");
 }
 
-/// Counts how often a packet comes by each layer's functions; those that cannot
-/// be counted are named.
-fn count_passes(ways: &[Way<'_>], duration: Duration, recorder: &mut Recorder) -> Result<()> {
-    let kernel = Btf::from_sys_fs().context("the kernel does not describe its functions (BTF)")?;
+/// Names the layers whose functions this kernel does not have under the names
+/// that they are known by: their time is among others'.
+fn name_missing(recorder: &mut Recorder) -> Result<()> {
     let symbols = Symbols::now()?;
-    let mut counters = Vec::new();
     for layer in Layer::ALL {
-        for function in layer.entries() {
-            if !symbols.has(function) {
-                let reason = format!(
-                    "this kernel has no function {function}: part of the time of {} is in others",
-                    layer.name()
-                );
-                recorder.absent("every way", Some(layer.name()), &reason);
-            }
-            match Passes::count(function, &kernel) {
-                Ok(counter) => counters.push((case(layer, function), counter)),
-                Err(error) => {
-                    let reason = format!("its passes are not counted: {error:#}");
-                    recorder.absent("every way", Some(&case(layer, function)), &reason);
-                }
-            }
-        }
-    }
-    let (cases, counters): (Vec<_>, Vec<_>) = counters.into_iter().unzip();
-    for way in ways {
-        recorder.progress.step("layers", &format!("counting passes, {}", way.name()));
-        for (case, passes) in cases.iter().zip(way.passes(duration, &counters)?) {
-            recorder.record(PASSES, case, way.name(), passes);
+        for function in layer.entries().iter().filter(|function| !symbols.has(function)) {
+            let reason = format!("this kernel has no function {function}: its time is in others");
+            recorder.absent("every way", Some(layer.name()), &reason);
         }
     }
     Ok(())
-}
-
-fn case(layer: Layer, function: &str) -> String {
-    format!("{}: {function}", layer.name())
 }

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{OTHERS, PAPER, RATE, RELAYS, SAVED, SOURCE, TIME, WAYS, WHOLE, way::Window};
+use super::{
+    OTHERS, PAPER, PASSES, RATE, RELAYS, SAVED, SOURCE, TIME, WAYS, WHOLE, passes, way::Window,
+};
 use crate::{
     profile::{
         layer::Layer::{self, Copying, Scheduler, Socket, Tcp, User},
@@ -42,6 +44,9 @@ impl Round {
         recorder.record(WHOLE, "sum of the layers", name, sum);
         recorder.record(WHOLE, "scheduler's account, sampled", name, account(sampled));
         recorder.record(WHOLE, "scheduler's account, not sampled", name, account(alone));
+        for (what, passes) in passes::COUNTED.into_iter().zip(&alone.passes) {
+            recorder.record(PASSES, what, name, *passes);
+        }
         let rate = alone.packets / alone.elapsed.as_secs_f64() / 1e3;
         recorder.record(RATE, "not sampled", name, rate);
         recorder.record(OTHERS, "sampled", name, 100.0 * ticks.others as f64 / ticks.all() as f64);
@@ -126,7 +131,7 @@ mod tests {
 
     fn window() -> Window {
         let elapsed = Duration::from_millis(100);
-        Window { packets: 10_000.0, elapsed, work: Duration::from_millis(40) }
+        Window { packets: 10_000.0, passes: vec![1.0; 5], elapsed, work: Duration::from_millis(40) }
     }
 
     /// 1,000 ticks in 100 ms.
@@ -151,7 +156,7 @@ mod tests {
     #[test]
     fn what_is_saved_is_the_difference_to_the_deputy() {
         let mut recorder = Recorder::new("layers", "", Progress::silent());
-        for metric in [TIME, WHOLE, PAPER, SAVED, RATE, OTHERS] {
+        for metric in [TIME, WHOLE, PAPER, SAVED, PASSES, RATE, OTHERS] {
             recorder.metric(metric, "", Better::Neither);
         }
         let mut round = Round::default();

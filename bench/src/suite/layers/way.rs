@@ -3,52 +3,59 @@
 use std::{
     any::Any,
     collections::HashSet,
-    fs,
-    os::unix::fs::MetadataExt as _,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use super::{
-    placement::{self, Placement},
-    transfer::Transfer,
-};
+use super::passes;
 use crate::{
     interrupt,
-    lan::{Lan, Wire},
+    lan::{Lan, Placement, Wire},
+    load::processes,
+    pair::{
+        client::Extent,
+        process::{self, Process},
+        server::Behaviour,
+    },
     profile::{
-        passes::Passes,
         sampler::{Sampler, Ticks},
         symbols::Symbols,
-        workers::{processes_in, time_of},
+        workers::Account,
     },
     route::Route,
 };
 
 /// The server's port.
-const PORT: u16 = 5000;
+const PORT: u16 = 5001;
 
 /// The links: frames of 1,500 bytes, as fast as the machine.
 pub(super) const WIRE: Wire = Wire { rate: None, offloads: false, xdp: true };
 
-/// How long a transfer runs before it is measured.
-pub(super) const START: Duration = Duration::from_millis(100);
+/// Bytes of one call of client and server, as in suite `paper`.
+pub(super) const BUFFER: usize = 8192;
 
-/// A route that is set up. Dropped in the order of its fields: the lab goes last.
+/// How long a transfer runs before it is measured, and about how long after.
+pub(super) const START: Duration = Duration::from_millis(200);
+
+/// A route that is set up, with a server at its end. Dropped in the order of
+/// its fields: the server goes first and the lab last.
 pub(super) struct Way<'a> {
     route: &'a dyn Route,
+    _servers: Vec<Process>,
     _running: Box<dyn Any>,
-    placement: Placement,
     symbols: Symbols,
     lan: Lan,
 }
 
 /// What one measurement saw.
 pub(super) struct Window {
-    /// Full packets that reached the host.
+    /// Packets that the peer sent, of which nearly all are full and all are for
+    /// the server.
     pub(super) packets: f64,
+    /// Passes for each of these, in the order of [`passes::COUNTED`].
+    pub(super) passes: Vec<f64>,
     /// How long it lasted.
     pub(super) elapsed: Duration,
     /// How long home's threads ran meanwhile, by the scheduler's account.
@@ -56,17 +63,17 @@ pub(super) struct Window {
 }
 
 impl<'a> Way<'a> {
-    /// Sets `route` up, with home's work on `processor`.
+    /// Sets `route` up.
     ///
     /// # Errors
     /// It cannot be set up.
-    pub(super) fn new(route: &'a dyn Route, processor: usize) -> Result<Self> {
-        let lan = Lan::new(&WIRE)?;
+    pub(super) fn new(route: &'a dyn Route, placement: &Placement) -> Result<Self> {
+        let lan = Lan::placed(&WIRE, placement)?;
         let running = route.set_up(&lan, &[PORT])?;
-        let placement = placement::place(&lan, processor)?;
+        let servers = process::servers(&lan, route, &[PORT], Behaviour::Receive, BUFFER)?;
         // After the route's programs have been loaded, so that they have names.
         let symbols = Symbols::now()?;
-        Ok(Self { route, _running: running, placement, symbols, lan })
+        Ok(Self { route, _servers: servers, _running: running, symbols, lan })
     }
 
     /// Its name.
@@ -74,63 +81,64 @@ impl<'a> Way<'a> {
         self.route.name()
     }
 
-    /// Measures for `duration`, first with the processor left alone and then
+    /// Measures for `duration` with the processor left alone, and then as long
     /// with `sampler` watching it.
     ///
     /// # Errors
-    /// Nothing arrives, or the run was interrupted.
+    /// Not all arrives, or the run was interrupted.
     pub(super) fn measure(
         &self,
         duration: Duration,
         sampler: &mut Sampler,
     ) -> Result<(Window, Window, Ticks)> {
-        let (transfer, workers) = self.transfer()?;
-        let alone = watch(&transfer, &workers, duration)?;
-        sampler.start()?;
-        let sampled = watch(&transfer, &workers, duration);
-        let ticks = sampler.stop(&self.symbols, &workers)?;
-        Ok((alone, sampled?, ticks))
+        self.during_transfer(2 * duration, |workers| {
+            let alone = self.watch(workers, duration)?;
+            sampler.start()?;
+            let sampled = self.watch(workers, duration);
+            let ticks = sampler.stop(&self.symbols, workers)?;
+            Ok((alone, sampled?, ticks))
+        })
     }
 
-    /// How often a packet comes by the functions that `counters` count, in the
-    /// order of these.
-    ///
-    /// # Errors
-    /// As [`Self::measure`].
-    pub(super) fn passes(&self, duration: Duration, counters: &[Passes]) -> Result<Vec<f64>> {
-        let (transfer, workers) = self.transfer()?;
-        let count = || -> Result<Vec<u64>> {
-            counters.iter().map(|counter| counter.of(&workers)).collect()
-        };
-        let before = count()?;
-        let window = watch(&transfer, &workers, duration)?;
-        let after = count()?;
-        let passes = after.iter().zip(before).map(|(after, before)| after - before);
-        Ok(passes.map(|passes| passes as f64 / window.packets).collect())
-    }
-
-    /// A transfer under way, and those who work for it at home.
-    fn transfer(&self) -> Result<(Transfer, HashSet<u32>)> {
-        let transfer = Transfer::start(&self.lan, self.route.target(), PORT)
-            .with_context(|| format!("by way of {}", self.name()))?;
-        let netns = format!("/run/netns/{}", self.lan.home.name());
-        let netns = fs::metadata(&netns).with_context(|| format!("no {netns}"))?.ino();
-        let mut workers = processes_in(netns)?;
-        self.placement.pin(&workers)?;
-        workers.extend(self.placement.threads());
-        thread::sleep(START);
-        Ok((transfer, workers))
-    }
-}
-
-fn watch(transfer: &Transfer, workers: &HashSet<u32>, duration: Duration) -> Result<Window> {
-    let (start, packets, work) = (Instant::now(), transfer.packets(), time_of(workers)?);
-    while start.elapsed() < duration {
+    /// Calls `inside` with those who do home's work, while a client sends for
+    /// `duration` and some time before and after it.
+    fn during_transfer<T>(
+        &self,
+        duration: Duration,
+        inside: impl FnOnce(&HashSet<u32>) -> Result<T>,
+    ) -> Result<T> {
         interrupt::check()?;
-        thread::sleep(Duration::from_millis(10).min(duration.saturating_sub(start.elapsed())));
+        let seconds = (2 * START + duration).as_secs_f64();
+        let extent = Extent { amount: None, time: Some(seconds) };
+        let (lan, route) = (&self.lan, self.route);
+        thread::scope(|scope| {
+            let client = scope.spawn(move || process::client(lan, route, &[PORT], extent, BUFFER));
+            thread::sleep(START);
+            let result = self.workers().and_then(|workers| inside(&workers));
+            let client = client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // Why nothing arrives is known best by the client.
+            client.with_context(|| format!("by way of {}", self.name()))?;
+            result
+        })
     }
-    let work = time_of(workers)? - work;
-    let window = Window { packets: transfer.packets() - packets, elapsed: start.elapsed(), work };
-    ensure!(window.packets > 0.0, "nothing reached the host in {duration:?}");
-    Ok(window)
+
+    /// Those who do home's work now.
+    fn workers(&self) -> Result<HashSet<u32>> {
+        let receivers = self.lan.receivers().iter().map(|thread| thread.as_raw().unsigned_abs());
+        Ok(processes::of(self.lan.home.id()?)?.into_iter().chain(receivers).collect())
+    }
+
+    fn watch(&self, workers: &HashSet<u32>, duration: Duration) -> Result<Window> {
+        let account = || Account::of(workers.iter().copied());
+        let (passes, packets) = (passes::at_home(&self.lan)?, passes::sent_by_peer(&self.lan)?);
+        let (start, work) = (Instant::now(), account()?);
+        thread::sleep(duration);
+        let (elapsed, work) = (start.elapsed(), account()?.since(&work));
+        let packets = (passes::sent_by_peer(&self.lan)? - packets) as f64;
+        let passes = passes::at_home(&self.lan)?.into_iter().zip(passes);
+        interrupt::check()?;
+        ensure!(packets > 0.0, "the peer sent nothing in {duration:?}");
+        let passes = passes.map(|(after, before)| (after - before) as f64 / packets).collect();
+        Ok(Window { packets, passes, elapsed, work })
+    }
 }
