@@ -35,8 +35,8 @@ use crate::{
     track::AT_ONCE,
 };
 
-/// How long the daemon may take to be ready, and to stop.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the daemon may take to be ready, among a million flows too, and to stop.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often it is looked whether it is ready, or gone.
 const MOMENT: Duration = Duration::from_millis(1);
