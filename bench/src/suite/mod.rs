@@ -57,7 +57,7 @@ impl Suite {
             Self::Swap => (330, 10),
             Self::Pps => (240, 20),
             Self::Program => (60, 5),
-            Self::Stream => (240, 20),
+            Self::Stream => (290, 30),
             Self::Control => (60, 5),
         };
         Duration::from_secs(if effort.quick { quick } else { whole })
