@@ -2,13 +2,13 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
-mod bounce;
-#[cfg(target_arch = "bpf")]
 mod generate;
 #[cfg(target_arch = "bpf")]
 mod packet;
 #[cfg(target_arch = "bpf")]
 mod sink;
+#[cfg(target_arch = "bpf")]
+mod turn;
 
 #[cfg(target_arch = "bpf")]
 mod runtime {
