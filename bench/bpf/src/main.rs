@@ -2,8 +2,6 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
-mod bounce;
-#[cfg(target_arch = "bpf")]
 mod generate;
 #[cfg(target_arch = "bpf")]
 mod onward;
@@ -15,6 +13,8 @@ mod profile;
 mod reference;
 #[cfg(target_arch = "bpf")]
 mod sink;
+#[cfg(target_arch = "bpf")]
+mod turn;
 #[cfg(target_arch = "bpf")]
 mod witness;
 #[cfg(target_arch = "bpf")]

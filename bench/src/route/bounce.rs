@@ -60,13 +60,13 @@ impl Bounce {
         let mut bpf = EbpfLoader::new().override_global("ENDS", &ends, true).load(OBJECT)?;
         match self {
             Self::Tc => {
-                let program = bpf.program_mut("bounce_tc").context("no `bounce_tc`")?;
+                let program = bpf.program_mut("turn_tc").context("no `turn_tc`")?;
                 let program: &mut SchedClassifier = program.try_into()?;
                 program.load()?;
                 program.attach(INTERFACE, TcAttachType::Ingress)?;
             }
             Self::Xdp => {
-                let program = bpf.program_mut("bounce_xdp").context("no `bounce_xdp`")?;
+                let program = bpf.program_mut("turn_xdp").context("no `turn_xdp`")?;
                 let program: &mut Xdp = program.try_into()?;
                 program.load()?;
                 program.attach(INTERFACE, XdpMode::Driver)?;

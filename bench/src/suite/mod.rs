@@ -65,7 +65,7 @@ impl Suite {
             Self::Swap => (330, 10),
             Self::Pps => (330, 20),
             Self::Program => (100, 6),
-            Self::Stream => (240, 20),
+            Self::Stream => (290, 30),
             Self::Latency => (350, 25),
             Self::Control => (240, 20),
             Self::Layers => (150, 12),

@@ -18,18 +18,18 @@ use crate::packet::Frame;
 #[unsafe(no_mangle)]
 static ENDS: Ends = Ends { home: [0; 6], peer: [0; 6], host: [0; 6] };
 
-/// Bounces in the driver.
+/// In the driver.
 #[xdp]
-fn bounce_xdp(ctx: XdpContext) -> u32 {
+fn turn_xdp(ctx: XdpContext) -> u32 {
     match turn_to_other_end(Frame::of_xdp(&ctx)) {
         Some(()) => XDP_TX,
         None => XDP_PASS,
     }
 }
 
-/// Bounces at tc.
+/// At tc.
 #[classifier]
-fn bounce_tc(ctx: TcContext) -> i32 {
+fn turn_tc(ctx: TcContext) -> i32 {
     match turn_to_other_end(Frame::of_tc(&ctx)) {
         // SAFETY: the context is the kernel's, and the helper takes plain values.
         Some(()) => unsafe { bpf_redirect((*ctx.skb.skb).ifindex, 0) as i32 },
