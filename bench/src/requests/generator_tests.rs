@@ -190,7 +190,7 @@ fn a_stall_within_the_warm_up_is_left_out() {
 #[test]
 fn a_server_that_is_too_slow_is_found_out() {
     // 10 µs for each of 200,000 requests a second: twice what it can do.
-    let asked = Requests { rate: 200_000, patience: Duration::from_secs(5), ..requests() };
+    let asked = Requests { rate: 200_000, patience: Duration::from_secs(5), ..asked() };
     let outcome = generate(&asked, &mut Fake::new(Stall::Never)).unwrap();
     assert_eq!(outcome.answered, 200_000);
     // The queue that the warm-up has left is answered first.

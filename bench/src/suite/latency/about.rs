@@ -1,6 +1,8 @@
 //! What the suite says of itself.
 
-use super::{BYTES, CLIENTS, CONNECTIONS, DURATION, Effort, PATIENCE, RATES, ROUNDS, warm_up};
+use super::{
+    BYTES, CLIENTS, CONNECTIONS, DURATION, Effort, PATIENCE, RATES, ROUNDS, rates::vigil, warm_up,
+};
 use crate::recorder::Recorder;
 
 const ABOUT: &str = "\
@@ -19,10 +21,14 @@ at home), and lets a port be used again after a second (tcp_tw_reuse).
 Client, servers, home and switch, all of them, are on one processor, ahead of ordinary processes; \
 packets go from one to the next in the kernel's softirqs, which wake nobody but the program that \
 is to receive them. So a latency is the work that is done for a request. With home on a processor \
-of its own, what it takes to wake that processor would be measured: on a virtual machine several \
-times what home does for a packet, the same for all contestants but `direct`, which would hide in what they \
-differ. It also means that programs which forward share the processor with \
-the servers: at high rates they reach its limit sooner than with one of their own.
+of its own, the time it takes to wake that processor would be measured: on a virtual machine \
+several times what home does for a packet, and the same for all contestants but `direct`, which \
+would hide what they differ in. It also means that programs which forward share the processor \
+with the servers: at high rates they reach its limit sooner than with one of their own.
+
+The client does not sleep in the last moments before a request is due, as a sleeper wakes late; \
+whoever else has work goes first. How late it was all the same is in `sent late`, and in every \
+latency: where it is as large as a latency, that latency is the machine's, not the contestant's.
 
 All contestants are set up side by side in labs of their own, and measured in turn. Links have \
 frames of 1,500 bytes and no offloads, and are as fast as the machine. `direct` connects to the \
@@ -40,5 +46,7 @@ pub(super) fn tell(effort: &Effort, recorder: &mut Recorder) {
     recorder.parameter("rounds", effort.rounds(ROUNDS));
     recorder.parameter("length of a measurement", format!("{:?}", effort.duration(DURATION)));
     recorder.parameter("warm-up before it, left out", format!("{:?}", warm_up(effort)));
+    let vigils = RATES.map(|rate| format!("{:?}", vigil(rate))).join(", ");
+    recorder.parameter("awake before a request is due", vigils);
     recorder.parameter("longest wait for a response", format!("{PATIENCE:?}"));
 }

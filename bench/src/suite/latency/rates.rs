@@ -1,6 +1,6 @@
 //! Latency at fixed rates.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -14,7 +14,7 @@ use crate::{
     recorder::Recorder,
     requests::{Outcome, Requests, Sockets, generate},
     result::{
-        Better, Plot,
+        Better, Plot, Series,
         target::{Bound, Figure, Target},
     },
     scenario::counted,
@@ -45,15 +45,6 @@ const BOUND: f64 = 0.60;
 /// Whose rate is less than this part of what was asked did not keep up.
 const KEEPS_UP: f64 = 0.95;
 
-/// Who has not done what was asked at one rate.
-#[derive(Debug, Default)]
-struct Verdicts {
-    /// The least that those who did not keep up achieved, in requests a second.
-    overrun: BTreeMap<&'static str, f64>,
-    /// Those who failed altogether, and are not measured again.
-    failed: Vec<&'static str>,
-}
-
 /// Measures every rate, all contestants side by side.
 ///
 /// # Errors
@@ -61,19 +52,27 @@ struct Verdicts {
 pub(super) fn run(field: &Field, effort: &Effort, recorder: &mut Recorder) -> Result<()> {
     introduce(recorder);
     for rate in RATES {
-        let mut verdicts = Verdicts::default();
+        // They are not measured again.
+        let mut failed = Vec::new();
         for (round, contestants) in field.rounds(effort.rounds(ROUNDS)).into_iter().enumerate() {
             for contestant in contestants {
                 interrupt::check()?;
                 let detail = format!("round {}, {}", round + 1, contestant.name);
                 recorder.progress.step(&case(rate), &detail);
-                if !verdicts.failed.contains(&contestant.name) {
-                    measure(contestant, rate, effort, recorder, &mut verdicts);
+                if failed.contains(&contestant.name) {
+                    continue;
+                }
+                match apply(contestant, rate, effort) {
+                    Ok(outcome) => record(&outcome, &case(rate), contestant.name, recorder),
+                    Err(error) => {
+                        recorder.absent(contestant.name, Some(&case(rate)), &format!("{error:#}"));
+                        failed.push(contestant.name);
+                    }
                 }
             }
             record_added(rate, round, recorder);
         }
-        conclude(rate, &verdicts, recorder);
+        conclude(rate, recorder);
     }
     Ok(())
 }
@@ -99,30 +98,6 @@ fn case(rate: u32) -> String {
     format!("{} a second", counted(rate, "request"))
 }
 
-/// Measures `contestant` once, and records its figures; should it fail, why.
-fn measure(
-    contestant: &Contestant,
-    rate: u32,
-    effort: &Effort,
-    recorder: &mut Recorder,
-    verdicts: &mut Verdicts,
-) {
-    let name = contestant.name;
-    match apply(contestant, rate, effort) {
-        Ok(outcome) => {
-            record(&outcome, &case(rate), name, recorder);
-            if outcome.achieved < KEEPS_UP * f64::from(rate) {
-                let least = verdicts.overrun.entry(name).or_insert(f64::MAX);
-                *least = least.min(outcome.achieved);
-            }
-        }
-        Err(error) => {
-            recorder.absent(name, Some(&case(rate)), &format!("{error:#}"));
-            verdicts.failed.push(name);
-        }
-    }
-}
-
 /// By connections of its own, so that what one measurement leaves unanswered
 /// does not reach into the next.
 fn apply(contestant: &Contestant, rate: u32, effort: &Effort) -> Result<Outcome> {
@@ -145,7 +120,7 @@ fn apply(contestant: &Contestant, rate: u32, effort: &Effort) -> Result<Outcome>
 /// For how long before a request is due its sender does not sleep: a sleeper
 /// wakes up to 50 µs late on a virtual machine. A quarter of the time at most,
 /// which leaves the processor to the others.
-fn vigil(rate: u32) -> Duration {
+pub(super) fn vigil(rate: u32) -> Duration {
     Duration::from_micros(50).min(Duration::from_secs(1) / rate / 4)
 }
 
@@ -174,16 +149,17 @@ fn record_added(rate: u32, round: usize, recorder: &mut Recorder) {
 }
 
 /// Says who did not keep up, and holds the others to the target.
-fn conclude(rate: u32, verdicts: &Verdicts, recorder: &mut Recorder) {
+fn conclude(rate: u32, recorder: &mut Recorder) {
     let case = case(rate);
-    for (name, achieved) in &verdicts.overrun {
+    let overrun = overrun(rate, recorder);
+    for (name, achieved) in &overrun {
         recorder.note(format!(
-            "{name} did not keep up with {case}: it achieved {achieved:.0} in its worst round; \
-             its latencies there are those of a growing queue."
+            "{name} did not keep up with {case}: it achieved {achieved:.0}; its latencies there \
+             are those of a queue that grows."
         ));
     }
     let judged = [&[DIRECT, IPTABLES], REDIRECTD].concat();
-    if judged.iter().any(|name| verdicts.overrun.contains_key(name)) {
+    if overrun.iter().any(|(name, _)| judged.contains(&name.as_str())) {
         recorder.note(format!("At {case} there is no target: that is no rate below saturation."));
         return;
     }
@@ -193,4 +169,63 @@ fn conclude(rate: u32, verdicts: &Verdicts, recorder: &mut Recorder) {
         Figure::new(ADDED, &case, IPTABLES),
         Bound::AtMost(BOUND),
     ));
+}
+
+/// Who did not keep up with `rate` in most rounds, and what they achieved.
+fn overrun(rate: u32, recorder: &Recorder) -> Vec<(String, f64)> {
+    let achieved = recorder.so_far().metric(ACHIEVED);
+    let Some(achieved) = achieved.and_then(|metric| metric.case(&case(rate))) else {
+        return Vec::new();
+    };
+    let median = |series: &Series| Some((series.contestant.clone(), series.summary()?.median));
+    let medians = achieved.series.iter().filter_map(median);
+    medians.filter(|(_, median)| *median < KEEPS_UP * f64::from(rate)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Progress;
+
+    fn recorder() -> Recorder {
+        let mut recorder = Recorder::new("latency", "", Progress::silent());
+        introduce(&mut recorder);
+        recorder
+    }
+
+    #[test]
+    fn what_is_added_counts_from_direct_in_the_same_round() {
+        let mut recorder = recorder();
+        let case = case(1_000);
+        for (round, (direct, iptables)) in [(50.0, 60.0), (80.0, 95.0)].into_iter().enumerate() {
+            recorder.record(P99, &case, IPTABLES, iptables);
+            recorder.record(P99, &case, DIRECT, direct);
+            record_added(1_000, round, &mut recorder);
+        }
+        let suite = recorder.finish();
+        let added = suite.metric(ADDED).unwrap();
+        assert_eq!(added.rounds(&case, IPTABLES), Some(&[10.0, 15.0][..]));
+        assert_eq!(added.rounds(&case, DIRECT), None);
+    }
+
+    #[test]
+    fn who_does_not_keep_up_is_told_and_a_saturated_rate_has_no_target() {
+        let mut recorder = recorder();
+        for (rate, socat, iptables) in [(1_000, 900.0, 1_000.0), (5_000, 2_000.0, 4_000.0)] {
+            // One round in which something else went wrong does not count.
+            for (socat, iptables) in [(socat, iptables), (socat, iptables), (10.0, 10.0)] {
+                recorder.record(ACHIEVED, &case(rate), "socat", socat);
+                recorder.record(ACHIEVED, &case(rate), IPTABLES, iptables);
+            }
+            conclude(rate, &mut recorder);
+        }
+        let suite = recorder.finish();
+        assert_eq!(suite.targets.len(), 1);
+        assert!(suite.targets[0].what.contains("1,000 requests"), "{}", suite.targets[0].what);
+        let told = |name: &str, case: &str| {
+            suite.notes.iter().any(|note| note.starts_with(name) && note.contains(case))
+        };
+        assert!(told("socat", "1,000") && told("socat", "5,000") && told(IPTABLES, "5,000"));
+        assert!(!told(IPTABLES, "1,000"));
+    }
 }
