@@ -67,7 +67,7 @@ frames of 1,500 bytes (offloads off, as on a wire). All of home's work is done b
 processor: those that poll its interface, and the relay's, where there is one. A packet is one that the peer \
 sends; its time is all that home does for it, in and out, with the acknowledgements that go back.
 
-A clock interrupts home's processor every 200 µs, and the kernel's stack at that instant says in \
+A clock interrupts home's processor some thousand times a second, and the kernel's stack at that instant says in \
 which layer it is: that of the innermost function that belongs to a layer, so that each layer has \
 the time it spends itself. Ticks in a layer × time of a tick / packets is the figure. Probes at the \
 layers' entries and exits would take longer than the packet does in most of them, and there are \
