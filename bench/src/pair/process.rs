@@ -4,6 +4,8 @@ use std::{
     env,
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +16,7 @@ use super::{
     server::{Behaviour, READY},
 };
 use crate::{
-    command::run,
+    interrupt,
     lan::Lan,
     netns::Netns,
     route::{Route, Server, deputy_of},
@@ -82,7 +84,7 @@ pub(crate) fn client(
     if let Some(seconds) = extent.time {
         command.args(["--time", &seconds.to_string()]);
     }
-    let printed = run(&mut command, "")?;
+    let printed = Process::spawn(command)?.printed()?;
     serde_json::from_str(&printed).with_context(|| format!("not a client's figures: `{printed}`"))
 }
 
@@ -114,10 +116,34 @@ impl Process {
         let stdout = self.child.stdout.as_mut().expect("standard output is a pipe");
         BufReader::new(stdout).read_line(&mut line)?;
         if line.trim() != READY {
+            // Ctrl-C on a terminal ends it too, and is the better reason.
+            interrupt::check()?;
             let complaint = self.complaint();
             bail!("`{}` failed: {complaint}", self.shown);
         }
         Ok(())
+    }
+
+    /// Waits until it has ended, and returns what it has printed.
+    ///
+    /// # Errors
+    /// It failed, or the run was interrupted.
+    fn printed(mut self) -> Result<String> {
+        let status = loop {
+            interrupt::check()?;
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        if !status.success() {
+            interrupt::check()?;
+            let complaint = self.complaint();
+            bail!("`{}` failed: {complaint}", self.shown);
+        }
+        let mut text = String::new();
+        self.child.stdout.take().context("standard output is a pipe")?.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     /// Ends it, and returns what it has written to standard error.
