@@ -44,9 +44,6 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FOLDER")]
         to: PathBuf,
     },
-    /// A client, a server or a deputy: the bench's own processes in its namespaces
-    #[command(subcommand, hide = true)]
-    Pair(Pair),
 }
 
 #[derive(Debug, Args)]
