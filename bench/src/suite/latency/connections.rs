@@ -37,6 +37,8 @@ pub(super) fn run(field: &Field, effort: &Effort, recorder: &mut Recorder) -> Re
             let name = contestant.name;
             recorder.progress.step(RATE, &format!("round {}, {name}", round + 1));
             let tally = apply(contestant, effort)?;
+            // It may have ended the servers too.
+            interrupt::check()?;
             recorder.record(RATE, &case, name, tally.completed as f64 / seconds);
             recorder.record(FAILED, &case, name, tally.failed as f64);
             if let Some(failure) = tally.failure {

@@ -62,7 +62,10 @@ pub(super) fn run(field: &Field, effort: &Effort, recorder: &mut Recorder) -> Re
                 if failed.contains(&contestant.name) {
                     continue;
                 }
-                match apply(contestant, rate, effort) {
+                let outcome = apply(contestant, rate, effort);
+                // It may have ended the servers too.
+                interrupt::check()?;
+                match outcome {
                     Ok(outcome) => record(&outcome, &case(rate), contestant.name, recorder),
                     Err(error) => {
                         recorder.absent(contestant.name, Some(&case(rate)), &format!("{error:#}"));
