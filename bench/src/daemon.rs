@@ -6,7 +6,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     net::Ipv4Addr,
-    os::unix::net::UnixStream,
+    os::unix::{net::UnixStream, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -304,6 +304,8 @@ fn spawn(home: &Netns, folder: &Path, pins: &Pins) -> Result<Child> {
         .arg("--socket")
         .arg(folder.join(SOCKET))
         .args(["--log", "warn"])
+        // Ctrl-C is for the bench, which ends its processes itself.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

@@ -19,7 +19,7 @@ pub(crate) struct Machine {
     pub(crate) virtual_machine: bool,
     /// Memory, MiB.
     pub(crate) memory: u64,
-    /// Release of the kernel.
+    /// Version of the kernel, without what its builder has added.
     pub(crate) kernel: String,
     /// Name and version of the distribution.
     pub(crate) distribution: String,
@@ -45,7 +45,7 @@ impl Machine {
             used,
             virtual_machine: flags(&cpuinfo).any(|flag| flag == "hypervisor"),
             memory: memory(&read("/proc/meminfo")),
-            kernel: read("/proc/sys/kernel/osrelease"),
+            kernel: release(&read("/proc/sys/kernel/osrelease")).to_owned(),
             distribution: distribution(&read("/etc/os-release")),
             clock_source: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             mitigations: mitigations(),
@@ -114,6 +114,11 @@ fn model(cpuinfo: &str) -> String {
     field(cpuinfo, "model name").unwrap_or("unknown processor").to_owned()
 }
 
+/// The version in a kernel's release: what comes before its builder's own part.
+fn release(text: &str) -> &str {
+    text.split(['-', '+']).next().unwrap_or_default()
+}
+
 fn flags(cpuinfo: &str) -> impl Iterator<Item = &str> {
     field(cpuinfo, "flags").unwrap_or_default().split_whitespace()
 }
@@ -155,6 +160,12 @@ fn mitigations() -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_is_named_by_its_version() {
+        assert_eq!(release("6.1.0-28-amd64"), "6.1.0");
+        assert_eq!(release("6.18.44+"), "6.18.44");
+    }
 
     #[test]
     fn the_processor_is_found() {

@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{BufRead, BufReader, Read},
+    os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -103,6 +104,8 @@ impl Process {
     pub(crate) fn spawn(mut command: Command) -> Result<Self> {
         let shown = format!("{command:?}").replace('"', "");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C is for the bench, which ends its processes itself.
+        command.process_group(0);
         let child = command.spawn().with_context(|| format!("cannot run `{shown}`"))?;
         Ok(Self { child, shown })
     }

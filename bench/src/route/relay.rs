@@ -88,8 +88,8 @@ impl Route for Socat {
                 // It takes half a second for what is still under way when one
                 // side has ended to be nothing; a busy home needs longer.
                 .args(["-t", "30"])
-                .arg(format!("TCP-LISTEN:{port},bind={HOME},reuseaddr,fork,backlog=1024"))
-                .arg(format!("TCP:{HOST}:{port}"));
+                .arg(format!("TCP-LISTEN:{port},bind={HOME},nodelay,reuseaddr,fork,backlog=1024"))
+                .arg(format!("TCP:{HOST}:{port},nodelay"));
             relays.start(command)?;
         }
         relays.wait_until_listening(ports)?;
