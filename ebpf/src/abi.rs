@@ -5,7 +5,7 @@ use crate::csum::Delta;
 
 /// Version of all that is pinned. User space adopts maps of the same version
 /// only.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// An IP address as it lies in a packet.
 pub trait Addr: Copy + Eq {
@@ -282,7 +282,8 @@ pub struct Location {
 pub struct Traffic {
     /// Packets.
     pub packets: u64,
-    /// Bytes, counted as IP length.
+    /// Bytes: of what was translated the IP length, of what was passed or
+    /// dropped the length of the frame, which need not be IP.
     pub bytes: u64,
 }
 
