@@ -5,18 +5,27 @@ use crate::csum::Delta;
 
 /// Version of all that is pinned. User space adopts maps of the same version
 /// only.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// An IP address as it lies in a packet.
 pub trait Addr: Copy + Eq {
     /// What changes in a checksum when an address `self` becomes `new`.
     fn delta(self, new: Self) -> Delta;
+
+    /// All of it in 32 bits; an IPv4 address in four words, the first of which
+    /// it is, comes out as the address.
+    fn fold(self) -> u32;
 }
 
 impl Addr for u32 {
     #[inline(always)]
     fn delta(self, new: Self) -> Delta {
         Delta::long(self, new)
+    }
+
+    #[inline(always)]
+    fn fold(self) -> u32 {
+        self
     }
 }
 
@@ -27,6 +36,15 @@ impl Addr for [u32; 4] {
             .and(Delta::long(self[1], new[1]))
             .and(Delta::long(self[2], new[2]))
             .and(Delta::long(self[3], new[3]))
+    }
+
+    #[inline(always)]
+    fn fold(self) -> u32 {
+        // Three odd numbers, so that words that change places change the result.
+        self[0]
+            ^ self[1].wrapping_mul(0x85eb_ca6b)
+            ^ self[2].wrapping_mul(0xc2b2_ae35)
+            ^ self[3].wrapping_mul(0x27d4_eb2f)
     }
 }
 
@@ -264,7 +282,8 @@ pub struct Location {
 pub struct Traffic {
     /// Packets.
     pub packets: u64,
-    /// Bytes, counted as IP length.
+    /// Bytes: of what was translated the IP length, of what was passed or
+    /// dropped the length of the frame, which need not be IP.
     pub bytes: u64,
 }
 
@@ -427,9 +446,6 @@ pub struct Station {
     /// 1 if the program is on it, so that others may send out through it.
     pub on: u16,
 }
-
-/// Words of the port set for one protocol: one bit for each port.
-pub const PORT_SET_WORDS: u32 = 1024;
 
 const _: () = {
     // No padding anywhere: the kernel compares keys byte for byte.

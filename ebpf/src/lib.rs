@@ -9,6 +9,7 @@ extern crate std;
 
 pub mod abi;
 pub mod csum;
+pub mod endpoint_set;
 pub mod nat;
 pub mod reason;
 pub mod wire;

@@ -1,10 +1,10 @@
-//! From a packet to its flow: established flows first, then half-open ones,
-//! then redirects.
+//! From a packet to its flow: is it for any, then established flows, half-open
+//! ones, and redirects.
 
 use redirectd_ebpf::{
-    abi::{Endpoint, Flow, FlowKey, PORT_SET_WORDS, PeerPrefix, SlotWord, flow_flags, slot_state},
+    abi::{Addr, Endpoint, Flow, FlowKey, PeerPrefix, SlotWord, flow_flags, slot_state},
+    endpoint_set::Place,
     reason::Reason,
-    wire::proto,
 };
 
 use aya_ebpf::maps::lpm_trie::Key;
@@ -41,17 +41,19 @@ pub fn standing<A>(flow: &Flow<A>) -> Standing {
     Standing::Current
 }
 
-/// Whether `port` (network byte order) of `protocol` is one that half-open
-/// flows or redirects have. A mere filter: it spares packets that are none of
-/// ours every look-up but the first.
+/// Whether a packet of `key` can be of a flow or open one: it goes to a home
+/// endpoint, or comes from one at a host. A mere filter: it spares packets that
+/// are none of ours every look-up. Not for later fragments, which have no ports.
 #[inline(always)]
-pub fn is_known_port(protocol: u32, port: u16) -> bool {
-    let port = u32::from(u16::from_be(port));
-    let base = if protocol == u32::from(proto::UDP) { PORT_SET_WORDS } else { 0 };
-    match maps::PORT_SET.get(base + (port >> 6)) {
-        Some(word) => word & 1 << (port & 63) != 0,
-        None => false,
-    }
+pub fn may_be_ours<A: Addr>(key: &FlowKey<A>) -> bool {
+    let tuple = &key.tuple;
+    is_known(Place::of(tuple.destination, tuple.destination_port, key.protocol))
+        || is_known(Place::of(tuple.source, tuple.source_port, key.protocol))
+}
+
+#[inline(always)]
+fn is_known(place: Place) -> bool {
+    maps::ENDPOINT_SET.get(place.word()).is_some_and(|word| word & place.bit() != 0)
 }
 
 /// The slot of the redirect that `key` is for.

@@ -5,9 +5,12 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
 };
-use redirectd_ebpf::abi::{
-    Endpoint, Entry, Flow, FlowKey, FragmentKey, Fragments, Held, HeldKey, Location, Neighbour,
-    PORT_SET_WORDS, PeerPrefix, Record, Settings, SlotCounters, SlotWord, Station, Traffic, count,
+use redirectd_ebpf::{
+    abi::{
+        Endpoint, Entry, Flow, FlowKey, FragmentKey, Fragments, Held, HeldKey, Location, Neighbour,
+        PeerPrefix, Record, Settings, SlotCounters, SlotWord, Station, Traffic, count,
+    },
+    endpoint_set,
 };
 
 type V4 = u32;
@@ -61,10 +64,11 @@ pub static LOCATIONS: Array<Location> = Array::pinned(SLOT_COUNT * 2, 0);
 #[map]
 pub static SLOT_COUNTERS: PerCpuArray<SlotCounters> = PerCpuArray::pinned(SLOT_COUNT, 0);
 
-/// Ports worth a second look-up: one bit for each home port and target port,
-/// first of TCP, then of UDP. User space writes, programs read.
+/// Endpoints worth a look-up: a bit for each that packets of a flow or of an
+/// opening go to or come from, see [`redirectd_ebpf::endpoint_set`]. User space
+/// writes, both programs read for each packet.
 #[map]
-pub static PORT_SET: Array<u64> = Array::pinned(2 * PORT_SET_WORDS, 0);
+pub static ENDPOINT_SET: Array<u64> = Array::pinned(endpoint_set::WORDS, 0);
 
 /// Packets and bytes for each reason. Programs write, user space reads.
 #[map]

@@ -15,7 +15,8 @@ fn add(traffic: &mut Traffic, packets: u64, bytes: u64) {
     traffic.bytes = traffic.bytes.wrapping_add(bytes);
 }
 
-/// Counts `reason` for a packet of `bytes`.
+/// Counts `reason` for a packet of `bytes`: its IP length if it is translated, that
+/// of its frame if it is passed or dropped, as what passes is not even parsed.
 #[inline(always)]
 pub fn reason(reason: Reason, bytes: u64) {
     if let Some(traffic) = maps::REASONS.get_ptr_mut(reason as u32) {

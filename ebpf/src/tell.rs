@@ -208,7 +208,8 @@ pub fn tell<F: Message>(ctx: &TcContext) -> Result<i32, Reason> {
     if !written {
         return Err(reason);
     }
-    stats::reason(reason, u64::from(packet.length));
+    // The frame that was dropped, as for all such reasons; by now it is another.
+    stats::reason(reason, packet.l3 as u64 + u64::from(packet.length));
     Ok(send_back(ctx))
 }
 

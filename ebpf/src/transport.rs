@@ -24,15 +24,12 @@ use crate::{
 /// lets go at once what no flow and no redirect can be for.
 #[inline(always)]
 pub fn transport<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Result<i32, Reason> {
+    // Fragments are looked into all the same: the later ones must be told of the
+    // first.
+    if packet.part == Part::Whole && !lookup::may_be_ours(&packet.key) {
+        return Err(Reason::NoRedirect);
+    }
     let Some(flow) = F::maps().flows.get_ptr_mut(packet.key) else {
-        let tuple = &packet.key.tuple;
-        let protocol = packet.key.protocol;
-        if packet.part == Part::Whole
-            && !lookup::is_known_port(protocol, tuple.destination_port)
-            && !lookup::is_known_port(protocol, tuple.source_port)
-        {
-            return Err(Reason::NoRedirect);
-        }
         return Err(tail::<F>(ctx, Tail::Opening));
     };
     // SAFETY: a map's value stays valid while the program runs.

@@ -86,6 +86,9 @@ fn is_ours(ctx: &XdpContext) -> Result<bool, Reason> {
 
 #[inline(always)]
 fn translate<F: Family>(ctx: &XdpContext, packet: &Packet<F::Addr>) -> Result<u32, Reason> {
+    if !lookup::may_be_ours(&packet.key) {
+        return Err(Reason::NoRedirect);
+    }
     let flow = F::maps().flows.get_ptr_mut(packet.key).ok_or(Reason::NoRedirect)?;
     // SAFETY: a map's value stays valid while the program runs.
     let flow = unsafe { &mut *flow };

@@ -118,7 +118,8 @@ pub enum FlowState {
 pub struct Traffic {
     /// Packets.
     pub packets: u64,
-    /// Bytes, counted as IP total length.
+    /// Bytes: of what was translated the IP length, of what was passed or
+    /// dropped the length of the frame, which need not be IP.
     pub bytes: u64,
 }
 

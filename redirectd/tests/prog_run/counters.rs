@@ -55,3 +55,28 @@ fn directions_are_told_apart_and_the_next_redirect_begins_at_zero() {
         }
     });
 }
+
+/// Of what is passed or dropped the frame counts, of which home may understand
+/// nothing.
+#[test]
+fn of_what_is_not_translated_the_frames_are_counted() {
+    at_home(|home| {
+        for family in FAMILIES {
+            home.add(&redirect(Protocol::Tcp, (family.home, HOME_PORT), (family.host, HOST_PORT)));
+            let talk = Talk::new(Protocol::Tcp, &family, 40_000);
+            home.table(&talk.opening());
+            let elsewhere = Talk { home: (family.home, 81).into(), ..talk };
+            let arp = [&elsewhere.peer_sends().bytes()[..12], &[0x08, 0x06], &[0; 50]].concat();
+            let data = |frame: Frame| frame.flags(ACK).seq(501).ack(101).data(&[7; 100]);
+            for (frame, reason) in [
+                (data(elsewhere.peer_sends()).bytes(), "no_redirect"),
+                (arp, "not_ip"),
+                (data(talk.peer_sends()).ttl(1).bytes(), "ttl_expired"),
+            ] {
+                let counted = home.receive(&frame).counted;
+                let expected = Traffic { packets: 1, bytes: frame.len() as u64 };
+                assert_eq!(counted.get(reason), Some(&expected), "{reason}: {counted:?}");
+            }
+        }
+    });
+}

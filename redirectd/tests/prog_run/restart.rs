@@ -5,7 +5,7 @@ use aya::maps::{Array, HashMap, Map, MapData};
 use redirectd::{
     dataplane::{Change, Dataplane as _, Removal},
     error::Kind,
-    rule::{Protocol, Redirect},
+    rule::{Flows, Protocol, Redirect},
 };
 use redirectd_ebpf::abi::{ABI_VERSION, Endpoint, Entry, Settings};
 
@@ -58,6 +58,26 @@ fn flows_and_redirects_are_adopted() {
                 ..Talk::new(Protocol::Tcp, &family, 40_004)
             };
             home.table(&[Row::passed("another peer", &other.peer_sends(), "other_peer")]);
+        }
+    });
+}
+
+/// No redirect names the old target any more; only the flows tell of it.
+#[test]
+fn flows_that_stay_with_a_former_target_are_adopted() {
+    at_home(|home| {
+        for family in FAMILIES {
+            let from = redirect(Protocol::Tcp, (family.home, HOME_PORT), (family.host, HOST_PORT));
+            let to = Redirect { target: family.second, flows: Flows::NewOnly, ..from.clone() };
+            home.add(&from);
+            let stays = Talk::new(Protocol::Tcp, &family, 40_000);
+            home.table(&stays.opening());
+            home.apply(Change::Update { from, to });
+            home.restart().expect("it adopts its own");
+            home.table(&[
+                stays.reaches_peer("from the former target", data).by_xdp(),
+                stays.reaches_host("to the former target", data),
+            ]);
         }
     });
 }

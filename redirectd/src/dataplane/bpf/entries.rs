@@ -12,9 +12,9 @@ use ipnet::IpNet;
 use redirectd_ebpf::abi::{Endpoint, Entry};
 
 use super::{
+    endpoint_set::each,
     family::MapAddr,
     maps::{FamilyMaps, Maps, failed, peer_key},
-    ports::each,
 };
 use crate::{
     dataplane::Slot,

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A failure to read a whole table.
-fn unreadable(table: &str, error: &std::io::Error) -> Error {
+pub(super) fn unreadable(table: &str, error: &std::io::Error) -> Error {
     Error::new(Kind::Failed, format!("cannot read the map {table}: {error}"))
 }
 

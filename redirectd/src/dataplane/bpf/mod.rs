@@ -7,6 +7,7 @@
 mod attach;
 mod batch;
 mod counters;
+mod endpoint_set;
 mod entries;
 mod family;
 mod flows;
@@ -16,7 +17,6 @@ mod load;
 mod log;
 mod maps;
 mod netlink;
-mod ports;
 mod record;
 mod slots;
 

@@ -12,11 +12,11 @@ use redirectd_ebpf::abi::{Location, Record, SlotWord, slot_state};
 
 use super::{
     counters,
+    endpoint_set::EndpointSet,
     entries::{self, Entries, For, Key},
     family::words,
     flows,
     maps::{Maps, failed},
-    ports::Ports,
     record,
 };
 use crate::{
@@ -32,14 +32,15 @@ struct Occupant {
     word: SlotWord,
 }
 
-/// How to take a step back.
+/// How to take a step back. That endpoints are held is not taken back: flows
+/// may have followed to the new host meanwhile, and a bit too many only costs
+/// look-ups.
 enum Undo {
     Word(Slot, SlotWord),
     Following(Slot, SlotWord),
     Record(Slot, Option<Record>),
     Entry(Key, For, Slot),
     Occupant(Slot, Option<Occupant>),
-    Hold(Redirect),
     Release(Redirect),
 }
 
@@ -53,7 +54,7 @@ pub(super) struct Slots {
     /// What each free slot's word was, so that generations go on.
     words: HashMap<Slot, SlotWord>,
     entries: Entries,
-    ports: Ports,
+    endpoints: EndpointSet,
     undo: Vec<Undo>,
 }
 
@@ -67,11 +68,12 @@ impl Slots {
             free: Vec::new(),
             words: HashMap::new(),
             entries: Entries::adopt(maps)?,
-            ports: Ports::default(),
+            endpoints: EndpointSet::default(),
             undo: Vec::new(),
         };
         slots.read(maps)?;
-        slots.ports = Ports::rebuild(maps, slots.taken.values().map(|taken| &taken.redirect))?;
+        slots.endpoints =
+            EndpointSet::rebuild(maps, slots.taken.values().map(|taken| &taken.redirect))?;
         slots.mend(maps)?;
         Ok(slots)
     }
@@ -201,7 +203,7 @@ impl Slots {
         write_location(maps, slot, word, redirect, word.generation())?;
         self.write_word(maps, slot, old, word)?;
         self.write_record(maps, slot, None, Some(record::encode(redirect)))?;
-        self.hold(maps, redirect)?;
+        self.endpoints.hold(maps, redirect)?;
         self.claim(maps, redirect, slot)
     }
 
@@ -241,7 +243,7 @@ impl Slots {
         }
         let (slot, occupant) = self.find(&from.name)?;
         let moved = from.target != to.target || from.target_port != to.target_port;
-        self.hold(maps, to)?;
+        self.endpoints.hold(maps, to)?;
         let word = if moved { self.flip(maps, slot, &occupant, to)? } else { occupant.word };
         let (old, new) = (record::encode(&occupant.redirect), record::encode(to));
         self.write_record(maps, slot, Some(old), Some(new))?;
@@ -257,8 +259,8 @@ impl Slots {
         }
         self.undo.push(Undo::Occupant(slot, Some(occupant.clone())));
         self.taken.insert(slot, Occupant { redirect: to.clone(), word });
-        // Half-open flows to the old target may still be answered; their ports
-        // are let go with the slot.
+        // Flows may stay with the old target, and its answers may still be under
+        // way: its endpoints stay held until the daemon is started anew.
         if moved { Ok(()) } else { self.release(maps, &occupant.redirect) }
     }
 
@@ -386,14 +388,8 @@ impl Slots {
         Ok(())
     }
 
-    fn hold(&mut self, maps: &mut Maps, redirect: &Redirect) -> Result<(), Error> {
-        self.ports.hold(maps, redirect)?;
-        self.undo.push(Undo::Hold(redirect.clone()));
-        Ok(())
-    }
-
     fn release(&mut self, maps: &mut Maps, redirect: &Redirect) -> Result<(), Error> {
-        self.ports.release(maps, redirect)?;
+        self.endpoints.release(maps, redirect)?;
         self.undo.push(Undo::Release(redirect.clone()));
         Ok(())
     }
@@ -407,8 +403,7 @@ impl Slots {
                 Undo::Following(slot, word) => lead_back(maps, slot, word),
                 Undo::Record(slot, record) => set_record(maps, slot, record),
                 Undo::Entry(key, whom, slot) => self.entries.set(maps, key, whom, slot),
-                Undo::Hold(redirect) => self.ports.release(maps, &redirect),
-                Undo::Release(redirect) => self.ports.hold(maps, &redirect),
+                Undo::Release(redirect) => self.endpoints.hold(maps, &redirect),
                 Undo::Occupant(slot, occupant) => {
                     self.reinstate(slot, occupant);
                     Ok(())
