@@ -45,7 +45,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (process, _) = listener.accept().context("no process comes")?;
     drop(listener);
     end_with(process.try_clone()?);
-    Deputy::new(process, arguments.gather)?.serve().context("the process's calls")
+    match Deputy::new(process, arguments.gather)?.serve() {
+        // A process that is killed with answers unread resets its connection.
+        Err(error) if is_end(&error) => Ok(()),
+        result => result.context("the process's calls"),
+    }
 }
 
 /// Ends this program when its process ends, even in the midst of a call that
@@ -60,6 +64,11 @@ fn end_with(process: TcpStream) {
         // Closes all sockets, as home does for a process that has ended.
         process::exit(0);
     });
+}
+
+/// Whether the process at the other end is gone.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 /// The deputy of one process.

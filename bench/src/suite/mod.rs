@@ -61,14 +61,14 @@ impl Suite {
     /// How long it takes, roughly, on the machine of the committed report.
     pub(crate) fn estimate(self, effort: &Effort) -> Duration {
         let (whole, quick) = match self {
-            Self::Paper => (780, 15),
+            Self::Paper => (560, 10),
             Self::Swap => (330, 10),
-            Self::Pps => (330, 20),
+            Self::Pps => (280, 12),
             Self::Program => (100, 6),
             Self::Stream => (290, 30),
-            Self::Latency => (350, 25),
+            Self::Latency => (260, 8),
             Self::Control => (240, 20),
-            Self::Layers => (150, 12),
+            Self::Layers => (110, 8),
         };
         Duration::from_secs(if effort.quick { quick } else { whole })
     }

@@ -35,7 +35,7 @@ const PASSED: &str = "restart: packets that passed meanwhile";
 const ENDS: [(Signal, &str); 2] = [(Signal::SIGKILL, "killed"), (Signal::SIGTERM, "stopped")];
 
 /// Restarts of each kind, if nothing else is asked for.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 /// Packets pass for so long before the end and after the start.
 const MARGIN: Duration = Duration::from_millis(100);
 

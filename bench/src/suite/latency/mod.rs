@@ -23,7 +23,7 @@ const CLIENTS: usize = 4;
 /// Bytes of a request, and of a response.
 const BYTES: NonZeroU32 = NonZeroU32::new(64).unwrap();
 /// Rounds, if nothing else is asked for.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 /// Length of one measurement, if nothing else is asked for.
 const DURATION: Duration = Duration::from_secs(1);
 /// How long a response, or a step of a connection, may take.

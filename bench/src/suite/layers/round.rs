@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::{
-    OTHERS, PAPER, PASSES, RATE, RELAYS, SAVED, SOURCE, TIME, WAYS, WHOLE, passes, way::Window,
+    OTHERS, PAPER, PASSES, RATE, RELAYS, SAVED, SOURCE, TIME, UNSAMPLED, WAYS, WHOLE, passes,
+    way::Window,
 };
 use crate::{
     profile::{
@@ -43,7 +44,7 @@ impl Round {
         recorder.record(TIME, "all layers", name, sum);
         recorder.record(WHOLE, "sum of the layers", name, sum);
         recorder.record(WHOLE, "scheduler's account, sampled", name, account(sampled));
-        recorder.record(WHOLE, "scheduler's account, not sampled", name, account(alone));
+        recorder.record(WHOLE, UNSAMPLED, name, account(alone));
         for (what, passes) in passes::COUNTED.into_iter().zip(&alone.passes) {
             recorder.record(PASSES, what, name, *passes);
         }

@@ -35,7 +35,7 @@ const SET_UP: &str = "time to set up";
 const FLOOR: &str = "drop";
 
 /// Rounds, if nothing else is asked for.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 4;
 /// Length of one measurement, if nothing else is asked for.
 const DURATION: Duration = Duration::from_millis(400);
 
