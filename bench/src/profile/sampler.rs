@@ -45,9 +45,11 @@ pub(crate) struct Sampler {
 /// What a processor was seen to do, in ticks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ticks {
+    /// From one tick to the next.
+    pub(crate) period: Duration,
     /// By layer, in the order of [`Layer::ALL`], by those whose work is measured.
     pub(crate) by_layer: [u64; Layer::ALL.len()],
-    /// When there was nothing to do.
+    /// When there was nothing to do; a processor that sleeps may miss some.
     pub(crate) idle: u64,
     /// In others' work.
     pub(crate) others: u64,
@@ -100,7 +102,12 @@ impl Sampler {
         );
         let samples = self.bpf.map_mut("SAMPLES").context("no map SAMPLES")?;
         let mut samples = RingBuf::try_from(samples)?;
-        let mut count = Count { symbols, workers, names: HashMap::new(), ticks: Ticks::default() };
+        let mut count = Count {
+            symbols,
+            workers,
+            names: HashMap::new(),
+            ticks: Ticks { period: self.period, ..Ticks::default() },
+        };
         while let Some(sample) = samples.next() {
             count.add(&parse(&sample)?);
         }
@@ -149,17 +156,5 @@ impl Count<'_> {
         layer::of(sample.frames.iter().take(frames).map(|&address| {
             *names.entry(address).or_insert_with(|| symbols.name(address).unwrap_or("unknown"))
         }))
-    }
-}
-
-impl Ticks {
-    /// All of them: the time that passed.
-    pub(crate) fn all(&self) -> u64 {
-        self.busy() + self.idle + self.others
-    }
-
-    /// Those of the work that is measured.
-    pub(crate) fn busy(&self) -> u64 {
-        self.by_layer.iter().sum()
     }
 }

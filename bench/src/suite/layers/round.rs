@@ -50,7 +50,8 @@ impl Round {
         }
         let rate = alone.packets / alone.elapsed.as_secs_f64() / 1e3;
         recorder.record(RATE, "not sampled", name, rate);
-        recorder.record(OTHERS, "sampled", name, 100.0 * ticks.others as f64 / ticks.all() as f64);
+        let others = ticks.period.as_secs_f64() * ticks.others as f64;
+        recorder.record(OTHERS, "sampled", name, 100.0 * others / sampled.elapsed.as_secs_f64());
         self.0.insert(name, layers);
     }
 
@@ -111,10 +112,12 @@ impl Part {
     }
 }
 
-/// Ticks as time of a packet: a tick is as long as the measurement divided by
-/// their number, whatever the clock was asked for.
+/// Ticks as time of a packet.
+///
+/// A tick is worth its period, whatever became of the others: a processor that
+/// sleeps is not woken for each, and is given those it missed as one.
 fn by_layer(ticks: &Ticks, window: &Window) -> Nanoseconds {
-    let tick = window.elapsed.as_nanos() as f64 / ticks.all() as f64;
+    let tick = ticks.period.as_nanos() as f64;
     ticks.by_layer.map(|ticks| ticks as f64 * tick / window.packets)
 }
 
@@ -135,12 +138,11 @@ mod tests {
         Window { packets: 10_000.0, passes: vec![1.0; 5], elapsed, work: Duration::from_millis(40) }
     }
 
-    /// 1,000 ticks in 100 ms.
+    /// 1,000 of them make 100 ms; the processor has slept through the idle ones.
     fn ticks(by_layer: &[(Layer, u64)]) -> Ticks {
-        let mut ticks = Ticks { idle: 1_000, ..Ticks::default() };
+        let mut ticks = Ticks { period: Duration::from_micros(100), ..Ticks::default() };
         for &(layer, n) in by_layer {
             ticks.by_layer[layer as usize] = n;
-            ticks.idle -= n;
         }
         ticks
     }
