@@ -1,0 +1,3 @@
+//! Moving a process.
+
+pub mod criu;
