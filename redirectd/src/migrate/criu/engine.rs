@@ -74,15 +74,15 @@ pub struct Restore {
 pub enum RestoreStage {
     /// Nothing is made yet (`pre-restore`).
     Begun,
-    /// The processes are there, their sockets still silent (`post-restore`). The
-    /// way back to the peers must be prepared when this is answered, and here
-    /// is the last chance to say no.
+    /// The processes are there, their sockets still silent (`post-restore`). When
+    /// this is answered, they speak: the way back to the peers must be prepared by
+    /// then, or connections are reset. Here is the last chance to say no.
     Revived {
         /// The root of the tree.
         pid: i32,
     },
-    /// The sockets may speak from here on (`pre-resume`): here the redirects are
-    /// led to this host.
+    /// The sockets speak, the processes do not run yet (`pre-resume`): by now at
+    /// the latest the redirects lead to this host.
     Resuming {
         /// The root of the tree.
         pid: i32,

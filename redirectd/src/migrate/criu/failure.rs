@@ -3,7 +3,7 @@
 use super::messages::Response;
 use crate::error::{Error, Kind};
 
-/// So many of CRIU's last errors are told.
+/// So many of CRIU's errors are told: the first, as the others follow from it.
 const LINES: usize = 3;
 
 /// A cause that CRIU's log shows, and its cure. The first that fits counts.
@@ -24,9 +24,9 @@ const CAUSES: &[Cause] = &[Cause {
 pub(super) fn explain(what: &str, log: &str, response: &Response) -> Error {
     let errors: Vec<&str> = log.lines().filter_map(said).collect();
     let cause = CAUSES.iter().find(|cause| errors.iter().any(|line| cause.fits(line)));
-    let last = errors[errors.len().saturating_sub(LINES)..].join("; ");
-    let criu = match (last.is_empty(), &response.message, response.errno) {
-        (false, ..) => last,
+    let first = errors[..errors.len().min(LINES)].join("; ");
+    let criu = match (first.is_empty(), &response.message, response.errno) {
+        (false, ..) => first,
         (true, Some(message), _) => message.clone(),
         (true, None, Some(errno)) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
         (true, None, None) => "it gives no reason".to_owned(),

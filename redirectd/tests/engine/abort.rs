@@ -1,0 +1,51 @@
+//! A move that is given up before the commit harms nobody.
+
+use anyhow::Result;
+use redirectd::{
+    error::{Error, Kind},
+    migrate::criu::{Dump, DumpStage},
+};
+
+use crate::{
+    programs::{self, SELECT, Talk},
+    scene::Scene,
+};
+
+/// Refuses a stage of a dump; the server must go on where it is.
+fn refused_at(refused: DumpStage) -> Result<()> {
+    let scene = Scene::new()?;
+    let pid = programs::start(&scene.c.machine, SELECT, "0.0.0.0")?;
+    scene.redirect_to(&scene.c)?;
+    let mut talk = Talk::open(&scene.lan.peer, "10.0.0.2:7")?;
+    assert_eq!(talk.line()?, "10.0.0.3");
+
+    let dump = Dump { pid, images: scene.folder("images")?, shell_job: false };
+    let mut seen = Vec::new();
+    let refusal = Error::new(Kind::Failed, "the host has changed its mind");
+    let outcome = scene.c.criu().dump(&dump, &mut |stage| {
+        seen.push(stage);
+        if stage == refused { Err(refusal.clone()) } else { Ok(()) }
+    });
+    assert_eq!(outcome, Err(refusal));
+    let all = [DumpStage::Running, DumpStage::Frozen, DumpStage::Written];
+    let until = all.iter().position(|stage| *stage == refused).expect("it is one of them");
+    assert_eq!(seen, all[..=until]);
+    for _ in 0..20 {
+        assert_eq!(talk.line()?, "10.0.0.3");
+    }
+    assert_eq!(Talk::open(&scene.lan.peer, "10.0.0.2:7")?.line()?, "10.0.0.3");
+    // And it can move after that.
+    scene.migrate(pid, &scene.c, &scene.d)?;
+    assert_eq!(talk.line()?, "10.0.0.4");
+    Ok(())
+}
+
+#[test]
+fn at_the_commit() -> Result<()> {
+    refused_at(DumpStage::Written)
+}
+
+#[test]
+fn when_frozen() -> Result<()> {
+    refused_at(DumpStage::Frozen)
+}
