@@ -49,3 +49,36 @@ fn at_the_commit() -> Result<()> {
 fn when_frozen() -> Result<()> {
     refused_at(DumpStage::Frozen)
 }
+
+/// The host cannot revive the process: its number is taken there.
+#[test]
+fn when_the_host_fails() -> Result<()> {
+    let scene = Scene::new()?;
+    let pid = programs::start(&scene.c.machine, SELECT, "0.0.0.0")?;
+    scene.redirect_to(&scene.c)?;
+    let mut talk = Talk::open(&scene.lan.peer, "10.0.0.2:7")?;
+    assert_eq!(talk.line()?, "10.0.0.3");
+
+    scene.d.machine.start_as(pid, &["sleep", "60"])?;
+    let told = scene.migrate(pid, &scene.c, &scene.d).unwrap_err().to_string();
+    assert!(told.contains("a number of its processes is taken on this machine"), "{told}");
+    assert!(told.contains("cure: "), "{told}");
+    for _ in 0..20 {
+        assert_eq!(talk.line()?, "10.0.0.3");
+    }
+    Ok(())
+}
+
+/// A program that cannot move is told so by name, and goes on.
+#[test]
+fn when_criu_cannot() -> Result<()> {
+    let scene = Scene::new()?;
+    let pid = programs::start(&scene.c.machine, programs::MULTIPATH, "0.0.0.0")?;
+    scene.redirect_to(&scene.c)?;
+    let mut talk = Talk::open(&scene.lan.peer, "10.0.0.2:7")?;
+    assert_eq!(talk.line()?, "10.0.0.3");
+    let told = scene.migrate(pid, &scene.c, &scene.d).unwrap_err().to_string();
+    assert!(told.contains("it has an MPTCP socket"), "{told}");
+    assert_eq!(talk.line()?, "10.0.0.3");
+    Ok(())
+}

@@ -4,6 +4,7 @@
 //! The machines are network and PID namespaces that `xtask::lab` makes; CRIU is
 //! the one that `cargo xtask setup` brings. These tests need root.
 
+mod arrival;
 mod programs;
 mod scene;
 

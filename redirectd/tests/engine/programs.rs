@@ -48,6 +48,18 @@ while True:
     threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
 ";
 
+/// One connection, taken by an MPTCP socket, which CRIU cannot write down.
+pub(crate) const MULTIPATH: &str = "
+import socket, sys
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+listener.bind((sys.argv[1], 7000))
+listener.listen()
+print('listening', flush=True)
+connection = listener.accept()[0]
+while line := connection.recv(4096):
+    connection.sendall(connection.getsockname()[0].encode() + b' ' + line)
+";
+
 /// A process for each connection.
 pub(crate) const FORKS: &str = "
 import os, signal, socket, sys

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use redirectd::{
     error::Error,
     migrate::criu::{
-        Criu, Dump, DumpStage, Restore, RestoreStage, gone,
+        Criu, Dump, DumpStage, gone,
         images::{
             FILES, TREE,
             readdress::{Relocation, readdress},
@@ -23,6 +23,8 @@ use redirectd::{
     },
 };
 use xtask::lab::{Binaries, Daemon, Lab, Lan, Machine, criu};
+
+use crate::arrival::Arrival;
 
 const CONFIGURATION: &str = "home: [10.0.0.2, 'fd00::2']
 tables: { redirects: 64, flows: 8192, half_open: 2048 }
@@ -120,23 +122,31 @@ impl Scene {
         Ok(folder)
     }
 
-    /// Moves a process, with all below it, from one machine to another.
+    /// Moves a process, with all below it, from one machine to another: it is
+    /// ended on the first when it is revived on the second, and before it runs
+    /// there. Gives what has moved.
     pub(crate) fn migrate(&self, pid: i32, from: &Place, to: &Place) -> Result<Vec<Process>> {
         let images = self.folder("images")?;
+        let mut arrival = None;
         let dump = Dump { pid, images: images.clone(), shell_job: false };
-        from.criu().dump(&dump, &mut |stage| match stage {
+        let dumped = from.criu().dump(&dump, &mut |stage| match stage {
+            DumpStage::Running => Ok(()),
             DumpStage::Frozen => from.deafen().map_err(as_error),
-            DumpStage::Running | DumpStage::Written => Ok(()),
-        })?;
+            DumpStage::Written => {
+                relocate(&images, from, to).map_err(as_error)?;
+                arrival = Some(Arrival::begin(to.criu(), images.clone())?);
+                Ok(())
+            }
+        });
+        if let Err(error) = dumped {
+            from.hear()?;
+            return Err(error.into());
+        }
         let processes = tree::processes(&fs::read(images.join(TREE))?)?;
         let pids: Vec<i32> = processes.iter().map(|process| process.pid).collect();
         gone::wait(&from.machine.proc(), &pids, GOING)?;
-
-        relocate(&images, from, to)?;
-        to.criu().restore(&Restore { images, shell_job: false }, &mut |stage| match stage {
-            RestoreStage::Revived { .. } => self.redirect_to(to).map_err(as_error),
-            _ => Ok(()),
-        })?;
+        self.redirect_to(to)?;
+        arrival.context("it has arrived")?.complete()?;
         from.hear()?;
         Ok(processes)
     }

@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{Finished, Host, Process, soon};
 
@@ -88,14 +88,31 @@ impl Machine {
     /// # Errors
     /// When it does not start.
     pub fn start(&self, line: &[&str]) -> Result<(i32, PathBuf)> {
+        self.launch(&[], line)
+    }
+
+    fn launch(&self, by: &[&str], line: &[&str]) -> Result<(i32, PathBuf)> {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let file = |what| self.host.dir().join(format!("{}-{number}.{what}", self.host.name()));
         let (log, pid) = (file("log"), file("pid"));
         let files = [&log, &pid].map(|path| path.to_str().expect("the lab's names are plain"));
         let launch = ["setsid", "--fork", "python3", "-c", LAUNCH];
-        self.run(&[&launch[..], &files, line].concat())?.success()?;
+        self.run(&[by, &launch[..], &files, line].concat())?.success()?;
         let pid = soon("a program has started", || fs::read_to_string(&pid).ok())?;
         Ok((pid.trim().parse()?, log))
+    }
+
+    /// Starts a program as [`Machine::start`] does, with the number `pid`.
+    ///
+    /// # Errors
+    /// When the number is taken, or it does not start.
+    pub fn start_as(&self, pid: i32, line: &[&str]) -> Result<PathBuf> {
+        // setsid's child is the program.
+        let last = (pid - 2).to_string();
+        let sysctl = format!("echo {last} >/proc/sys/kernel/ns_last_pid; exec \"$@\"");
+        let (started, log) = self.launch(&["sh", "-c", &sysctl, "sh"], line)?;
+        ensure!(started == pid, "the program became {started} instead of {pid}");
+        Ok(log)
     }
 
     /// Runs a program on this machine to its end, whatever that is.

@@ -71,6 +71,7 @@ mod tests {
     const PROC: &str = "/proc";
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "this is what is tested")]
     fn a_dead_child_of_ours_is_reaped() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         child.kill().unwrap();
