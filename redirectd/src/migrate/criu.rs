@@ -16,4 +16,4 @@ pub mod images;
 mod messages;
 mod worker;
 
-pub use self::engine::{Criu, Dump, DumpStage, Restore, RestoreStage, Version};
+pub use self::engine::{Criu, Dump, DumpStage, Features, Restore, RestoreStage, Version};

@@ -10,4 +10,5 @@ mod scene;
 
 mod abort;
 mod kinds;
+mod probe;
 mod trips;

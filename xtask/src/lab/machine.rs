@@ -12,8 +12,10 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Finished, Host, Process, soon};
 
-/// The first process of a machine: adopts and reaps, as init does.
-const INIT: &str = "import os, time
+/// The first process of a machine: adopts and reaps, as init does. Before that,
+/// it makes `/run` a tmpfs, where CRIU keeps what it has found out of the kernel.
+const INIT: &str = "import os, subprocess, time
+subprocess.run(['mount', '-t', 'tmpfs', 'run', '/run'], check=True)
 print('init is ready', flush=True)
 while True:
     try:

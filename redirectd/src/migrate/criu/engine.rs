@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     failure,
-    messages::{CgroupMode, NetworkLock, Notify, Options, Request, RequestType, Response},
+    messages::{self, CgroupMode, NetworkLock, Notify, Options, Request, RequestType, Response},
     worker::Worker,
 };
 use crate::error::{Error, Kind};
@@ -32,6 +32,15 @@ pub struct Version {
     pub major: u32,
     /// The second one.
     pub minor: u32,
+}
+
+/// What CRIU can do with this machine's kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// Memory may be copied in rounds while the processes still run.
+    pub tracks_memory: bool,
+    /// Processes may run before their memory is there.
+    pub lazy_pages: bool,
 }
 
 /// A tree of processes to be written down.
@@ -172,6 +181,25 @@ impl Criu {
         }
         Err(Error::new(Kind::Failed, format!("this is CRIU {version}"))
             .cure(format!("install CRIU {oldest} or later")))
+    }
+
+    /// What it can do here. To know, CRIU tries the kernel's abilities out, for
+    /// some 30 ms, and keeps what it found in `/run`, if that is a tmpfs: asked
+    /// before a move, this spares the move the time.
+    ///
+    /// # Errors
+    /// It cannot be run, or fails.
+    pub fn features(&self) -> Result<Features, Error> {
+        let all = messages::Features { mem_track: Some(true), lazy_pages: Some(true) };
+        let request = Request { features: Some(all), ..Request::new(RequestType::FeatureCheck) };
+        let response = Worker::start(&self.words)?.ask(&request, &mut |_| true)?;
+        match response.features.filter(|_| response.success) {
+            Some(messages::Features { mem_track, lazy_pages }) => Ok(Features {
+                tracks_memory: mem_track.unwrap_or_default(),
+                lazy_pages: lazy_pages.unwrap_or_default(),
+            }),
+            None => Err(failure::explain("CRIU cannot try out the kernel", "", &response)),
+        }
     }
 
     /// Writes a tree of processes down and ends it, unless `on_stage` refuses a

@@ -76,6 +76,11 @@ const CAUSES: &[Cause] = &[
         cure: "start it without a terminal, or let it go without",
     },
     Cause {
+        signs: &["tty: Found slave peer"],
+        what: "its terminal belongs to a shell that would stay behind",
+        cure: "start it without a terminal, or let it go without",
+    },
+    Cause {
         signs: &["session leader", "outside of its pid namespace"],
         what: "the leader of its session is not in its tree",
         cure: "move the session's leader, or start it with setsid",

@@ -13,6 +13,8 @@ pub(super) enum RequestType {
     Restore = 2,
     /// CRIU tells how far it is, and is answered.
     Notify = 6,
+    /// Tell what CRIU can do with this kernel.
+    FeatureCheck = 9,
     /// Tell the version.
     Version = 10,
 }
@@ -84,6 +86,9 @@ pub(super) struct Request {
     /// The answer to what CRIU told: go on, or not.
     #[prost(bool, optional, tag = "3")]
     pub(super) notify_success: Option<bool>,
+    /// What is asked about: those that are true.
+    #[prost(message, optional, tag = "5")]
+    pub(super) features: Option<Features>,
 }
 
 /// `criu_resp`.
@@ -100,10 +105,23 @@ pub(super) struct Response {
     /// An `errno` of CRIU's.
     #[prost(int32, optional, tag = "7")]
     pub(super) errno: Option<i32>,
+    #[prost(message, optional, tag = "8")]
+    pub(super) features: Option<Features>,
     #[prost(string, optional, tag = "9")]
     pub(super) message: Option<String>,
     #[prost(message, optional, tag = "10")]
     pub(super) version: Option<Version>,
+}
+
+/// `criu_features`.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct Features {
+    /// The kernel tells which pages were written to.
+    #[prost(bool, optional, tag = "1")]
+    pub(super) mem_track: Option<bool>,
+    /// Pages can follow when they are asked for.
+    #[prost(bool, optional, tag = "2")]
+    pub(super) lazy_pages: Option<bool>,
 }
 
 /// `criu_restore_resp`.
