@@ -19,7 +19,8 @@ fn refused_at(refused: DumpStage) -> Result<()> {
     let mut talk = Talk::open(&scene.lan.peer, "10.0.0.2:7")?;
     assert_eq!(talk.line()?, "10.0.0.3");
 
-    let dump = Dump { pid, images: scene.folder("images")?, shell_job: false };
+    let images = scene.folder("images")?;
+    let dump = Dump { pid, images: images.path().to_owned(), shell_job: false };
     let mut seen = Vec::new();
     let refusal = Error::new(Kind::Failed, "the host has changed its mind");
     let outcome = scene.c.criu().dump(&dump, &mut |stage| {

@@ -7,6 +7,7 @@
 mod arrival;
 mod programs;
 mod scene;
+mod transfer;
 
 mod abort;
 mod kinds;

@@ -1,13 +1,7 @@
 //! Where a test begins: home with redirectd, and two machines that processes
 //! move between.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, net::IpAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result};
 use redirectd::{
@@ -15,16 +9,17 @@ use redirectd::{
     migrate::criu::{
         Criu, Dump, DumpStage, gone,
         images::{
-            FILES, TREE,
+            TREE,
             readdress::{Relocation, readdress},
             sockets::sockets,
             tree::{self, Process},
         },
+        workdir::WorkDir,
     },
 };
 use xtask::lab::{Binaries, Daemon, Lab, Lan, Machine, criu};
 
-use crate::arrival::Arrival;
+use crate::{arrival::Arrival, transfer::Transfer};
 
 const CONFIGURATION: &str = "home: [10.0.0.2, 'fd00::2']
 tables: { redirects: 64, flows: 8192, half_open: 2048 }
@@ -32,7 +27,7 @@ interfaces: { eth0: { attach: tc } }
 ";
 /// How long a killed process may take to go.
 const GOING: Duration = Duration::from_secs(5);
-/// CRIU writes images here as a rule: on a tmpfs, as the product does.
+/// A tmpfs that all machines see.
 const SHM: &str = "/dev/shm";
 
 /// A peer, home with redirectd, and the machines c and d. The fields are in the
@@ -42,8 +37,15 @@ pub(crate) struct Scene {
     pub(crate) c: Place,
     pub(crate) d: Place,
     pub(crate) lan: Lan,
-    images: Folder,
+    /// Unlike all other scenes'.
+    name: String,
     _lab: Lab,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(Path::new(SHM).join(&self.name));
+    }
 }
 
 /// A machine that processes move to.
@@ -53,20 +55,25 @@ pub(crate) struct Place {
     pub(crate) v6: &'static str,
 }
 
-/// A folder that goes with its guard.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 impl Place {
     /// Its CRIU.
     pub(crate) fn criu(&self) -> Criu {
         let enter = self.machine.enter().into_iter().map(Into::into);
         Criu::run_by(enter.chain([criu().into_os_string()]).collect())
+    }
+
+    /// What gives sockets in an image the addresses they have at `to`.
+    fn readdress(
+        &self,
+        to: &Self,
+    ) -> Result<impl FnOnce(&[u8]) -> Result<Vec<u8>, Error> + Send + 'static> {
+        let addresses: BTreeMap<IpAddr, IpAddr> =
+            [(self.v4.parse()?, to.v4.parse()?), (self.v6.parse()?, to.v6.parse()?)].into();
+        Ok(move |image: &[u8]| {
+            let sockets = sockets(image).map_err(|error| as_error(error.into()))?;
+            let relocation = Relocation::between_hosts(addresses, &sockets);
+            readdress(image, &relocation).map_err(|error| as_error(error.into()))
+        })
     }
 
     /// Keeps all that comes from outside away from its sockets, silently: what
@@ -94,11 +101,10 @@ impl Scene {
         };
         let daemon = Daemon::start(&lan.home, &binaries, CONFIGURATION)?;
         let name = lab.dir().file_name().context("the lab has a folder")?;
-        let images = Folder(Path::new(SHM).join(name));
-        fs::create_dir(&images.0)?;
+        let name = name.to_string_lossy().into_owned();
         let c = Place { machine: Machine::new(&lan.c)?, v4: "10.0.0.3", v6: "fd00::3" };
         let d = Place { machine: Machine::new(&lan.d)?, v4: "10.0.0.4", v6: "fd00::4" };
-        Ok(Self { daemon, c, d, lan, images, _lab: lab })
+        Ok(Self { daemon, c, d, lan, name, _lab: lab })
     }
 
     /// Redirects port 7 of home to port 7000 of `place`, wherever it led before.
@@ -115,26 +121,26 @@ impl Scene {
     }
 
     /// An empty folder for images.
-    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.images.0.join(name);
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder)?;
-        Ok(folder)
+    pub(crate) fn folder(&self, name: &str) -> Result<WorkDir> {
+        Ok(WorkDir::create(&[Path::new(SHM).join(&self.name)], name)?)
     }
 
     /// Moves a process, with all below it, from one machine to another: it is
     /// ended on the first when it is revived on the second, and before it runs
     /// there. Gives what has moved.
     pub(crate) fn migrate(&self, pid: i32, from: &Place, to: &Place) -> Result<Vec<Process>> {
-        let images = self.folder("images")?;
+        let (there, here) = (self.folder("there")?, self.folder("here")?);
+        let (images, arrived) = (there.path().to_owned(), here.path().to_owned());
+        let readdress = from.readdress(to)?;
+        let mut transfer = Some(Transfer::begin(images.clone(), arrived.clone(), readdress)?);
         let mut arrival = None;
         let dump = Dump { pid, images: images.clone(), shell_job: false };
         let dumped = from.criu().dump(&dump, &mut |stage| match stage {
             DumpStage::Running => Ok(()),
             DumpStage::Frozen => from.deafen().map_err(as_error),
             DumpStage::Written => {
-                relocate(&images, from, to).map_err(as_error)?;
-                arrival = Some(Arrival::begin(to.criu(), images.clone())?);
+                transfer.take().expect("all is written once").complete()?;
+                arrival = Some(Arrival::begin(to.criu(), arrived.clone())?);
                 Ok(())
             }
         });
@@ -150,19 +156,6 @@ impl Scene {
         from.hear()?;
         Ok(processes)
     }
-}
-
-/// Gives the sockets in `images` the addresses they have at `to`.
-fn relocate(images: &Path, from: &Place, to: &Place) -> Result<()> {
-    let file = images.join(FILES);
-    let image = fs::read(&file)?;
-    let address = |address: &str| -> Result<IpAddr> { Ok(address.parse()?) };
-    let addresses = BTreeMap::from([
-        (address(from.v4)?, address(to.v4)?),
-        (address(from.v6)?, address(to.v6)?),
-    ]);
-    let relocation = Relocation::between_hosts(addresses, &sockets(&image)?);
-    Ok(fs::write(file, readdress(&image, &relocation)?)?)
 }
 
 /// What a test's own steps fail with, for the engine.
