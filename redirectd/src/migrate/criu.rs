@@ -1,10 +1,10 @@
 //! Our own engine: it has CRIU freeze, write down and revive processes.
 //!
 //! [`Criu`] runs `criu swrk` and speaks with it over a socket, in the messages
-//! of CRIU's `rpc.proto` ([`messages`], [`worker`]). CRIU tells at each stage
+//! of CRIU's `rpc.proto` (`messages`, `worker`). CRIU tells at each stage
 //! how far it is and waits; whoever moves the process answers, and may say no
 //! ([`engine`]). What CRIU cannot do is told with its own words and a cure
-//! ([`failure`]). The sockets in its images carry the addresses of the machine
+//! (`failure`). The sockets in its images carry the addresses of the machine
 //! they were made on; [`images`] reads them and writes those of the next one,
 //! and [`stream`] brings them there.
 //!

@@ -1,9 +1,9 @@
 //! CRIU's images: what is read in them and what is changed.
 //!
 //! An image is two magic words and then records, each a length and a protobuf
-//! message ([`file`]). Only what must change is changed: whatever else is in a
+//! message ([`mod@file`]). Only what must change is changed: whatever else is in a
 //! message, fields of later versions of CRIU included, stays to the byte
-//! ([`wire`]).
+//! (`wire`).
 //!
 //! The addresses of a process's sockets are in `files.img` and nowhere else
 //! ([`sockets`], [`readdress`]); the queues of open TCP connections hold none.
