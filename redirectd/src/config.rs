@@ -15,6 +15,7 @@ mod hosts;
 mod read;
 mod report;
 mod resolve;
+mod retarget;
 mod settings;
 mod shape;
 mod spec;
@@ -33,6 +34,7 @@ use std::{
 pub use self::{
     hosts::{Host, Hosts},
     resolve::unresolved_host,
+    retarget::retarget,
     spec::redirects_from,
     text::Spec,
 };
