@@ -105,6 +105,13 @@ impl Redirect {
         }
     }
 
+    /// Whether it leads to home itself: the process is at home, and its packets
+    /// are the kernel's own.
+    #[must_use]
+    pub fn is_at_home(&self) -> bool {
+        self.target == self.home && self.target_port == self.ports.first()
+    }
+
     /// The last port at the target, or `None` if it would lie beyond 65535.
     #[must_use]
     pub fn last_target_port(&self) -> Option<u16> {

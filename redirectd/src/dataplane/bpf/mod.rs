@@ -30,10 +30,14 @@ use aya::Ebpf;
 pub use self::load::uninstall;
 use self::{maps::Maps, slots::Slots};
 use super::{
-    Attach, Attached, Change, Dataplane, FlowInfo, Installed, ReasonCount, RedirectCounters, Slot,
-    TableUse, Timers,
+    Attach, Attached, Change, Connection, Dataplane, FlowInfo, Group, GroupInfo, Held, Installed,
+    ReasonCount, RedirectCounters, Relocation, Replayed, Slot, TableUse, Timers,
 };
-use crate::{config::Tables, error::Error, rule::PortRange};
+use crate::{
+    config::Tables,
+    error::{Error, Kind},
+    rule::PortRange,
+};
 
 /// How to open the dataplane.
 #[derive(Debug, Clone)]
@@ -142,4 +146,40 @@ impl Dataplane for Bpf {
     fn attached(&self) -> Vec<Attached> {
         self.attached.clone()
     }
+
+    fn group_begin(&mut self, _: &Relocation) -> Result<Group, Error> {
+        Err(cannot_hold())
+    }
+
+    fn group_park(&mut self, _: Group) -> Result<(), Error> {
+        Err(cannot_hold())
+    }
+
+    fn group_return(&mut self, _: Group, _: &[Connection]) -> Result<Vec<Connection>, Error> {
+        Err(cannot_hold())
+    }
+
+    fn group_commit(&mut self, _: Group) -> Result<(), Error> {
+        Err(cannot_hold())
+    }
+
+    fn group_abort(&mut self, _: Group) -> Result<(), Error> {
+        Err(cannot_hold())
+    }
+
+    fn group_held(&self, _: Group) -> Result<Held, Error> {
+        Err(cannot_hold())
+    }
+
+    fn group_replay(&mut self, _: Group) -> Result<Replayed, Error> {
+        Err(cannot_hold())
+    }
+
+    fn groups(&self) -> Result<Vec<GroupInfo>, Error> {
+        Ok(Vec::new())
+    }
+}
+
+fn cannot_hold() -> Error {
+    Error::new(Kind::Failed, "this packet path cannot hold packets")
 }
