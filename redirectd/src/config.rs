@@ -33,7 +33,7 @@ use std::{
 
 pub use self::{
     hosts::{Host, Hosts},
-    resolve::unresolved_host,
+    resolve::{unresolved_host, unresolved_target},
     retarget::retarget,
     spec::redirects_from,
     text::Spec,

@@ -11,6 +11,7 @@ pub mod error;
 pub mod host;
 pub mod log;
 pub mod metrics;
+pub mod migrate;
 pub mod plan;
 pub mod reload;
 pub mod rule;

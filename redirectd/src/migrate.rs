@@ -22,6 +22,7 @@
 //! anything; should even that fail, the process is the new host's and the flip is
 //! tried again.
 
+pub mod book;
 pub mod journal;
 pub mod ledger;
 pub mod machine;

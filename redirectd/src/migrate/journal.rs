@@ -98,8 +98,8 @@ impl FileJournal {
             match read {
                 Ok(record) => records.extend(record),
                 Err(why) if n + 1 == lines.len() => {
-                    let journal = %self.path.display();
-                    warn!(journal, why, "the last line was not written to its end; dropped");
+                    let journal = self.path.display();
+                    warn!(%journal, why, "the last line was not written to its end; dropped");
                     break;
                 }
                 Err(why) => return Err(self.damaged(format!("line {}: {why}", n + 1))),
@@ -198,7 +198,8 @@ impl Journal for FileJournal {
 
     fn append(&mut self, record: &Record) -> Result<(), Error> {
         if self.in_doubt {
-            let error = io::Error::other("an earlier write failed, and nobody knows how far it got");
+            let error =
+                io::Error::other("an earlier write failed, and nobody knows how far it got");
             return Err(self.failed("write", &error));
         }
         let done = match &self.file {

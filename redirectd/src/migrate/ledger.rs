@@ -69,6 +69,12 @@ impl Move {
         self.state.owner()
     }
 
+    /// How long packets were held, once they are delivered.
+    #[must_use]
+    pub fn held_for(&self) -> Option<Duration> {
+        Some(self.settled?.since(self.parked?))
+    }
+
     /// Whether nothing is left to do.
     #[must_use]
     pub fn is_over(&self) -> bool {
