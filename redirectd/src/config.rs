@@ -82,6 +82,8 @@ pub struct Tables {
     pub flows: u32,
     /// Half-open flows of each family.
     pub half_open: u32,
+    /// Packets held for processes that are being moved, in MiB.
+    pub held_mib: u32,
 }
 
 /// Where the daemon is spoken to, and by whom.
