@@ -209,7 +209,7 @@ impl Ledger {
         let counted = Record::Counted { last: self.last };
         let placed = self.placements.iter().map(|(name, placement)| Record::Placed {
             name: name.clone(),
-            placement: placement.clone(),
+            placement: Box::new(placement.clone()),
         });
         let moves = self.past.iter().chain(self.open.values());
         let moves = moves.map(|there| Record::Move(Box::new(there.clone())));
@@ -258,7 +258,7 @@ impl Ledger {
             }
             Record::Move(all) => self.adopt(*all),
             Record::Placed { name, placement } => {
-                self.placements.insert(name, placement);
+                self.placements.insert(name, *placement);
                 Ok(())
             }
             Record::Counted { last } => {

@@ -191,7 +191,7 @@ pub enum Record {
         /// The redirect's name.
         name: String,
         /// Where it leads.
-        placement: Placement,
+        placement: Box<Placement>,
     },
     /// The last number given to a move, when the journal was written anew.
     Counted {
