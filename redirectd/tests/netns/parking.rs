@@ -1,10 +1,17 @@
 //! Packets that come while a process is being moved: held, and delivered in order
 //! to where it is then.
 
-use std::{net::TcpStream, os::fd::AsRawFd as _};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd as _,
+};
 
 use anyhow::{Result, ensure};
-use redirectd::dataplane::{Dataplane as _, Replayed};
+use redirectd::{
+    dataplane::{Dataplane as _, Replayed},
+    rule::{Flows, Mode, PortRange, Protocol, Redirect},
+};
 use xtask::lab::Lab;
 
 use crate::{
@@ -91,6 +98,69 @@ fn datagrams_keep_their_order_by_xdp() -> Result<()> {
     datagrams("xdp", &V6)
 }
 
+/// The redirect of a process that is at home: it leads to where it comes from.
+fn at_home(ends: &Ends) -> Result<Redirect> {
+    let home: SocketAddr = ends.home.parse()?;
+    Ok(Redirect {
+        name: "echo".to_owned(),
+        protocols: vec![Protocol::Tcp, Protocol::Udp],
+        home: home.ip(),
+        ports: PortRange::single(home.port())?,
+        target: home.ip(),
+        target_port: home.port(),
+        host: None,
+        peers: Vec::new(),
+        mode: Mode::Nat,
+        flows: Flows::Follow,
+    })
+}
+
+/// Away from home, and home again.
+fn there_and_back(attach: &str, ends: &Ends) -> Result<()> {
+    let mut scene = Scene::in_lab(Lab::alone()?, attach)?;
+    let servers =
+        (Echo::udp(&scene.lan.home, ends.home, b'h')?, Echo::udp(&scene.lan.c, ends.c, b'c')?);
+    let mut mover = Mover::take_over(&mut scene)?;
+    mover.add(at_home(ends)?)?;
+    let stream = Numbered::start(&scene.lan.peer, ends.peer, ends.home, 1000)?;
+    assert_eq!(stream.hear_more(100)?.by, 'h');
+
+    let group = mover.park(&["echo"], ends.d)?;
+    mover.held(group, 100)?;
+    assert_delivered(&mover.abort(group)?, 100);
+    stream.hear_more(100)?;
+    let group = mover.park(&["echo"], ends.c)?;
+    mover.held(group, 100)?;
+    assert_delivered(&mover.commit(group)?, 100);
+    stream.hear_from('c')?;
+    stream.hear_more(100)?;
+    let group = mover.park(&["echo"], ends.home)?;
+    mover.held(group, 100)?;
+    assert_delivered(&mover.commit(group)?, 100);
+    stream.hear_from('h')?;
+    stream.hear_more(100)?;
+    assert_in_turn(&stream.finish(), &['h', 'c', 'h']);
+    let flows = mover.at_home(|bpf| {
+        let mut flows = 0;
+        bpf.flows(&mut |_| flows += 1).map(|()| flows)
+    })?;
+    assert_eq!(flows, 0, "at home there are no flows");
+    drop(servers);
+    Ok(())
+}
+
+#[test]
+fn a_process_leaves_home_and_comes_back_by_tc() -> Result<()> {
+    there_and_back("tc", &V4)?;
+    there_and_back("tc", &V6)
+}
+
+#[test]
+fn a_process_leaves_home_and_comes_back_by_xdp() -> Result<()> {
+    there_and_back("xdp", &V4)?;
+    there_and_back("xdp", &V6)
+}
+
 /// How many segments were sent again, as the kernel's `TCP_INFO` tells.
 fn retransmissions(connection: &TcpStream) -> u32 {
     // SAFETY: all zero is a valid tcp_info.
@@ -121,14 +191,21 @@ fn patient(scene: &Scene) -> Result<()> {
     scene.lan.peer.sysctl("net/ipv4/tcp_early_retrans", "0")
 }
 
-fn request(ends: &Ends) -> Result<()> {
+/// A request that comes while its server, which says `name`, is parked.
+fn request(ends: &Ends, name: char) -> Result<()> {
     let mut scene = Scene::tc()?;
     patient(&scene)?;
-    let _server = Echo::tcp(&scene.lan.c, ends.c, b'c')?;
-    redirect(&scene, ends)?;
+    let _servers =
+        (Echo::tcp(&scene.lan.c, ends.c, b'c')?, Echo::tcp(&scene.lan.home, ends.home, b'h')?);
+    if name == 'c' {
+        redirect(&scene, ends)?;
+    }
     let mut mover = Mover::take_over(&mut scene)?;
+    if name == 'h' {
+        mover.add(at_home(ends)?)?;
+    }
     let mut connection = echo::connect(&scene.lan.peer, ends.home)?;
-    assert_eq!(ask(&mut connection, b"before")?, 'c');
+    assert_eq!(ask(&mut connection, b"before")?, name);
 
     let group = mover.park(&["echo"], ends.d)?;
     let mut same = connection.try_clone()?;
@@ -137,14 +214,117 @@ fn request(ends: &Ends) -> Result<()> {
     assert_eq!(held.flows.len(), 1, "{held:?}");
     assert_eq!(held.flows[0].peer.1, connection.local_addr()?.port());
     assert_delivered(&mover.abort(group)?, 1);
-    assert_eq!(asked.join().expect("it asks")?, 'c');
-    assert_eq!(ask(&mut connection, b"after")?, 'c');
+    assert_eq!(asked.join().expect("it asks")?, name);
+    assert_eq!(ask(&mut connection, b"after")?, name);
     assert_eq!(retransmissions(&connection), 0);
     Ok(())
 }
 
 #[test]
-fn a_request_is_answered_after_an_abort() -> Result<()> {
-    request(&V4)?;
-    request(&V6)
+fn a_request_is_answered_by_the_host_after_an_abort() -> Result<()> {
+    request(&V4, 'c')?;
+    request(&V6, 'c')
+}
+
+#[test]
+fn a_request_is_answered_by_home_after_an_abort() -> Result<()> {
+    request(&V4, 'h')?;
+    request(&V6, 'h')
+}
+
+/// A connection that is opened while its server is parked.
+fn opening(ends: &Ends) -> Result<()> {
+    let mut scene = Scene::tc()?;
+    patient(&scene)?;
+    let _servers =
+        (Echo::tcp(&scene.lan.home, ends.home, b'h')?, Echo::tcp(&scene.lan.c, ends.c, b'c')?);
+    let mut mover = Mover::take_over(&mut scene)?;
+    mover.add(at_home(ends)?)?;
+    for (target, name) in [(ends.c, 'c'), (ends.home, 'h')] {
+        let group = mover.park(&["echo"], target)?;
+        let (peer, home) = (scene.lan.peer.clone(), ends.home);
+        let connecting = std::thread::spawn(move || echo::connect(&peer, home));
+        mover.held(group, 1)?;
+        assert_delivered(&mover.commit(group)?, 1);
+        let mut connection = connecting.join().expect("it connects")?;
+        assert_eq!(ask(&mut connection, b"hello")?, name);
+        assert_eq!(retransmissions(&connection), 0);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_connection_is_opened_where_the_process_is_then() -> Result<()> {
+    opening(&V4)?;
+    opening(&V6)
+}
+
+/// Sends `amount` bytes and gives the connection, once all were acknowledged.
+fn send_all(mut connection: TcpStream, amount: usize) -> Result<TcpStream> {
+    let block: Vec<u8> = (0..=250).cycle().take(251 * 1000).collect();
+    for _ in 0..amount / block.len() {
+        connection.write_all(&block)?;
+    }
+    connection.shutdown(std::net::Shutdown::Write)?;
+    Ok(connection)
+}
+
+/// A sender's large packets, a batch of segments each, come out whole.
+fn bulk(ends: &Ends, name: char) -> Result<()> {
+    const AMOUNT: usize = 251 * 1000 * 400;
+    let mut scene = Scene::tc()?;
+    patient(&scene)?;
+    let (host, endpoint) =
+        if name == 'c' { (&scene.lan.c, ends.c) } else { (&scene.lan.home, ends.home) };
+    let endpoint: SocketAddr = endpoint.parse()?;
+    let listener = host.enter(|| TcpListener::bind(endpoint))?;
+    let receiver = std::thread::spawn(move || receive_all(&listener));
+    if name == 'c' {
+        redirect(&scene, ends)?;
+    }
+    let mut mover = Mover::take_over(&mut scene)?;
+    if name == 'h' {
+        mover.add(at_home(ends)?)?;
+    }
+    let connection = echo::connect(&scene.lan.peer, ends.home)?;
+    let sender = std::thread::spawn(move || send_all(connection, AMOUNT));
+    for _ in 0..3 {
+        let group = mover.park(&["echo"], ends.d)?;
+        let held = mover.held(group, 4)?;
+        assert!(held.traffic.bytes > 1514 * held.traffic.packets, "no batches: {held:?}");
+        assert_delivered(&mover.abort(group)?, 4);
+    }
+    let connection = sender.join().expect("it sends")?;
+    let (received, right) = receiver.join().expect("it receives")?;
+    assert_eq!((received, right), (AMOUNT, true));
+    assert_eq!(retransmissions(&connection), 0);
+    Ok(())
+}
+
+/// How many bytes came, and whether they are those of [`send_all`].
+fn receive_all(listener: &TcpListener) -> Result<(usize, bool)> {
+    let (mut connection, _) = listener.accept()?;
+    let mut buffer = vec![0; 1 << 20];
+    let (mut received, mut right) = (0, true);
+    loop {
+        let length = connection.read(&mut buffer)?;
+        if length == 0 {
+            return Ok((received, right));
+        }
+        let expected = (received..received + length).map(|at| (at % 251) as u8);
+        right &= expected.eq(buffer[..length].iter().copied());
+        received += length;
+    }
+}
+
+#[test]
+fn bulk_goes_on_at_the_host() -> Result<()> {
+    bulk(&V4, 'c')?;
+    bulk(&V6, 'c')
+}
+
+#[test]
+fn bulk_goes_on_at_home() -> Result<()> {
+    bulk(&V4, 'h')?;
+    bulk(&V6, 'h')
 }

@@ -52,8 +52,8 @@ impl Parking {
         let mut lost = 0;
         loop {
             let counts = counts(maps, group)?;
-            let packets = self.take(group, counts.packets);
-            lost += self.send_all(maps, packets)?;
+            let (packets, missing) = self.take(group, counts.packets);
+            lost += missing + self.send_all(maps, packets)?;
             set_gate(maps, group, GroupWord::new(held, counts.packets))?;
             if self::counts(maps, group)?.packets == counts.packets {
                 break;
@@ -67,23 +67,24 @@ impl Parking {
         set_gate(maps, group, GroupWord::new(open, 0))?;
         // Nothing, but for those whose order was given up.
         let rest = counts(maps, group)?.packets;
-        let packets = self.take(group, rest);
-        lost += self.send_all(maps, packets)?;
+        let (packets, missing) = self.take(group, rest);
+        lost += missing + self.send_all(maps, packets)?;
         Ok(Replayed { held: super::super::groups::held(self, maps, group)?, lost, took })
     }
 
-    /// What was held and not yet delivered; waits until all that was `counted` is
-    /// there.
-    fn take(&self, group: Group, counted: u64) -> VecDeque<Packet> {
+    /// What was held and not yet delivered, and how many more must have been; waits
+    /// until all that was `counted` is there.
+    fn take(&self, group: Group, counted: u64) -> (VecDeque<Packet>, u64) {
         let started = Instant::now();
         loop {
             let mut queues = self.queues();
             queues.drain();
-            let Some(queue) = queues.get(group) else { return VecDeque::new() };
+            let Some(queue) = queues.get(group) else { return (VecDeque::new(), 0) };
             if queue.received >= counted || started.elapsed() > COMMIT {
                 // What an earlier daemon has taken with it is never received.
-                queue.received = queue.received.max(counted);
-                return std::mem::take(&mut queue.packets);
+                let missing = counted.saturating_sub(queue.received);
+                queue.received += missing;
+                return (std::mem::take(&mut queue.packets), missing);
             }
             drop(queues);
             thread::yield_now();
