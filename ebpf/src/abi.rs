@@ -5,7 +5,7 @@ use crate::csum::Delta;
 
 /// Version of all that is pinned. User space adopts maps of the same version
 /// only.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// An IP address as it lies in a packet.
 pub trait Addr: Copy + Eq {
@@ -215,8 +215,8 @@ pub struct PeerPrefix<A> {
     pub peer: A,
 }
 
-/// A slot's word, written and read as one: what the redirect does and which of
-/// its two [`Location`]s counts.
+/// A slot's word, written and read as one: what the redirect does, which of its
+/// two [`Location`]s counts, and the [group](crate::group) it moves in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct SlotWord(pub u64);
@@ -241,6 +241,36 @@ impl SlotWord {
     #[must_use]
     pub const fn state(self) -> u8 {
         self.0 as u8
+    }
+
+    /// The group it moves in; 0 is none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn group(self) -> u32 {
+        self.0 as u32 >> 8
+    }
+
+    /// The same in that group, or in none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn in_group(self, group: u32) -> Self {
+        Self(self.0 & 0xffff_ffff_0000_00ff | ((group & 0xff_ffff) as u64) << 8)
+    }
+
+    /// The same, but that the other location counts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn next(self) -> Self {
+        let next = self.generation().wrapping_add(1);
+        let next = if next == 0 { 1 } else { next };
+        Self(self.0 & 0xffff_ffff | (next as u64) << 32)
+    }
+
+    /// Whether flows of `generation` are up to date, and the redirect in no group.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_settled(self, generation: u32) -> bool {
+        self.0 >> 8 == (generation as u64) << 24
     }
 
     /// Index of the location that counts: the two of a slot take turns, so
@@ -417,9 +447,11 @@ pub struct Settings {
     pub snat_last: u16,
     /// Most flows at a time, over both address families.
     pub flows_max: u64,
+    /// Most bytes of packets held at a time, over all groups.
+    pub held_max: u64,
 }
 
-/// Indices into the array of flow counts. Two that only programs add to and one
+/// Indices into the array of counts. Of flows, two that only programs add to and one
 /// that only user space writes, so that no update is lost.
 pub mod count {
     /// Flows that entered the flow tables.
@@ -430,8 +462,15 @@ pub mod count {
     pub const EXPIRED: u32 = 2;
     /// Numbers for the identification of fragments.
     pub const FRAGMENT_ID: u32 = 3;
+    /// Bytes of packets held; programs add.
+    pub const HELD_BYTES: u32 = 4;
+    /// Bytes of those that user space is done with; it writes.
+    pub const DONE_BYTES: u32 = 5;
+    /// Held packets that were received again and have found their end; programs
+    /// add.
+    pub const REPLAYED: u32 = 6;
     /// How many there are.
-    pub const LEN: u32 = 4;
+    pub const LEN: u32 = 7;
 }
 
 /// Interfaces that XDP can be used on have a lower index than this.
@@ -466,7 +505,7 @@ const _: () = {
     assert!(size_of::<HeldKey<u32>>() == 20);
     assert!(size_of::<HeldKey<[u32; 4]>>() == 44);
     assert!(size_of::<SlotCounters>() == 48);
-    assert!(size_of::<Settings>() == 16);
+    assert!(size_of::<Settings>() == 24);
     assert!(size_of::<Record>() == 152);
     assert!(size_of::<Station>() == 8);
     assert!(size_of::<Neighbour>() == 12);
@@ -477,6 +516,7 @@ mod pod {
     use aya::Pod;
 
     use super::*;
+    use crate::group::{GroupCounts, GroupWord};
 
     macro_rules! pod {
         ($($t:ty),* $(,)?) => {$(
@@ -486,7 +526,19 @@ mod pod {
         )*};
     }
 
-    pod!(Neighbour, Station, Entry, SlotWord, Location, Traffic, SlotCounters, Settings, Record);
+    pod!(
+        Neighbour,
+        Station,
+        Entry,
+        SlotWord,
+        Location,
+        Traffic,
+        SlotCounters,
+        Settings,
+        Record,
+        GroupWord,
+        GroupCounts
+    );
 
     macro_rules! family_pod {
         ($($t:ident),* $(,)?) => {$(

@@ -13,8 +13,7 @@ use aya_ebpf::{
 };
 use redirectd_ebpf::{
     abi::{
-        ABI_VERSION, Flow, FlowKey, Location, NextHop, Settings, Tuple, count, flow_flags,
-        hop_kind, slot_state,
+        ABI_VERSION, Flow, FlowKey, Location, NextHop, Settings, Tuple, count, flow_flags, hop_kind,
     },
     nat::Deltas,
     reason::{Fate, Reason},
@@ -24,8 +23,8 @@ use redirectd_ebpf::{
 use crate::{
     family::Family,
     hop::{self, LOOPBACK},
-    lookup,
     maps::{self, Draft},
+    park,
     parse::Part,
     stats,
     tc::{Tail, again, disown, owe, raw, tail},
@@ -48,7 +47,7 @@ pub fn admit<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let packet = again::<F>(ctx)?;
     // SAFETY: the context is valid while the program runs.
     let from_wire = unsafe { (*raw(ctx)).ifindex } != LOOPBACK;
-    let result = try_admit::<F>(ctx.as_ptr(), &packet.key, from_wire);
+    let result = try_admit::<F>(ctx, &packet.key, from_wire);
     if let Err(reason) = result {
         return Err(match reason.fate() {
             Fate::Dropped => owe::<F>(ctx, reason, 0),
@@ -73,26 +72,22 @@ fn is_peer<F: Family>(ctx: *mut c_void, key: &FlowKey<F::Addr>) -> bool {
 
 #[inline(always)]
 fn try_admit<F: Family>(
-    ctx: *mut c_void,
+    ctx: &TcContext,
     key: &FlowKey<F::Addr>,
     from_wire: bool,
 ) -> Result<(), Reason> {
-    let slot = lookup::redirect::<F>(key)?;
+    let way = park::redirect::<F>(ctx, key)?;
+    let (slot, word, location) = (way.slot, way.word, way.location);
     if F::is_link_local(key.tuple.source) {
         return Err(Reason::LinkLocalPeer);
     }
-    if from_wire && !is_peer::<F>(ctx, key) {
+    if from_wire && !is_peer::<F>(ctx.as_ptr(), key) {
         return Err(Reason::StrangeSource);
     }
     let settings = maps::SETTINGS.get(0).ok_or(Reason::NotReady)?;
     if settings.abi_version != ABI_VERSION {
         return Err(Reason::NotReady);
     }
-    let word = *maps::SLOTS.get(slot).ok_or(Reason::NoRedirect)?;
-    if word.state() != slot_state::ACTIVE {
-        return Err(Reason::NoRedirect);
-    }
-    let location = maps::LOCATIONS.get(word.location(slot)).ok_or(Reason::NoRedirect)?;
     if !has_room(settings) {
         stats::refused(slot);
         return Err(Reason::TableFull);
@@ -113,7 +108,7 @@ fn try_admit<F: Family>(
         packets: 0,
         bytes: 0,
     };
-    let result = reserve::<F>(ctx, key, draft, settings);
+    let result = reserve::<F>(ctx.as_ptr(), key, draft, settings);
     match result {
         Ok(()) => stats::opened(slot),
         Err(_) => stats::refused(slot),

@@ -13,7 +13,8 @@ use redirectd_ebpf::{
 use crate::{
     family::{Family, V4, V6},
     fragment, hop,
-    lookup::{self, Standing},
+    lookup::Standing,
+    park,
     parse::{Frame, Packet, Part},
     rewrite::{self, Translation},
     stats,
@@ -203,7 +204,7 @@ pub fn translate<F: Errors>(ctx: &TcContext) -> Result<i32, Reason> {
     // What we are told about is what was sent from here: the answer to it is
     // what would have come here.
     let key = FlowKey { tuple: quote.key.tuple.inverse(), protocol: quote.key.protocol };
-    let flow = find::<F>(&key)?;
+    let flow = find::<F>(ctx, &key)?;
     let translation = Translation::of(flow)?;
     let to = translation.to;
     // SAFETY: no arguments, no preconditions.
@@ -230,18 +231,35 @@ pub fn translate<F: Errors>(ctx: &TcContext) -> Result<i32, Reason> {
 }
 
 #[inline(always)]
-fn find<F: Family>(key: &FlowKey<F::Addr>) -> Result<&'static mut Flow<F::Addr>, Reason> {
+fn find<F: Family>(
+    ctx: &TcContext,
+    key: &FlowKey<F::Addr>,
+) -> Result<&'static mut Flow<F::Addr>, Reason> {
     let maps = F::maps();
     let flow = match maps.flows.get_ptr_mut(key) {
         Some(flow) => flow,
-        None => maps.half_open.get_ptr_mut(key).ok_or(Reason::IcmpNotOurs)?,
+        None => match maps.half_open.get_ptr_mut(key) {
+            Some(flow) => flow,
+            None => return Err(unknown::<F>(ctx, key)),
+        },
     };
     // SAFETY: a map's value stays valid while the program runs.
     let flow = unsafe { &mut *flow };
-    if lookup::standing(flow) == Standing::Void {
+    if park::standing(ctx, flow)? == Standing::Void {
         return Err(Reason::IcmpNotOurs);
     }
     Ok(flow)
+}
+
+/// Why an error about no flow is left alone. It may be about a connection of a
+/// process at home that is about to move: then it is held.
+#[inline(always)]
+fn unknown<F: Family>(ctx: &TcContext, key: &FlowKey<F::Addr>) -> Reason {
+    match park::redirect::<F>(ctx, key) {
+        // The tail call to hold it has failed.
+        Err(Reason::NotReady) => Reason::NotReady,
+        _ => Reason::IcmpNotOurs,
+    }
 }
 
 /// Rewrites both headers and both checksums. The message's sender becomes home,

@@ -10,6 +10,7 @@ extern crate std;
 pub mod abi;
 pub mod csum;
 pub mod endpoint_set;
+pub mod group;
 pub mod nat;
 pub mod reason;
 pub mod wire;

@@ -4,6 +4,7 @@
 use redirectd_ebpf::{
     abi::{Addr, Endpoint, Flow, FlowKey, PeerPrefix, SlotWord, flow_flags, slot_state},
     endpoint_set::Place,
+    group::gate,
     reason::Reason,
 };
 
@@ -20,6 +21,9 @@ pub enum Standing {
     Void,
     /// The redirect's target has changed since.
     Moved(SlotWord),
+    /// The redirect is in a group whose gate is not simply open: see
+    /// [`crate::park::pass`].
+    Gated(SlotWord),
 }
 
 /// How `flow` stands to its redirect.
@@ -31,14 +35,32 @@ pub fn standing<A>(flow: &Flow<A>) -> Standing {
     if word.state() == slot_state::NONE {
         return Standing::Void;
     }
-    // Only the way to the host can change: what the old host has sent is still
-    // to be delivered.
-    if word.generation() != flow.generation
-        && flow.flags & (flow_flags::TO_HOST | flow_flags::STAYS) == flow_flags::TO_HOST
-    {
+    if word.is_settled(flow.generation) || !can_move(flow) {
+        return Standing::Current;
+    }
+    if word.group() != 0 {
+        let gate = maps::GROUPS.get(word.group()).map_or(gate::OPEN, |group| group.gate());
+        if gate != gate::OPEN {
+            return Standing::Gated(word);
+        }
+    }
+    standing_by(flow, word)
+}
+
+/// How `flow` stands to its redirect, whose word is `word`, groups apart.
+#[inline(always)]
+pub fn standing_by<A>(flow: &Flow<A>, word: SlotWord) -> Standing {
+    if can_move(flow) && word.generation() != flow.generation {
         return Standing::Moved(word);
     }
     Standing::Current
+}
+
+/// Only the way to the host can change: what the old host has sent is still to be
+/// delivered.
+#[inline(always)]
+fn can_move<A>(flow: &Flow<A>) -> bool {
+    flow.flags & (flow_flags::TO_HOST | flow_flags::STAYS) == flow_flags::TO_HOST
 }
 
 /// Whether a packet of `key` can be of a flow or open one: it goes to a home

@@ -23,6 +23,8 @@ mod maps;
 #[cfg(target_arch = "bpf")]
 mod outcome;
 #[cfg(target_arch = "bpf")]
+mod park;
+#[cfg(target_arch = "bpf")]
 mod parse;
 #[cfg(target_arch = "bpf")]
 mod rewrite;

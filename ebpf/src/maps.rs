@@ -3,7 +3,7 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use redirectd_ebpf::{
     abi::{
@@ -11,6 +11,7 @@ use redirectd_ebpf::{
         PeerPrefix, Record, Settings, SlotCounters, SlotWord, Station, Traffic, count,
     },
     endpoint_set,
+    group::{self, GroupCounts, GroupWord},
 };
 
 type V4 = u32;
@@ -23,6 +24,7 @@ const ENDPOINTS: u32 = 1 << 20;
 const SLOT_COUNT: u32 = 1 << 14;
 const DATAGRAMS: u32 = 1 << 12;
 const HELD: u32 = 1 << 11;
+const PARKED_BYTES: u32 = 1 << 23;
 
 /// Established flows, two entries each. Programs add and update, user space expires.
 #[map]
@@ -60,6 +62,16 @@ pub static SLOTS: Array<SlotWord> = Array::pinned(SLOT_COUNT, 0);
 /// Where each redirect leads: two places a slot, in turns. User space writes, tc reads.
 #[map]
 pub static LOCATIONS: Array<Location> = Array::pinned(SLOT_COUNT * 2, 0);
+/// How far each move has come; one write is its flip. User space writes, programs
+/// read for each packet of a redirect that moves.
+#[map]
+pub static GROUPS: Array<GroupWord> = Array::pinned(group::GROUPS, 0);
+/// What each group has held. Programs add, user space reads and clears.
+#[map]
+pub static GROUP_COUNTS: Array<GroupCounts> = Array::pinned(group::GROUPS, 0);
+/// Packets that are held, on their way to user space. tc writes.
+#[map]
+pub static PARKED: RingBuf = RingBuf::pinned(PARKED_BYTES, 0);
 /// Counters of each redirect. Programs write, user space reads.
 #[map]
 pub static SLOT_COUNTERS: PerCpuArray<SlotCounters> = PerCpuArray::pinned(SLOT_COUNT, 0);
@@ -77,7 +89,7 @@ pub static REASONS: PerCpuArray<Traffic> =
 /// Settings. User space writes, programs read.
 #[map]
 pub static SETTINGS: Array<Settings> = Array::pinned(1, 0);
-/// Counts of flows. Programs and user space each write their own entries.
+/// Counts, see [`count`]. Programs and user space each write their own entries.
 #[map]
 pub static COUNTS: Array<u64> = Array::pinned(count::LEN, 0);
 
@@ -113,7 +125,7 @@ pub static SCRATCH: PerCpuArray<Held> = PerCpuArray::pinned(1, 0);
 pub static ICMP_DUE: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
 /// The tc programs that are tail-called, see [`crate::tc::Tail`]. User space writes.
 #[map]
-pub static PROGRAMS: ProgramArray = ProgramArray::pinned(12, 0);
+pub static PROGRAMS: ProgramArray = ProgramArray::pinned(13, 0);
 /// Redirects by slot. User space only: what it adopts after a restart.
 #[map]
 pub static RECORDS: HashMap<u32, Record> = HashMap::pinned(SLOT_COUNT, BPF_F_NO_PREALLOC);

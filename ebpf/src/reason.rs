@@ -9,16 +9,19 @@ pub enum Fate {
     Passed,
     /// Dropped.
     Dropped,
+    /// Taken out of the way and kept, to be delivered later.
+    Held,
 }
 
 impl Fate {
-    /// The word for it in output: `translated`, `passed` or `dropped`.
+    /// The word for it in output: `translated`, `passed`, `dropped` or `held`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Translated => "translated",
             Self::Passed => "passed",
             Self::Dropped => "dropped",
+            Self::Held => "held",
         }
     }
 }
@@ -70,6 +73,7 @@ reasons! {
     OtherProtocol = "other_protocol", Passed, "Neither TCP, UDP nor an ICMP error.";
     ExtensionHeader = "extension_header", Passed, "An IPv6 extension header that must be left alone.";
     NoRedirect = "no_redirect", Passed, "No redirect or flow names it: home's own.";
+    AtHome = "at_home", Passed, "The process it is for is at home.";
     OtherPeer = "other_peer", Passed, "The redirect is for other peers.";
     NotAnOpening = "not_an_opening", Passed, "TCP to a redirected endpoint that opens no connection and belongs to none.";
     StrangeSource = "strange_source", Passed, "From an address that no peer can have, or that home has no way back to.";
@@ -80,6 +84,8 @@ reasons! {
     FragmentTooLong = "fragment_too_long", Passed, "An early fragment that is too long to be copied.";
     NotReady = "not_ready", Passed, "The programs have no settings yet.";
     HandedToTc = "handed_to_tc", Passed, "XDP leaves it to the tc program of the interface.";
+    Parked = "parked", Held, "For a process that is being moved: held, and delivered when it runs again.";
+    ParkOverflow = "park_overflow", Dropped, "For a process that is being moved, and there was no room to hold it.";
     NotAnswered = "not_answered", Dropped, "TCP that belongs to a half-open flow but does not complete it.";
     TableFull = "table_full", Dropped, "A new flow, refused as the flow table is full; its sender was told.";
     PortsExhausted = "ports_exhausted", Dropped, "A new flow, refused as no port on the SNAT side is free; its sender was told.";

@@ -21,7 +21,7 @@ use redirectd_ebpf::{
 use crate::{
     admit,
     family::{Family, V4, V6},
-    fragment, icmp, maps,
+    fragment, icmp, maps, park,
     parse::{self, Frame, Packet, Part},
     rewrite::Translation,
     stats, tell, transport,
@@ -64,7 +64,7 @@ pub fn raw(ctx: &TcContext) -> *mut __sk_buff {
     ctx.skb.skb
 }
 
-/// What the tail-called programs do; each has two, for IPv4 and then for IPv6.
+/// What the tail-called programs do; most have two, for IPv4 and then for IPv6.
 #[derive(Clone, Copy)]
 pub enum Tail {
     /// TCP and UDP that need more than the established flow they belong to.
@@ -79,13 +79,20 @@ pub enum Tail {
     Admit = 8,
     /// Flows whose redirect has a new target.
     Follow = 10,
+    /// Packets that are held; one for both families.
+    Park = 12,
 }
 
 /// Goes on in another program, which has a stack of its own and parses the
 /// packet anew. Only returns if that program is not loaded.
 #[inline(always)]
 pub fn tail<F: Family>(ctx: &TcContext, tail: Tail) -> Reason {
-    let index = tail as u32 + u32::from(F::AF != V4::AF);
+    tail_to(ctx, tail as u32 + u32::from(F::AF != V4::AF))
+}
+
+/// As [`tail`], to the program with that index.
+#[inline(always)]
+pub fn tail_to(ctx: &TcContext, index: u32) -> Reason {
     // SAFETY: the context is the program's own.
     unsafe { maps::PROGRAMS.tail_call(ctx, index) };
     Reason::NotReady
@@ -98,7 +105,10 @@ fn let_go(ctx: &TcContext, reason: Reason) -> i32 {
     stats::reason(reason, u64::from(ctx.len()));
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(ctx, "tc: {} bytes: {}", ctx.len(), reason.name());
-    if reason.fate() == Fate::Dropped { DROP } else { NEXT }
+    match reason.fate() {
+        Fate::Dropped | Fate::Held => DROP,
+        Fate::Translated | Fate::Passed => NEXT,
+    }
 }
 
 /// As [`let_go`], as a function of its own: it leaves the caller's stack alone.
@@ -121,10 +131,12 @@ macro_rules! tails {
     ($($name:ident = $f:expr;)*) => {$(
         #[classifier]
         pub fn $name(ctx: TcContext) -> i32 {
-            match $f(&ctx) {
+            let action = match $f(&ctx) {
                 Ok(action) => action,
                 Err(reason) => let_go_late(&ctx, reason as u32),
-            }
+            };
+            park::finish(&ctx);
+            action
         }
     )*};
 }
@@ -142,6 +154,14 @@ tails! {
     redirectd_admit6 = admit::admit::<V6>;
     redirectd_follow4 = transport::follow::<V4>;
     redirectd_follow6 = transport::follow::<V6>;
+    redirectd_park = park::hold;
+}
+
+/// The program on the egress hook, while something is replayed: what user space
+/// sends with our mark is received again.
+#[classifier]
+pub fn redirectd_replay(ctx: TcContext) -> i32 {
+    park::turn_round(&ctx).unwrap_or(NEXT)
 }
 
 #[inline(always)]

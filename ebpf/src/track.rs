@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use redirectd_ebpf::{
-    abi::{Flow, FlowKey, SlotWord, count, flow_flags},
+    abi::{Flow, FlowKey, SlotWord, Tuple, count, flow_flags},
     csum::Delta,
     nat::Deltas,
     reason::Reason,
@@ -220,10 +220,15 @@ pub fn follow<F: Family>(
         flow.flags |= flow_flags::STAYS;
         return Ok(());
     }
+    let there = location_tuple::<F>(key, location);
+    if is_at_home(key, &there) {
+        come_home::<F>(key);
+        return Err(Reason::AtHome);
+    }
     let draft = F::draft()?;
     draft.flow = *flow;
-    draft.flow.to.destination = F::address(location);
-    draft.flow.to.destination_port = location_tuple::<F>(key, location).destination_port;
+    draft.flow.to.destination = there.destination;
+    draft.flow.to.destination_port = there.destination_port;
     draft.flow.generation = word.generation();
     let to = draft.flow.to;
     let deltas = Deltas::between(&key.tuple, &to);
@@ -250,6 +255,23 @@ pub fn follow<F: Family>(
     flow.hop.checked = 0;
     write_generation(flow, word.generation());
     Ok(())
+}
+
+/// Whether packets of `key` that become `there` stay at home: they go where they
+/// came to.
+#[inline(always)]
+pub fn is_at_home<A: Copy + Eq>(key: &FlowKey<A>, there: &Tuple<A>) -> bool {
+    there.destination == key.tuple.destination
+        && there.destination_port == key.tuple.destination_port
+}
+
+/// Removes a flow whose process has come home. Its way back stays for what the
+/// host has under way, as that of any host which a flow has left.
+#[inline(always)]
+fn come_home<F: Family>(key: &FlowKey<F::Addr>) {
+    if F::maps().flows.remove(key).is_ok() {
+        add(count::REMOVED);
+    }
 }
 
 /// Enters the way back from the new host; that it is there already, prepared by

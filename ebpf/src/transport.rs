@@ -12,7 +12,7 @@ use crate::{
     family::Family,
     fragment, hop,
     lookup::{self, Standing},
-    outcome,
+    outcome, park,
     parse::{Frame, Packet, Part},
     rewrite::{self, Translation},
     stats,
@@ -101,7 +101,12 @@ pub fn follow<F: Family>(ctx: &TcContext) -> Result<i32, Reason> {
     let flow = F::maps().flows.get_ptr_mut(packet.key).ok_or(Reason::NoEffect)?;
     // SAFETY: a map's value stays valid while the program runs.
     let flow = unsafe { &mut *flow };
-    if let Standing::Moved(word) = lookup::standing(flow) {
+    let standing = match lookup::standing(flow) {
+        // Whether the packet is held was decided on the way here.
+        Standing::Gated(word) => lookup::standing_by(flow, park::effective(word)),
+        standing => standing,
+    };
+    if let Standing::Moved(word) = standing {
         track::follow::<F>(&packet.key, flow, word)?;
     }
     Err(tail::<F>(ctx, Tail::Opening))
@@ -116,9 +121,9 @@ fn is_valid<F: Family>(
     flow: &Flow<F::Addr>,
     segment: Segment,
 ) -> Result<bool, Reason> {
-    match lookup::standing(flow) {
+    match park::standing(ctx, flow)? {
         Standing::Current => {}
-        Standing::Moved(_) => return Err(tail::<F>(ctx, Tail::Follow)),
+        Standing::Moved(_) | Standing::Gated(_) => return Err(tail::<F>(ctx, Tail::Follow)),
         Standing::Void => {
             track::remove::<F>(&packet.key, flow);
             return Ok(false);
@@ -141,15 +146,18 @@ fn half_open<F: Family>(
 ) -> Result<*mut Flow<F::Addr>, Reason> {
     let maps = F::maps();
     let known = maps.half_open.get_ptr_mut(packet.key);
-    // SAFETY: a map's value stays valid while the program runs.
-    let standing = known.map_or(Standing::Void, |flow| lookup::standing(unsafe { &*flow }));
+    let standing = match known {
+        // SAFETY: a map's value stays valid while the program runs.
+        Some(flow) => park::standing(ctx, unsafe { &*flow })?,
+        None => Standing::Void,
+    };
     let step = match known {
         Some(flow) if standing != Standing::Void => {
             // SAFETY: as above.
             step::<F>(packet, unsafe { &mut *flow }, segment, standing, now)?
         }
         _ if segment.opens() || packet.key.protocol == u32::from(proto::UDP) => Step::Admit,
-        _ => return Err(unopened::<F>(packet)),
+        _ => return Err(unopened::<F>(ctx, packet)),
     };
     let flow = match step {
         Step::Drop => return Err(Reason::NotAnswered),
@@ -162,8 +170,8 @@ fn half_open<F: Family>(
 
 /// Why a segment that opens nothing and belongs to nothing is left alone.
 #[inline(always)]
-fn unopened<F: Family>(packet: &Packet<F::Addr>) -> Reason {
-    match lookup::redirect::<F>(&packet.key) {
+fn unopened<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Reason {
+    match park::redirect::<F>(ctx, &packet.key) {
         Ok(_) => Reason::NotAnOpening,
         Err(reason) => reason,
     }

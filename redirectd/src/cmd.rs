@@ -9,6 +9,7 @@ mod list;
 mod log;
 mod man;
 mod monitor;
+mod moves;
 mod output;
 mod remove;
 mod show;
@@ -73,6 +74,7 @@ enum Verb {
     Stats(stats::Stats),
     Monitor(monitor::Monitor),
     Top(top::Top),
+    Move(moves::Move),
     Status(status::Status),
     Log(log::Log),
     #[command(hide = true)]
@@ -93,6 +95,7 @@ Files:
   /etc/redirectd/redirectd.yaml  home addresses, hosts, interfaces, redirects
   /etc/redirectd/rules.d/*.yaml  more hosts and redirects
   /var/lib/redirectd/redirects.* redirects made by `redirect add` and `apply -f`
+  /var/lib/redirectd/moves.*     moves, and where they have left processes
   /run/redirectd/redirectd.sock  the daemon's socket";
 
 /// What every verb needs: the daemon, and how to print.
@@ -133,6 +136,7 @@ impl Cli {
             Verb::Stats(verb) => verb.run(&context).await,
             Verb::Monitor(verb) => verb.run(&context).await,
             Verb::Top(verb) => verb.run(&context).await,
+            Verb::Move(verb) => verb.run(&context).await,
             Verb::Status(verb) => verb.run(&context).await,
             Verb::Log(verb) => verb.run(&context).await,
             Verb::Completions(verb) => verb.run(),

@@ -15,6 +15,7 @@ mod hosts;
 mod read;
 mod report;
 mod resolve;
+mod retarget;
 mod settings;
 mod shape;
 mod spec;
@@ -32,7 +33,8 @@ use std::{
 
 pub use self::{
     hosts::{Host, Hosts},
-    resolve::unresolved_host,
+    resolve::{unresolved_host, unresolved_target},
+    retarget::retarget,
     spec::redirects_from,
     text::Spec,
 };
@@ -80,6 +82,8 @@ pub struct Tables {
     pub flows: u32,
     /// Half-open flows of each family.
     pub half_open: u32,
+    /// Packets held for processes that are being moved, in MiB.
+    pub held_mib: u32,
 }
 
 /// Where the daemon is spoken to, and by whom.

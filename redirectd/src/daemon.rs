@@ -14,6 +14,7 @@
 mod changes;
 mod events;
 mod handle;
+mod moves;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -31,6 +32,7 @@ use tracing::{debug, error, info, warn};
 pub use self::{
     events::Events,
     handle::{Handle, spawn},
+    moves::{MoveTotals, read_id},
     upkeep::TICK,
 };
 use crate::{
@@ -39,6 +41,7 @@ use crate::{
     dataplane::{Attach, Change, Dataplane, Removal, State},
     desired::{Desired, Edit},
     error::{Error, Kind},
+    migrate::{book::Book, journal::Journal},
     plan,
     rule::RedirectSet,
     state::Store,
@@ -50,6 +53,8 @@ pub struct Parts {
     pub dataplane: Box<dyn Dataplane>,
     /// The redirects made through the API.
     pub store: Box<dyn Store>,
+    /// The moves of processes.
+    pub journal: Box<dyn Journal>,
     /// The configuration as read.
     pub config: Config,
     /// Where it was read, and is read again.
@@ -77,6 +82,7 @@ pub struct Daemon {
     /// The kernel may differ from what is desired, for a step back failed.
     diverged: bool,
     upkeep: upkeep::Upkeep,
+    moves: moves::Moves,
 }
 
 impl Daemon {
@@ -88,8 +94,10 @@ impl Daemon {
     /// an interface cannot be used. The programs and flows of an earlier daemon
     /// go on in that case.
     pub fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { dataplane, mut store, config, config_path, replace } = parts;
-        let desired = Desired::new(config.redirects.iter().cloned(), store.load()?)?;
+        let Parts { dataplane, mut store, journal, config, config_path, replace } = parts;
+        let book = Book::open(journal)?;
+        let files = config.redirects.iter().cloned();
+        let desired = Desired::new(files, store.load()?, book.ledger().placements())?;
         let mut daemon = Self {
             dataplane,
             config,
@@ -104,9 +112,12 @@ impl Daemon {
             draining: BTreeMap::new(),
             diverged: false,
             upkeep: upkeep::Upkeep::default(),
+            moves: moves::Moves::new(book),
         };
+        daemon.recover()?;
         let changes = daemon.reconcile()?;
         info!(redirects = daemon.desired.all().len(), changes, "redirects in force");
+        daemon.forget_placements();
         let interfaces = daemon.wanted_interfaces(&daemon.config);
         daemon.attach_all(&interfaces)?;
         daemon.detach_unwanted(&interfaces);
@@ -168,6 +179,7 @@ impl Daemon {
         if changes.is_empty() {
             return Ok(report(changes, false));
         }
+        self.keep_still(&changes)?;
         let begin = Instant::now();
         if persistent {
             self.store.stage(&changes, self.desired.api())?;

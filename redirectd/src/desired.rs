@@ -5,10 +5,14 @@
 //! the kernel or the disk does not follow. A single redirect is added or removed
 //! in O(log n); only reading a whole source anew costs a pass over all.
 
-use std::collections::HashSet;
+mod placement;
+mod shift;
+
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{placement::Placement, shift::Shifted};
 use crate::{
     error::{Error, Kind},
     rule::{Redirect, RedirectSet},
@@ -29,10 +33,23 @@ pub enum Origin {
 /// The redirects that ought to be in force.
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
+    /// As they are in force: placed where moves have left them.
     files: RedirectSet,
     api: RedirectSet,
     all: RedirectSet,
+    placed: BTreeMap<String, Placed>,
 }
+
+/// A redirect of a file whose process has moved.
+#[derive(Debug, Clone)]
+struct Placed {
+    /// As the file has it now.
+    file: Redirect,
+    placement: Placement,
+}
+
+/// Where redirects of files lead in place of what the files say, by their names.
+pub type Placements = BTreeMap<String, Placement>;
 
 /// A change of a few of the redirects that came through the API.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,16 +61,36 @@ pub struct Edit {
 }
 
 impl Desired {
-    /// The set of both sources.
+    /// The set of both sources; redirects of files lead where `placements` say, as
+    /// far as these still count.
     ///
     /// # Errors
     /// Two redirects contradict each other; the message names both.
     pub fn new(
         files: impl IntoIterator<Item = Redirect>,
         api: impl IntoIterator<Item = Redirect>,
+        placements: &Placements,
     ) -> Result<Self, Error> {
-        let files = RedirectSet::new(files)?;
-        let api = RedirectSet::new(api)?;
+        let mut placed = BTreeMap::new();
+        let mut in_force = Vec::new();
+        for file in files {
+            match placements.get(&file.name).filter(|placement| placement.holds(&file)) {
+                None => in_force.push(file),
+                Some(placement) => {
+                    in_force.push(placement.place(&file));
+                    let placement = placement.clone();
+                    placed.insert(file.name.clone(), Placed { file, placement });
+                }
+            }
+        }
+        Self::joined(RedirectSet::new(in_force)?, RedirectSet::new(api)?, placed)
+    }
+
+    fn joined(
+        files: RedirectSet,
+        api: RedirectSet,
+        placed: BTreeMap<String, Placed>,
+    ) -> Result<Self, Error> {
         let all = RedirectSet::new(files.iter().chain(api.iter()).cloned()).map_err(|error| {
             let what = format!(
                 "a redirect of the configuration files contradicts one made with `redirect add`: {}",
@@ -62,7 +99,7 @@ impl Desired {
             Error::new(Kind::Conflict, what)
                 .cure("take it out of the files, or remove the other with `redirect remove NAME`")
         })?;
-        Ok(Self { files, api, all })
+        Ok(Self { files, api, all, placed })
     }
 
     /// All of them together.
@@ -94,7 +131,7 @@ impl Desired {
     /// # Errors
     /// As for [`Desired::new`].
     pub fn with_files(&self, files: Vec<Redirect>) -> Result<Self, Error> {
-        Self::new(files, self.api.iter().cloned())
+        Self::new(files, self.api.iter().cloned(), &self.placements())
     }
 
     /// The set with `api` in place of all that came through the API.
@@ -102,7 +139,28 @@ impl Desired {
     /// # Errors
     /// As for [`Desired::new`].
     pub fn with_api(&self, api: Vec<Redirect>) -> Result<Self, Error> {
-        Self::new(self.files.iter().cloned(), api)
+        Self::joined(self.files.clone(), RedirectSet::new(api)?, self.placed.clone())
+    }
+
+    /// Where redirects of files lead in place of what the files say, as far as that
+    /// counts.
+    #[must_use]
+    pub fn placements(&self) -> Placements {
+        let placed = self.placed.iter();
+        placed.map(|(name, placed)| (name.clone(), placed.placement.clone())).collect()
+    }
+
+    /// The placement of the redirect `name` of a file, if its process has moved.
+    #[must_use]
+    pub fn placement(&self, name: &str) -> Option<&Placement> {
+        self.placed.get(name).map(|placed| &placed.placement)
+    }
+
+    /// The redirect `name` as a file has it, wherever its process is.
+    #[must_use]
+    pub fn written(&self, name: &str) -> Option<&Redirect> {
+        let placed = self.placed.get(name).map(|placed| &placed.file);
+        placed.or_else(|| self.files.get(name))
     }
 
     /// What it takes to have `redirects`, which were asked for under the one name

@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, time::timeout};
 
 use crate::{
     api::types::Stats,
-    daemon::Handle,
+    daemon::{Handle, MoveTotals},
     error::{Error, Kind},
 };
 
@@ -52,7 +52,8 @@ pub fn router(handle: Handle) -> Router {
 }
 
 async fn metrics(State(daemon): State<Handle>) -> Response {
-    match daemon.call(|daemon| daemon.stats()).await.and_then(|stats| text(&stats)) {
+    let numbers = daemon.call(|daemon| Ok((daemon.stats()?, daemon.move_totals()?))).await;
+    match numbers.and_then(|(stats, moves)| text(&stats, moves)) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
@@ -96,15 +97,21 @@ struct Reason {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Table {
     table: String,
 }
 
-/// `stats` in the text format of OpenMetrics.
-fn text(stats: &Stats) -> Result<String, Error> {
+/// `stats` and `moves` in the text format of OpenMetrics.
+fn text(stats: &Stats, moves: MoveTotals) -> Result<String, Error> {
     let mut registry = Registry::with_prefix("redirectd");
     register_redirects(&mut registry, stats);
     register_reasons(&mut registry, stats);
+    register_moves(&mut registry, moves);
     let mut text = String::new();
     encode(&mut text, &registry)
         .and_then(|()| text.write_str(""))
@@ -154,4 +161,28 @@ fn register_reasons(registry: &mut Registry, stats: &Stats) {
     registry.register("packets", "Packets by what was done with them, and why", packets);
     registry.register("table_entries", "Entries in a table", used);
     registry.register("table_size", "Entries a table can hold", size);
+}
+
+fn register_moves(registry: &mut Registry, totals: MoveTotals) {
+    let moves = Family::<Outcome, Counter>::default();
+    moves.get_or_create(&Outcome { outcome: "committed" }).inc_by(totals.committed);
+    moves.get_or_create(&Outcome { outcome: "aborted" }).inc_by(totals.aborted);
+    registry.register("moves", "Moves that are over since the start, by outcome", moves);
+    let open = Gauge::<i64>::default();
+    open.set(i64::try_from(totals.open).unwrap_or(i64::MAX));
+    registry.register("moves_open", "Moves that are not over", open);
+    let counter = |count| {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(count);
+        counter
+    };
+    registry.register("held_packets", "Packets held by moves", counter(totals.held_packets));
+    let help = "Bytes held by moves (whole frames)";
+    registry.register_with_unit("held", help, Unit::Bytes, counter(totals.held_bytes));
+    let help = "Packets dropped by moves for want of room to hold them";
+    registry.register("held_overflow_packets", help, counter(totals.overflow_packets));
+    let help = "Packets held by moves that could not be delivered";
+    registry.register("held_lost_packets", help, counter(totals.lost_packets));
+    let help = "For how long moves held packets, until all were delivered";
+    registry.register_with_unit("move_held", help, Unit::Seconds, totals.held_seconds);
 }

@@ -57,6 +57,7 @@ impl Daemon {
         let next = self.desired.with_files(new.redirects.clone())?;
         let before = self.wanted_interfaces(&self.config);
         let wanted = self.wanted_interfaces(&new);
+        self.keep_written(&next)?;
         self.attach_all(&wanted)?;
         let mut report = match self.replace(next, false) {
             Ok(report) => report,
@@ -66,6 +67,7 @@ impl Daemon {
             }
         };
         self.detach_unwanted(&wanted);
+        self.forget_placements();
         report.warnings = self.warnings_of(&new);
         for warning in &report.warnings {
             warn!("{warning}");

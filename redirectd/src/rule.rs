@@ -26,6 +26,9 @@ pub use self::{
 };
 use crate::error::{Error, Kind};
 
+/// What is written in place of a host for a process that is at home.
+pub const AT_HOME: &str = "home";
+
 /// A transport protocol that can be redirected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -75,7 +78,8 @@ pub struct Redirect {
     pub home: IpAddr,
     /// The home ports.
     pub ports: PortRange,
-    /// The host's address; of the same family as `home`, and different from it.
+    /// The host's address; of the same family as `home`. If it is `home` itself, with
+    /// the same ports, the process is at home, and may move from there.
     pub target: IpAddr,
     /// The port at the target that `ports.first()` maps to; the rest follow in order.
     pub target_port: u16,
@@ -105,6 +109,13 @@ impl Redirect {
         }
     }
 
+    /// Whether it leads to home itself: the process is at home, and its packets
+    /// are the kernel's own.
+    #[must_use]
+    pub fn is_at_home(&self) -> bool {
+        self.target == self.home && self.target_port == self.ports.first()
+    }
+
     /// The last port at the target, or `None` if it would lie beyond 65535.
     #[must_use]
     pub fn last_target_port(&self) -> Option<u16> {
@@ -131,9 +142,12 @@ impl Redirect {
     }
 
     /// The target endpoint as people write it, with the host's name if it was
-    /// given by one: `c (192.0.2.3:8080)`.
+    /// given by one: `c (192.0.2.3:8080)`; [`AT_HOME`] if the process is there.
     #[must_use]
     pub fn target_endpoint(&self) -> String {
+        if self.is_at_home() {
+            return AT_HOME.to_owned();
+        }
         let address = match self.target_ports() {
             Some(ports) => endpoint(self.target, ports),
             None => endpoint(self.target, self.target_port),

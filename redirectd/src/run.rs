@@ -33,6 +33,7 @@ use crate::{
     error::{Error, Kind},
     log::Log,
     metrics,
+    migrate::journal::FileJournal,
     state::FileStore,
 };
 
@@ -152,6 +153,7 @@ pub async fn run(
     let daemon = Daemon::start(Parts {
         dataplane,
         store: Box::new(FileStore::new(&options.state_dir)),
+        journal: Box::new(FileJournal::new(&options.state_dir)),
         config,
         config_path: options.config.clone(),
         replace: options.replace,

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::moves::MoveView;
 use crate::{
     dataplane::{Attached, Removal, TableUse},
     error::Error,
@@ -80,6 +81,12 @@ pub enum Happening {
     TableFilling {
         /// Which, and how full.
         table: TableUse,
+    },
+    /// A move began, or came further.
+    Move {
+        /// How far it is; without what was held of each flow.
+        #[serde(rename = "move")]
+        moved: Box<MoveView>,
     },
     /// The reader was too slow, and missed some.
     Missed {

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod client;
 pub mod events;
+pub mod moves;
 mod probe;
 pub mod server;
 pub mod socket;

@@ -1,5 +1,7 @@
 //! The API's paths, and what the daemon is asked for each.
 
+mod moves;
+
 use std::convert::Infallible;
 
 use axum::{
@@ -49,6 +51,7 @@ pub fn router(daemon: Handle, access: Access, log: Log) -> Router {
         .route("/v1/redirects", post(add))
         .route("/v1/remove", post(remove))
         .route("/v1/apply", post(apply))
+        .merge(moves::changes())
         .route("/v1/log", put(set_log))
         .route_layer(middleware::from_fn_with_state(access, only_permitted));
     Router::new()
@@ -58,6 +61,7 @@ pub fn router(daemon: Handle, access: Access, log: Log) -> Router {
         .route("/v1/stats", get(stats))
         .route("/v1/status", get(status))
         .route("/v1/events", get(events))
+        .merge(moves::views())
         .route("/v1/log", get(log_filter))
         .merge(changes)
         .fallback(no_such_path)

@@ -13,7 +13,7 @@ use crate::{
         Attached, Change, FlowInfo, FlowState, ReasonCount, RedirectCounters, Removal, State,
         TableUse, Traffic,
     },
-    desired::Origin,
+    desired::{Origin, Placement},
     error::Error,
     rule::{Protocol, Redirect},
 };
@@ -53,6 +53,9 @@ pub struct RedirectView {
     pub redirect: Redirect,
     /// Where it was asked for.
     pub origin: Origin,
+    /// What the configuration file says of it, if a move has led it elsewhere since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
     /// What it does now.
     pub state: State,
     /// Flows that are open now, half-open ones included.

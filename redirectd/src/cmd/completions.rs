@@ -4,11 +4,14 @@ use std::{env, ffi::OsStr, io, path::PathBuf, time::Duration};
 
 use clap::Args;
 use clap_complete::{CompletionCandidate, env::Shells};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::moves;
 use crate::{
     api::{
         client::Client,
+        moves::MoveList,
         socket::{DEFAULT_PATH, PATH_VARIABLE},
         types::RedirectList,
     },
@@ -49,8 +52,8 @@ impl Completions {
 /// daemon does not answer at once.
 pub(super) fn redirect_names(typed: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = typed.to_str() else { return Vec::new() };
-    let Some(list) = ask() else { return Vec::new() };
-    list.redirects
+    let Some(RedirectList { redirects }) = ask("/v1/redirects") else { return Vec::new() };
+    redirects
         .into_iter()
         .filter(|view| view.redirect.name.starts_with(typed))
         .map(|view| {
@@ -60,10 +63,25 @@ pub(super) fn redirect_names(typed: &OsStr) -> Vec<CompletionCandidate> {
         .collect()
 }
 
-fn ask() -> Option<RedirectList> {
+/// The numbers of the moves there are that begin with `typed`; none when the
+/// daemon does not answer at once.
+pub(super) fn move_ids(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(typed) = typed.to_str() else { return Vec::new() };
+    let Some(MoveList { moves }) = ask("/v1/moves") else { return Vec::new() };
+    moves
+        .iter()
+        .filter(|moved| moved.id.to_string().starts_with(typed))
+        .map(|moved| {
+            let help = format!("{} {}", moved.state, moves::summary(moved));
+            CompletionCandidate::new(moved.id.to_string()).help(Some(help.into()))
+        })
+        .collect()
+}
+
+fn ask<T: DeserializeOwned>(path: &str) -> Option<T> {
     let client = Client::new(socket(env::args()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    let answer = async { timeout(PATIENCE, client.get("/v1/redirects")).await };
+    let answer = async { timeout(PATIENCE, client.get(path)).await };
     runtime.block_on(answer).ok()?.ok()
 }
 

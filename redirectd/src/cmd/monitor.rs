@@ -4,7 +4,7 @@ use anstream::println;
 use clap::Args;
 
 use super::{
-    Context,
+    Context, moves,
     output::{self, BAD, BOLD, DIM, GOOD, WARN},
 };
 use crate::{
@@ -62,6 +62,12 @@ fn print(event: &Event) {
         Happening::TableFilling { table } => format!(
             "{WARN}table {} fills{WARN:#}: {} of {} entries",
             table.table, table.used, table.size
+        ),
+        Happening::Move { moved } => format!(
+            "{} move {BOLD}{}{BOLD:#}: {}",
+            moves::state(moved),
+            moved.id,
+            moves::summary(moved)
         ),
         Happening::Missed { events } => {
             format!("{WARN}missed{WARN:#} {events} events; this reader is too slow")

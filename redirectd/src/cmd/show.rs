@@ -41,6 +41,19 @@ impl Show {
     }
 }
 
+/// Where it was asked for, and what has become of that.
+fn from(view: &RedirectView) -> String {
+    let origin = list::origin(view.origin);
+    match &view.placement {
+        None => origin.to_owned(),
+        Some(placement) => format!(
+            "{origin} (which says {}; moved by move {})",
+            placement.written.target_endpoint(),
+            placement.by
+        ),
+    }
+}
+
 fn print(view: &RedirectView) {
     let redirect = &view.redirect;
     let peers = match redirect.peers.as_slice() {
@@ -59,7 +72,7 @@ fn print(view: &RedirectView) {
     output::field("mode", redirect.mode);
     output::field("flows", flows);
     output::field("state", table::state(view.state));
-    output::field("from", list::origin(view.origin));
+    output::field("from", from(view));
     let counters = &view.counters;
     output::field("open flows", view.open_flows);
     output::field("flows opened", counters.flows_opened);

@@ -48,6 +48,15 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
+/// Seconds to the tenth of a millisecond below one: `93.2 ms`, `1.72 s`, `2m 5s`.
+pub(super) fn short(seconds: f64) -> String {
+    match seconds {
+        ..1.0 => format!("{:.1} ms", seconds * 1e3),
+        ..60.0 => format!("{seconds:.2} s"),
+        _ => duration(seconds),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +77,8 @@ mod tests {
             assert_eq!(duration(value), expected);
         }
         assert_eq!(duration(352_800.0), "4d 2h");
+        for (value, expected) in [(0.0932, "93.2 ms"), (1.724, "1.72 s"), (125.0, "2m 5s")] {
+            assert_eq!(short(value), expected);
+        }
     }
 }

@@ -180,6 +180,12 @@ fn host(name: &str, texts: &Many, spot: &Spot, issues: &mut Issues) -> Option<Ho
     let numeric = name.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'-');
     if let Some(flaw) = rule::name_flaw("host", name) {
         issues.add(Issue::new(spot.key(), flaw.what, flaw.cure));
+    } else if name == rule::AT_HOME {
+        issues.add(Issue::new(
+            spot.key(),
+            "a host cannot be called `home`: that means this node itself".to_owned(),
+            "give it another name",
+        ));
     } else if numeric {
         issues.add(Issue::new(
             spot.key(),
@@ -292,7 +298,7 @@ impl Rules {
 
     fn warn_of_home_as_target(&self, home: &[IpAddr], issues: &mut Issues) {
         for (redirect, origin) in self.redirects.iter().zip(&self.origins) {
-            if home.contains(&redirect.target) {
+            if home.contains(&redirect.target) && !redirect.is_at_home() {
                 issues.warn(Issue::new(
                     spot_of(*origin).at("to"),
                     format!("the target {} is one of home's own addresses", redirect.target),

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::report::shown;
-use crate::rule::PortRange;
+use crate::rule::{AT_HOME, PortRange};
 
 /// What is wrong with an endpoint.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub(super) enum HostName<'a> {
     Name(&'a str),
     /// By its address.
     Address(IpAddr),
+    /// It is the home node itself.
+    Home,
 }
 
 /// Reads `80`, `8000-8099`, `192.0.2.1:80`, `[2001:db8::1]:8000-8099`.
@@ -159,6 +161,9 @@ fn named(text: &str) -> Result<HostName<'_>, Wrong> {
             format!("`{text}` is not an IPv4 address"),
             "write four numbers from 0 to 255 without leading zeros, such as 192.0.2.1",
         );
+    }
+    if text == AT_HOME {
+        return Ok(HostName::Home);
     }
     Ok(HostName::Name(text))
 }

@@ -15,7 +15,13 @@ use crate::error::{Error, Kind};
 /// the target makes no sense, which [`super::redirects_from`] will say.
 #[must_use]
 pub fn unresolved_host<'a>(spec: &'a Spec, hosts: &Hosts) -> Option<&'a str> {
-    match endpoint::target(&spec.to).ok()?.host {
+    unresolved_target(&spec.to, hosts)
+}
+
+/// The same of a target that stands alone.
+#[must_use]
+pub fn unresolved_target<'a>(to: &'a str, hosts: &Hosts) -> Option<&'a str> {
+    match endpoint::target(to).ok()?.host {
         HostName::Name(name) if hosts.get(name).is_none() => Some(name),
         _ => None,
     }

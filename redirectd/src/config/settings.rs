@@ -152,6 +152,7 @@ pub(super) fn tables(texts: Option<&text::Tables>, spot: &Spot, issues: &mut Iss
         redirects: size("redirects", texts.redirects.as_ref(), 16_384),
         flows: size("flows", texts.flows.as_ref(), 262_144),
         half_open: size("half_open", texts.half_open.as_ref(), 65_536),
+        held_mib: size("held_mib", texts.held_mib.as_ref(), 64),
     }
 }
 

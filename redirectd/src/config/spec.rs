@@ -231,6 +231,7 @@ impl Read<'_> {
     fn target_for(&self, home: IpAddr, hosts: &Hosts) -> Result<IpAddr, Fault> {
         let name = match self.to.host {
             HostName::Address(address) => return Ok(address),
+            HostName::Home => return Ok(home),
             HostName::Name(name) => name,
         };
         let host = hosts.get(name).ok_or_else(|| unknown_host(name, hosts))?;
@@ -266,6 +267,7 @@ impl Read<'_> {
         }
         let targets: Vec<IpAddr> = match self.to.host {
             HostName::Address(address) => vec![address],
+            HostName::Home => home.to_vec(),
             HostName::Name(name) => {
                 hosts.get(name).ok_or_else(|| unknown_host(name, hosts))?.addresses().collect()
             }
@@ -278,12 +280,20 @@ impl Read<'_> {
         let pairs: Vec<_> = home
             .iter()
             .filter(|home| for_peers(**home))
-            .filter_map(|home| Some((*home, *targets.iter().find(|t| alike(**t, *home))?)))
+            .filter_map(|home| Some((*home, self.among(&targets, *home)?)))
             .collect();
         if pairs.is_empty() {
             return Err(self.no_family(home, &targets));
         }
         Ok(pairs)
+    }
+
+    /// The one of `targets` that goes with `home`.
+    fn among(&self, targets: &[IpAddr], home: IpAddr) -> Option<IpAddr> {
+        match self.to.host {
+            HostName::Home => Some(home),
+            _ => targets.iter().copied().find(|target| target.is_ipv4() == home.is_ipv4()),
+        }
     }
 
     fn no_family(&self, home: &[IpAddr], targets: &[IpAddr]) -> Fault {
@@ -325,7 +335,7 @@ impl Read<'_> {
             target_port: self.target_port,
             host: match self.to.host {
                 HostName::Name(name) => Some(name.to_owned()),
-                HostName::Address(_) => None,
+                HostName::Address(_) | HostName::Home => None,
             },
             peers: peers.iter().map(|(_, prefix)| *prefix).collect(),
             mode: self.mode,

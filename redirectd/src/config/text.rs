@@ -92,6 +92,7 @@ pub(super) struct Tables {
     pub(super) redirects: Option<String>,
     pub(super) flows: Option<String>,
     pub(super) half_open: Option<String>,
+    pub(super) held_mib: Option<String>,
 }
 
 /// `api`

@@ -1,8 +1,12 @@
 //! What the command line cannot bring about: a disk that fails at one moment or
 //! the other, a kernel that fails right after.
 
-use std::sync::{Arc, Mutex};
+mod crashes;
+mod memory;
+mod mortal;
+mod moves;
 
+use self::memory::{Disk, Memory, Paper};
 use super::*;
 use crate::{
     api::{
@@ -13,46 +17,6 @@ use crate::{
     dataplane::fake::Fake,
     rule::{Protocol, Redirect},
 };
-
-/// A store in memory that fails where it is told to.
-#[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Disk>>);
-
-#[derive(Default)]
-struct Disk {
-    kept: Vec<Redirect>,
-    staged: Option<Vec<Redirect>>,
-    fail_stage: bool,
-    fail_commit: bool,
-}
-
-impl Store for Memory {
-    fn load(&mut self) -> Result<Vec<Redirect>, Error> {
-        Ok(self.0.lock().unwrap().kept.clone())
-    }
-
-    fn stage(&mut self, _changes: &[Change], all: &RedirectSet) -> Result<(), Error> {
-        let mut disk = self.0.lock().unwrap();
-        if disk.fail_stage {
-            return Err(Error::new(Kind::Failed, "the disk is full"));
-        }
-        disk.staged = Some(all.iter().cloned().collect());
-        Ok(())
-    }
-
-    fn commit(&mut self) -> Result<(), Error> {
-        let mut disk = self.0.lock().unwrap();
-        if disk.fail_commit {
-            return Err(Error::new(Kind::Failed, "the disk is gone"));
-        }
-        disk.kept = disk.staged.take().expect("something was staged");
-        Ok(())
-    }
-
-    fn discard(&mut self) {
-        self.0.lock().unwrap().staged = None;
-    }
-}
 
 fn configuration() -> Config {
     let folder = tempfile::tempdir().unwrap();
@@ -65,6 +29,7 @@ fn start(fake: &Fake, disk: &Memory) -> Daemon {
     Daemon::start(Parts {
         dataplane: Box::new(fake.clone()),
         store: Box::new(disk.clone()),
+        journal: Box::new(Paper::default()),
         config: configuration(),
         config_path: PathBuf::from("/nowhere"),
         replace: false,

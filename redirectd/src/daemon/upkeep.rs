@@ -49,6 +49,7 @@ impl Daemon {
                 Err(error) => error!(error = error.one_line(), "the kernel is not as desired"),
             }
         }
+        self.follow_moves();
         self.expire();
         self.follow_interfaces();
     }

@@ -40,6 +40,10 @@ impl Daemon {
                     State::Draining => Origin::Removed,
                     _ => self.desired.origin(&there.redirect.name),
                 },
+                placement: match there.state {
+                    State::Draining => None,
+                    _ => self.desired.placement(&there.redirect.name).cloned(),
+                },
                 state: there.state,
                 open_flows: open.get(&there.slot).copied().unwrap_or(0),
                 counters: self.dataplane.counters(there.slot)?,

@@ -6,14 +6,18 @@
 //! fails where a test tells it to. Clones share one state, as a pinned map does:
 //! a test may drop the daemon and start another one on a clone.
 
+mod groups;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use self::groups::Groups;
 use super::{
-    Attach, Attached, Change, Dataplane, FlowInfo, FlowState, Installed, ReasonCount,
-    RedirectCounters, Removal, Slot, State, TableUse, Timers, Traffic,
+    Attach, Attached, Change, Connection, Dataplane, FlowInfo, FlowState, Group, GroupInfo, Held,
+    Installed, ReasonCount, RedirectCounters, Relocation, Removal, Replayed, Slot, State, TableUse,
+    Timers, Traffic,
 };
 use crate::{
     error::{Error, Kind},
@@ -32,6 +36,7 @@ struct Kernel {
     flows: Vec<FlowInfo>,
     attached: BTreeMap<String, Attached>,
     unredirected: Traffic,
+    groups: Groups,
     failures: Failures,
 }
 
@@ -41,6 +46,24 @@ struct Failures {
     /// How many calls of `apply` succeed before all fail.
     healthy_applies: Option<usize>,
     attach: Option<String>,
+    group: Option<GroupCall>,
+}
+
+/// A call of the dataplane about a group, see [`Fake::fail_group`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GroupCall {
+    /// [`Dataplane::group_begin`]
+    Begin,
+    /// [`Dataplane::group_park`]
+    Park,
+    /// [`Dataplane::group_return`]
+    Return,
+    /// [`Dataplane::group_commit`]
+    Commit,
+    /// [`Dataplane::group_abort`]
+    Abort,
+    /// [`Dataplane::group_replay`]
+    Replay,
 }
 
 impl Fake {
@@ -55,6 +78,7 @@ impl Fake {
             flows: Vec::new(),
             attached: BTreeMap::new(),
             unredirected: Traffic::default(),
+            groups: Groups::default(),
             failures: Failures::default(),
         })))
     }
@@ -76,6 +100,24 @@ impl Fake {
     /// Attaching to `interface` fails; `None` heals it.
     pub fn fail_attach(&self, interface: Option<&str>) {
         self.kernel().failures.attach = interface.map(str::to_owned);
+    }
+
+    /// Calls of that kind fail and change nothing; `None` heals it.
+    pub fn fail_group(&self, call: Option<GroupCall>) {
+        self.kernel().failures.group = call;
+    }
+
+    /// A packet of `bytes` from the peer's endpoint to the home endpoint comes
+    /// while the group is parked.
+    ///
+    /// # Panics
+    /// When the group is not parked.
+    pub fn hold(&self, group: Group, protocol: Protocol, peer: &str, home: &str, bytes: u64) {
+        let [peer, home] = [peer, home].map(|text| {
+            let endpoint: std::net::SocketAddr = text.parse().expect("an endpoint");
+            (endpoint.ip(), endpoint.port())
+        });
+        self.kernel().groups.hold(group, protocol, peer, home, bytes);
     }
 
     /// A peer opens a flow through the redirect of that name, and both sides
@@ -135,6 +177,14 @@ impl Fake {
 }
 
 impl Kernel {
+    /// Fails where a test says so.
+    fn call(&self, call: GroupCall) -> Result<(), Error> {
+        if self.failures.group == Some(call) {
+            return Err(Error::new(Kind::Failed, format!("{call:?} of a group fails, as told")));
+        }
+        Ok(())
+    }
+
     fn change(&mut self, change: &Change) -> Result<(), Error> {
         match change {
             Change::Add(redirect) => self.add(redirect),
@@ -156,6 +206,7 @@ impl Kernel {
     }
 
     fn update(&mut self, from: &Redirect, to: &Redirect) -> Result<(), Error> {
+        self.groups.keep_still(&from.name)?;
         let slot = self.slot_of(from)?;
         if let Some((installed, _)) = self.redirects.get_mut(&slot) {
             installed.redirect = to.clone();
@@ -169,6 +220,7 @@ impl Kernel {
     }
 
     fn remove(&mut self, redirect: &Redirect, removal: Removal) -> Result<(), Error> {
+        self.groups.keep_still(&redirect.name)?;
         let slot = self.slot_of(redirect)?;
         if removal == Removal::Cut {
             self.flows.retain(|flow| flow.slot != slot);
@@ -318,5 +370,57 @@ impl Dataplane for Fake {
 
     fn attached(&self) -> Vec<Attached> {
         self.kernel().attached.values().cloned().collect()
+    }
+
+    fn group_begin(&mut self, relocation: &Relocation) -> Result<Group, Error> {
+        let mut kernel = self.kernel();
+        kernel.call(GroupCall::Begin)?;
+        for (from, _) in &relocation.redirects {
+            kernel.slot_of(from)?;
+        }
+        kernel.groups.begin(relocation)
+    }
+
+    fn group_park(&mut self, group: Group) -> Result<(), Error> {
+        let mut kernel = self.kernel();
+        kernel.call(GroupCall::Park)?;
+        kernel.groups.park(group)
+    }
+
+    fn group_return(
+        &mut self,
+        group: Group,
+        connections: &[Connection],
+    ) -> Result<Vec<Connection>, Error> {
+        let mut kernel = self.kernel();
+        kernel.call(GroupCall::Return)?;
+        kernel.groups.return_from(group, connections)
+    }
+
+    fn group_commit(&mut self, group: Group) -> Result<(), Error> {
+        let mut kernel = self.kernel();
+        kernel.call(GroupCall::Commit)?;
+        let moved = kernel.groups.commit(group)?;
+        kernel.relocate(&moved)
+    }
+
+    fn group_abort(&mut self, group: Group) -> Result<(), Error> {
+        let mut kernel = self.kernel();
+        kernel.call(GroupCall::Abort)?;
+        kernel.groups.abort(group)
+    }
+
+    fn group_held(&self, group: Group) -> Result<Held, Error> {
+        self.kernel().groups.held(group)
+    }
+
+    fn group_replay(&mut self, group: Group) -> Result<Replayed, Error> {
+        let mut kernel = self.kernel();
+        kernel.call(GroupCall::Replay)?;
+        kernel.groups.replay(group)
+    }
+
+    fn groups(&self) -> Result<Vec<GroupInfo>, Error> {
+        Ok(self.kernel().groups.list())
     }
 }

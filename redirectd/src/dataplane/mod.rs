@@ -6,11 +6,13 @@
 
 pub mod bpf;
 pub mod fake;
+mod group;
 
 use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::group::{Connection, Group, GroupInfo, Held, HeldFlow, Phase, Relocation, Replayed};
 use crate::{
     error::Error,
     rule::{Protocol, Redirect},
@@ -263,4 +265,67 @@ pub trait Dataplane: Send {
 
     /// Where the programs run.
     fn attached(&self) -> Vec<Attached>;
+
+    /// Makes a group of redirects that are about to move. Where they will lead
+    /// is staged; nothing changes for packets. Until the group is dissolved its
+    /// redirects cannot be changed otherwise, and their flows do not expire.
+    ///
+    /// # Errors
+    /// A redirect is not there as told, moves already, or changes more than its
+    /// target; too many moves at a time; packets cannot be held here.
+    fn group_begin(&mut self, relocation: &Relocation) -> Result<Group, Error>;
+
+    /// From now on packets for the group's redirects are held. One write.
+    ///
+    /// # Errors
+    /// No such group, or it has come further; the kernel refuses.
+    fn group_park(&mut self, group: Group) -> Result<(), Error>;
+
+    /// Prepares `connections` at the new host: their way back counts at once,
+    /// their way there from the commit on. Each comes back with the port that
+    /// home has towards the host.
+    ///
+    /// # Errors
+    /// No such group, or it has come further; a port is another flow's, or the
+    /// table of flows is full: then none of them is prepared.
+    fn group_return(
+        &mut self,
+        group: Group,
+        connections: &[Connection],
+    ) -> Result<Vec<Connection>, Error>;
+
+    /// The flip: the redirects lead to their new targets. One write. Packets go
+    /// on being held until [`Dataplane::group_replay`] has delivered those before
+    /// them.
+    ///
+    /// # Errors
+    /// No such group, or it is decided; the kernel refuses.
+    fn group_commit(&mut self, group: Group) -> Result<(), Error>;
+
+    /// The redirects stay where they lead. One write. Packets go on being held
+    /// until [`Dataplane::group_replay`] has delivered those before them.
+    ///
+    /// # Errors
+    /// No such group, or it is decided; the kernel refuses.
+    fn group_abort(&mut self, group: Group) -> Result<(), Error>;
+
+    /// What the group has held so far.
+    ///
+    /// # Errors
+    /// No such group; the counters cannot be read.
+    fn group_held(&self, group: Group) -> Result<Held, Error>;
+
+    /// Delivers what was held, in order, to where the redirects lead now, and
+    /// dissolves the group.
+    ///
+    /// # Errors
+    /// No such group, or it is not decided yet; a table cannot be written: the
+    /// group is then still there.
+    fn group_replay(&mut self, group: Group) -> Result<Replayed, Error>;
+
+    /// All groups; after a restart, those that an earlier daemon has left.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    fn groups(&self) -> Result<Vec<GroupInfo>, Error>;
 }

@@ -67,6 +67,10 @@ impl Contradiction {
     /// The chain that `first` and `second` make if the one sends to what the
     /// other takes.
     pub(super) fn chain(first: &Redirect, second: &Redirect) -> Option<Self> {
+        if first.is_at_home() {
+            // It sends nothing anywhere.
+            return None;
+        }
         let ports = first.target_ports()?.common(second.ports)?;
         let protocol = first.protocols.iter().find(|p| second.protocols.contains(p))?;
         (first.target == second.home).then_some(Self::Chain {
@@ -212,7 +216,8 @@ fn overlaps(redirects: &[&Redirect]) -> Vec<Conflict> {
 /// Looks for targets only at home addresses that are targets too, which are
 /// few: usually none.
 fn chains(redirects: &[&Redirect]) -> Vec<Conflict> {
-    let targets: HashSet<IpAddr> = redirects.iter().map(|r| r.target).collect();
+    let away = |redirect: &&&Redirect| !redirect.is_at_home();
+    let targets: HashSet<IpAddr> = redirects.iter().filter(away).map(|r| r.target).collect();
     let mut homes: HashMap<(IpAddr, Protocol), Vec<(PortRange, usize)>> = HashMap::new();
     for (n, redirect) in redirects.iter().enumerate() {
         if targets.contains(&redirect.home) {
@@ -228,7 +233,7 @@ fn chains(redirects: &[&Redirect]) -> Vec<Conflict> {
         furthest_so_far(taken);
     }
     let mut found = Vec::new();
-    for (first, redirect) in redirects.iter().enumerate() {
+    for (first, redirect) in redirects.iter().enumerate().filter(|(_, r)| away(r)) {
         for &protocol in &redirect.protocols {
             let taken = homes.get(&(redirect.target, protocol));
             let taken = taken.zip(redirect.target_ports());

@@ -101,10 +101,10 @@ impl Redirect {
                 format!("give the host's {} address", family(self.home)),
             );
         }
-        if self.home == self.target {
+        if self.home == self.target && !self.is_at_home() {
             return flaw(
-                format!("the target {} is the home address itself", self.target),
-                "name another machine, or remove the redirect: at home nothing needs redirecting"
+                format!("the target {} is the home address itself, with another port", self.target),
+                "name another machine, or `home` for a process that is at home and may move"
                     .to_owned(),
             );
         }

@@ -83,8 +83,12 @@ pub(crate) fn overlap(a: &Redirect, b: &Redirect) -> bool {
     ours.iter().any(|e| theirs.contains(e)) && prefixes(a).iter().any(|p| prefixes(b).contains(p))
 }
 
-/// Whether `a` sends to what `b` takes, port by port.
+/// Whether `a` sends to what `b` takes, port by port; one that is at home sends
+/// nothing.
 fn chained(a: &Redirect, b: &Redirect) -> bool {
+    if a.home == a.target && a.ports.first() == a.target_port {
+        return false;
+    }
     let sent = endpoints(&a.protocols, a.target, a.target_ports().unwrap());
     let taken = endpoints(&b.protocols, b.home, b.ports);
     sent.iter().any(|e| taken.contains(e))

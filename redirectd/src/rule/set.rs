@@ -117,7 +117,9 @@ impl RedirectSet {
             self.claims.remove(&claim);
         });
         discount(&mut self.homes, redirect.home);
-        discount(&mut self.targets, redirect.target);
+        if !redirect.is_at_home() {
+            discount(&mut self.targets, redirect.target);
+        }
         Ok(Arc::unwrap_or_clone(redirect))
     }
 
@@ -165,7 +167,7 @@ impl RedirectSet {
         &'a self,
         redirect: &'a Redirect,
     ) -> Option<(&'a Redirect, &'a Redirect, Contradiction)> {
-        let sends_home = self.homes.contains_key(&redirect.target);
+        let sends_home = !redirect.is_at_home() && self.homes.contains_key(&redirect.target);
         let is_target = self.targets.contains_key(&redirect.home);
         if !sends_home && !is_target {
             return None;
@@ -180,7 +182,9 @@ impl RedirectSet {
 
     fn count(&mut self, redirect: &Redirect) {
         *self.homes.entry(redirect.home).or_default() += 1;
-        *self.targets.entry(redirect.target).or_default() += 1;
+        if !redirect.is_at_home() {
+            *self.targets.entry(redirect.target).or_default() += 1;
+        }
     }
 }
 

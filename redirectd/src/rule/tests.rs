@@ -142,8 +142,8 @@ fn every_flaw_is_named_with_its_cure() {
         (
             |r| r.target = r.home,
             Field::Target,
-            "the target 192.0.2.1 is the home address itself",
-            "name another machine, or remove the redirect: at home nothing needs redirecting",
+            "the target 192.0.2.1 is the home address itself, with another port",
+            "name another machine, or `home` for a process that is at home and may move",
         ),
         (
             |r| r.target_port = 0,

@@ -9,6 +9,7 @@ mod files;
 mod following;
 mod json;
 mod monitor;
+mod moves;
 mod redirects;
 mod server;
 mod shell;

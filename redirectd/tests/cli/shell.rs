@@ -9,7 +9,7 @@ use std::{
 use crate::server::{Server, command, redirect};
 
 /// What bash is offered for the last of `words`.
-fn offered(server: &Server, words: &[&str]) -> Vec<String> {
+pub(crate) fn offered(server: &Server, words: &[&str]) -> Vec<String> {
     let output = command(&server.socket())
         .env("COMPLETE", "bash")
         .env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string())

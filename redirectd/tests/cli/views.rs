@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use redirectd::rule::Protocol;
+use redirectd::{dataplane::Dataplane, rule::Protocol};
 
 use crate::{
     following::Following,
@@ -104,6 +104,11 @@ fn metrics_are_served_on_loopback() {
     let address = free.to_string();
     server.ok(&["add", "web", "192.0.2.1:80", "--to", "c:8080", "--no-check"]);
     server.fake.open_flow("web", Protocol::Tcp, "198.51.100.7:40000");
+    server.ok(&["move", "begin", "web", "--to", "d"]);
+    server.ok(&["move", "park", "1"]);
+    let group = server.fake.groups().unwrap()[0].group;
+    server.fake.hold(group, Protocol::Tcp, "198.51.100.7:40000", "192.0.2.1:80", 60);
+    server.ok(&["move", "commit", "1"]);
 
     let (status, body) = get(&address, "/metrics");
     assert_eq!(status, "HTTP/1.1 200 OK");
@@ -115,6 +120,14 @@ fn metrics_are_served_on_loopback() {
         "redirectd_packets_total{reason=\"translated\",verdict=\"translated\"} 10",
         "redirectd_table_entries{table=\"redirects\"} 1",
         "redirectd_table_size{table=\"redirects\"} 64",
+        "redirectd_moves_total{outcome=\"committed\"} 1",
+        "redirectd_moves_total{outcome=\"aborted\"} 0",
+        "redirectd_moves_open 0",
+        "redirectd_held_packets_total 1",
+        "redirectd_held_bytes_total 60",
+        "redirectd_held_overflow_packets_total 0",
+        "redirectd_held_lost_packets_total 0",
+        "redirectd_move_held_seconds_count 1",
         "# EOF",
     ] {
         assert!(body.contains(line), "{line} in:\n{body}");

@@ -8,6 +8,7 @@
 mod echo;
 mod numbered;
 mod raw;
+mod relocate;
 mod scene;
 
 mod attach;
@@ -22,6 +23,7 @@ mod fragments;
 mod icmp;
 mod local;
 mod neighbours;
+mod parking;
 mod pmtu;
 mod refused;
 mod restart;

@@ -117,7 +117,7 @@ fn handshakes_that_end_in_a_full_table() {
 /// What a flood can fill makes room for whoever completes a handshake.
 #[test]
 fn a_flood_of_openings_fills_nothing_that_matters() {
-    at_both(Tables { flows: 64, half_open: 64, redirects: 64 }, |home| {
+    at_both(Tables { flows: 64, half_open: 64, ..TABLES }, |home| {
         for family in FAMILIES {
             add(home, Protocol::Tcp, &family);
             let early = Talk::new(Protocol::Tcp, &family, 50_000);

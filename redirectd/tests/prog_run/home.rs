@@ -56,7 +56,8 @@ pub(crate) struct Outcome {
 const LOOPBACK: u32 = 1;
 
 /// Sizes of the tables, so small that opening them takes no time.
-pub(crate) const TABLES: Tables = Tables { redirects: 64, flows: 1024, half_open: 1024 };
+pub(crate) const TABLES: Tables =
+    Tables { redirects: 64, flows: 1024, half_open: 1024, held_mib: 1 };
 
 /// Ports for the SNAT side.
 pub(crate) const SNAT_FIRST: u16 = 61_000;

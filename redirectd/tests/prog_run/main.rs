@@ -33,6 +33,7 @@ mod icmp_errors;
 mod mangled;
 mod mtu;
 mod opening;
+mod parking;
 mod peers;
 mod ports;
 mod ranges;

@@ -37,9 +37,9 @@ const XDP_PIN: &str = "link-xdp-";
 
 /// Our place among classic filters: in front of most others, which see what we
 /// leave alone.
-const PRIORITY: u16 = 10;
+pub(super) const PRIORITY: u16 = 10;
 /// By which our filter is found again.
-const HANDLE: TcHandle = TcHandle::new(0, 1);
+pub(super) const HANDLE: TcHandle = TcHandle::new(0, 1);
 
 /// Where the pins of an interface are.
 fn pin(directory: &Path, prefix: &str, interface: &str) -> PathBuf {
@@ -231,7 +231,7 @@ fn attach_tc(bpf: &mut Bpf, interface: &str) -> Result<&'static str, Error> {
 }
 
 /// Whether the kernel does not know TCX (Linux before 6.6).
-fn is_unknown_to_kernel(error: &ProgramError) -> bool {
+pub(super) fn is_unknown_to_kernel(error: &ProgramError) -> bool {
     matches!(error, ProgramError::SyscallError(error)
         if error.io_error.raw_os_error() == Some(libc::EINVAL))
 }

@@ -2,7 +2,7 @@
 //! and preparing the way back from a new host.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -43,7 +43,7 @@ pub(super) fn count_entries<A: MapAddr>(table: &FlowTable<A>) -> Result<u64, Err
 }
 
 /// The monotonic clock, as the programs read it.
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid place for the answer; this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
@@ -159,34 +159,28 @@ pub(super) struct Swept {
 }
 
 /// Removes flows that have been idle too long, and all flows of the slots in
-/// `doomed`.
+/// `doomed`; those in `moving` are left alone.
 pub(super) fn sweep(
     maps: &mut Maps,
     timers: &Timers,
     doomed: &BTreeSet<Slot>,
+    moving: &HashSet<Slot>,
 ) -> Result<Swept, Error> {
     let mut swept = Swept::default();
-    let mut sweep = Sweep { timers, doomed, now: now(), swept: &mut swept };
+    let mut sweep = Sweep { timers, doomed, moving, now: now(), swept: &mut swept };
     let established =
         sweep.table(&mut maps.v4.flows, true)? + sweep.table(&mut maps.v6.flows, true)?;
     let half_open =
         sweep.table(&mut maps.v4.half_open, false)? + sweep.table(&mut maps.v6.half_open, false)?;
     swept.removed = established + half_open;
-    if established > 0 {
-        let expired = maps
-            .counts
-            .get(&count::EXPIRED, 0)
-            .map_err(|error| failed("read", "COUNTS", &error))?;
-        maps.counts
-            .set(count::EXPIRED, expired.wrapping_add(established), 0)
-            .map_err(|error| failed("write", "COUNTS", &error))?;
-    }
+    note_expired(maps, established)?;
     Ok(swept)
 }
 
 struct Sweep<'s> {
     timers: &'s Timers,
     doomed: &'s BTreeSet<Slot>,
+    moving: &'s HashSet<Slot>,
     now: Duration,
     swept: &'s mut Swept,
 }
@@ -227,6 +221,9 @@ impl Sweep<'_> {
         if self.doomed.contains(&flow.slot) {
             return true;
         }
+        if self.moving.contains(&flow.slot) {
+            return false;
+        }
         let own = idle(flow, self.now);
         // Most entries end here, without a look at the opposite one.
         let least = |state| patience(self.timers, protocol(key), state, false);
@@ -247,6 +244,9 @@ impl Sweep<'_> {
     }
 }
 
+/// Where flows of slots are led: the generation that leads there, and the place.
+pub(super) type Leads = HashMap<Slot, (u32, Location)>;
+
 /// Enters the way back from `location` for all flows of `slot` that will follow
 /// to it, so that the new host's packets are translated from the first one on.
 pub(super) fn prepare(
@@ -255,8 +255,13 @@ pub(super) fn prepare(
     generation: u32,
     location: &Location,
 ) -> Result<(), Error> {
-    following(&mut maps.v4.flows, slot, generation, location, enter_way_back)?;
-    following(&mut maps.v6.flows, slot, generation, location, enter_way_back)
+    prepare_all(maps, &Leads::from([(slot, (generation, *location))]))
+}
+
+/// As [`prepare`], for several slots.
+pub(super) fn prepare_all(maps: &mut Maps, leads: &Leads) -> Result<(), Error> {
+    following(&mut maps.v4.flows, leads, enter_way_back)?;
+    following(&mut maps.v6.flows, leads, enter_way_back).map(drop)
 }
 
 /// After the flip: leads all those flows to `location`, as the programs do with
@@ -267,8 +272,26 @@ pub(super) fn bring_along(
     generation: u32,
     location: &Location,
 ) -> Result<(), Error> {
-    following(&mut maps.v4.flows, slot, generation, location, follow)?;
-    following(&mut maps.v6.flows, slot, generation, location, follow)
+    bring_all_along(maps, &Leads::from([(slot, (generation, *location))]))
+}
+
+/// As [`bring_along`], for several slots.
+pub(super) fn bring_all_along(maps: &mut Maps, leads: &Leads) -> Result<(), Error> {
+    let home = following(&mut maps.v4.flows, leads, follow)?
+        + following(&mut maps.v6.flows, leads, follow)?;
+    note_expired(maps, home)
+}
+
+/// Counts flows that user space has removed.
+fn note_expired(maps: &mut Maps, flows: u64) -> Result<(), Error> {
+    if flows == 0 {
+        return Ok(());
+    }
+    let expired =
+        maps.counts.get(&count::EXPIRED, 0).map_err(|error| failed("read", "COUNTS", &error))?;
+    maps.counts
+        .set(count::EXPIRED, expired.wrapping_add(flows), 0)
+        .map_err(|error| failed("write", "COUNTS", &error))
 }
 
 /// A flow that follows its redirect: its entry towards the host as it will be,
@@ -280,68 +303,88 @@ struct Following<A> {
     back: Flow<A>,
 }
 
-/// Calls `act` for each flow of the slot that follows it to `location`.
+impl<A: MapAddr> Following<A> {
+    /// Whether it comes home: its packets go where they came to.
+    fn comes_home(&self) -> bool {
+        let (from, to) = (&self.key.tuple, &self.to.to);
+        (to.destination, to.destination_port) == (from.destination, from.destination_port)
+    }
+}
+
+/// Calls `act` for each flow of the slots that follows to where they lead;
+/// returns how many flows that has removed.
 fn following<A: MapAddr>(
     table: &mut FlowTable<A>,
-    slot: Slot,
-    generation: u32,
-    location: &Location,
-    act: fn(&mut FlowTable<A>, &Following<A>) -> Result<(), Error>,
-) -> Result<(), Error> {
+    leads: &Leads,
+    act: fn(&mut FlowTable<A>, &Following<A>) -> Result<u64, Error>,
+) -> Result<u64, Error> {
     let version = if A::BITS == 32 { 4 } else { 6 };
-    let Some(host) = A::from_ip(super::family::ip(location.address, version)) else {
-        return Ok(());
-    };
     let mut all = Vec::new();
     batch::each::<FlowKey<A>, Flow<A>>(&table.data, |key, flow| {
-        let follows = flow.slot == slot
-            && flow.flags & (flow_flags::TO_HOST | flow_flags::STAYS) == flow_flags::TO_HOST
+        let Some((generation, location)) = leads.get(&flow.slot) else { return };
+        let follows = flow.flags & (flow_flags::TO_HOST | flow_flags::STAYS) == flow_flags::TO_HOST
             && flow.generation >= location.follow_from
-            && flow.generation != generation;
-        if follows {
+            && flow.generation != *generation;
+        let host = A::from_ip(super::family::ip(location.address, version));
+        if let Some(host) = host.filter(|_| follows) {
             let back = partner(table, &key, &flow);
-            all.push(followed(&key, &flow, back.as_ref(), host, generation, location));
+            all.push(followed(&key, &flow, back.as_ref(), host, *generation, location));
         }
     })
     .map_err(|error| unreadable("FLOWS", &error))?;
-    all.iter().try_for_each(|one| act(table, one))
+    let mut removed = 0;
+    for one in &all {
+        removed += act(table, one)?;
+    }
+    Ok(removed)
 }
 
 /// Enters the way back. What is there already is this very way, or another
 /// flow's: then this one cannot follow, and the programs count its packets so.
-fn enter_way_back<A: MapAddr>(table: &mut FlowTable<A>, flow: &Following<A>) -> Result<(), Error> {
+fn enter_way_back<A: MapAddr>(table: &mut FlowTable<A>, flow: &Following<A>) -> Result<u64, Error> {
+    if flow.comes_home() {
+        return Ok(0);
+    }
     match table.map.insert(flow.back_key, flow.back, BPF_NOEXIST) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(0),
         Err(MapError::SyscallError(error))
             if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
         {
-            Ok(())
+            Ok(0)
         }
         Err(error) => Err(failed("write", "FLOWS", &error)),
     }
 }
 
-/// Leads a flow to its new host, unless its way back is another flow's.
-fn follow<A: MapAddr>(table: &mut FlowTable<A>, flow: &Following<A>) -> Result<(), Error> {
+/// Leads a flow to its new host, unless its way back is another flow's. At home
+/// there is no flow: it is removed.
+fn follow<A: MapAddr>(table: &mut FlowTable<A>, flow: &Following<A>) -> Result<u64, Error> {
+    if flow.comes_home() {
+        let removed = table.map.remove(&flow.key);
+        let count = u64::from(removed.is_ok());
+        ignore_absent(removed).map_err(|error| failed("write", "FLOWS", &error))?;
+        return Ok(count);
+    }
     enter_way_back(table, flow)?;
     let ours = table.map.get(&flow.back_key, 0).is_ok_and(|back| back.to == flow.back.to);
     if !ours {
-        return Ok(());
+        return Ok(0);
     }
     // Read again, for what the programs have noted meanwhile. If it is gone, or
     // they have led it there themselves, there is nothing to do.
-    let Ok(present) = table.map.get(&flow.key, 0) else { return Ok(()) };
+    let Ok(present) = table.map.get(&flow.key, 0) else { return Ok(0) };
     if present.generation == flow.to.generation {
-        return Ok(());
+        return Ok(0);
     }
     let Flow { flags, last_seen, packets, bytes, .. } = present;
     let led = Flow { flags, last_seen, packets, bytes, ..flow.to };
     ignore_absent(table.map.insert(flow.key, led, BPF_EXIST))
-        .map_err(|error| failed("write", "FLOWS", &error))
+        .map_err(|error| failed("write", "FLOWS", &error))?;
+    Ok(0)
 }
 
 /// `BPF_NOEXIST` of linux/bpf.h: only a new entry.
-const BPF_NOEXIST: u64 = 1;
+pub(super) const BPF_NOEXIST: u64 = 1;
 /// `BPF_EXIST` of linux/bpf.h: only an entry that is there.
 const BPF_EXIST: u64 = 2;
 

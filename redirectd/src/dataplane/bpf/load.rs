@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The tc programs that are tail-called, in the order of their indices.
-const TAILS: [&str; 12] = [
+const TAILS: [&str; 13] = [
     "redirectd_open4",
     "redirectd_open6",
     "redirectd_icmp4",
@@ -38,10 +38,13 @@ const TAILS: [&str; 12] = [
     "redirectd_admit6",
     "redirectd_follow4",
     "redirectd_follow6",
+    "redirectd_park",
 ];
 
 /// The program on the tc hook.
 pub(super) const TC: &str = "redirectd_tc";
+/// The program on the egress hook, while something is held.
+pub(super) const REPLAY: &str = "redirectd_replay";
 /// The program on the XDP hook.
 pub(super) const XDP: &str = "redirectd_xdp";
 
@@ -83,6 +86,7 @@ pub(super) fn load(options: &Options) -> Result<(Ebpf, Maps), Error> {
         snat_first: options.snat_ports.first(),
         snat_last: options.snat_ports.last(),
         flows_max: u64::from(sizes.flows / 2),
+        held_max: u64::from(options.tables.held_mib) << 20,
     };
     maps.settings.set(0, settings, 0).map_err(|error| failed("write", "SETTINGS", &error))?;
     recount(&mut maps)?;
@@ -139,7 +143,7 @@ fn size_of_pinned(directory: &Path, name: &str) -> Result<Option<u32>, Error> {
 }
 
 fn load_programs(ebpf: &mut Ebpf) -> Result<(), Error> {
-    for name in TAILS.iter().chain([&TC]) {
+    for name in TAILS.iter().chain([&TC, &REPLAY]) {
         tc_program(ebpf, name)?
             .load()
             .map_err(|error| refused(&format!("load the program {name}"), &error))?;

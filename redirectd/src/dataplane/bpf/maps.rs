@@ -6,9 +6,12 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, ProgramArray, lpm_trie::Key},
 };
-use redirectd_ebpf::abi::{
-    Endpoint, Entry, Flow, FlowKey, Location, PeerPrefix, Record, Settings, SlotCounters, SlotWord,
-    Station, Traffic,
+use redirectd_ebpf::{
+    abi::{
+        Endpoint, Entry, Flow, FlowKey, Location, PeerPrefix, Record, Settings, SlotCounters,
+        SlotWord, Station, Traffic,
+    },
+    group::{GroupCounts, GroupWord},
 };
 
 use super::family::MapAddr;
@@ -47,6 +50,8 @@ pub(super) struct Maps {
     pub xdp_interfaces: Array<MapData, Station>,
     pub programs: ProgramArray<MapData>,
     pub records: HashMap<MapData, u32, Record>,
+    pub groups: Array<MapData, GroupWord>,
+    pub group_counts: Array<MapData, GroupCounts>,
 }
 
 impl Maps {
@@ -75,6 +80,8 @@ impl Maps {
             xdp_interfaces: take(ebpf, "XDP_INTERFACES")?,
             programs: take(ebpf, "PROGRAMS")?,
             records: take(ebpf, "RECORDS")?,
+            groups: take(ebpf, "GROUPS")?,
+            group_counts: take(ebpf, "GROUP_COUNTS")?,
         })
     }
 }
@@ -89,7 +96,8 @@ fn take_flows<A: MapAddr>(
     Ok(FlowTable { map: take(ebpf, name)?, data })
 }
 
-fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, Error>
+/// Takes one map out of a loaded object.
+pub(super) fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, Error>
 where
     M: TryFrom<aya::maps::Map, Error = MapError>,
 {

@@ -6,17 +6,20 @@
 
 mod attach;
 mod batch;
+mod connect;
 mod counters;
 mod endpoint_set;
 mod entries;
 mod family;
 mod flows;
+mod groups;
 mod link;
 mod load;
 #[cfg(feature = "log")]
 mod log;
 mod maps;
 mod netlink;
+mod park;
 mod record;
 mod slots;
 
@@ -28,10 +31,10 @@ use std::{
 use aya::Ebpf;
 
 pub use self::load::uninstall;
-use self::{maps::Maps, slots::Slots};
+use self::{groups::Groups, maps::Maps, park::Parking, slots::Slots};
 use super::{
-    Attach, Attached, Change, Dataplane, FlowInfo, Installed, ReasonCount, RedirectCounters, Slot,
-    TableUse, Timers,
+    Attach, Attached, Change, Connection, Dataplane, FlowInfo, Group, GroupInfo, Held, Installed,
+    ReasonCount, RedirectCounters, Relocation, Replayed, Slot, TableUse, Timers,
 };
 use crate::{config::Tables, error::Error, rule::PortRange};
 
@@ -53,6 +56,8 @@ pub struct Bpf {
     ebpf: Ebpf,
     maps: Maps,
     slots: Slots,
+    groups: Groups,
+    parking: Parking,
     attached: Vec<Attached>,
     options: Options,
 }
@@ -68,9 +73,18 @@ impl Bpf {
         let (mut ebpf, mut maps) = load::load(options)?;
         let attached = attach::adopt(&mut ebpf, &options.pin_dir)?;
         let slots = Slots::adopt(&mut maps)?;
+        let groups = Groups::adopt(&maps, slots.in_groups(&maps)?)?;
+        let mut parking = Parking::new(maps::take(&mut ebpf, "PARKED")?)?;
+        for group in groups.numbers() {
+            parking.open(&mut ebpf, group, &attached)?;
+        }
+        if groups.is_empty() {
+            parking.rest();
+            park::forget(&mut maps)?;
+        }
         #[cfg(feature = "log")]
         log::follow(&mut ebpf)?;
-        Ok(Self { ebpf, maps, slots, attached, options: options.clone() })
+        Ok(Self { ebpf, maps, slots, groups, parking, attached, options: options.clone() })
     }
 
     /// A loaded program, for tests and measurements with `BPF_PROG_TEST_RUN`.
@@ -109,7 +123,11 @@ impl Dataplane for Bpf {
     }
 
     fn expire(&mut self, timers: &Timers) -> Result<u64, Error> {
-        let swept = flows::sweep(&mut self.maps, timers, self.slots.doomed())?;
+        if self.groups.is_empty() {
+            self.parking.rest();
+        }
+        let swept =
+            flows::sweep(&mut self.maps, timers, self.slots.doomed(), &self.groups.slots())?;
         self.slots.free(&mut self.maps, &swept.in_use)?;
         Ok(swept.removed)
     }
@@ -141,5 +159,42 @@ impl Dataplane for Bpf {
 
     fn attached(&self) -> Vec<Attached> {
         self.attached.clone()
+    }
+
+    fn group_begin(&mut self, relocation: &Relocation) -> Result<Group, Error> {
+        self.begin(relocation)
+    }
+
+    fn group_park(&mut self, group: Group) -> Result<(), Error> {
+        self.park(group)
+    }
+
+    fn group_return(
+        &mut self,
+        group: Group,
+        connections: &[Connection],
+    ) -> Result<Vec<Connection>, Error> {
+        self.return_from(group, connections)
+    }
+
+    fn group_commit(&mut self, group: Group) -> Result<(), Error> {
+        self.commit(group)
+    }
+
+    fn group_abort(&mut self, group: Group) -> Result<(), Error> {
+        self.abort(group)
+    }
+
+    fn group_held(&self, group: Group) -> Result<Held, Error> {
+        self.groups.check(group)?;
+        groups::held(&self.parking, &self.maps, group)
+    }
+
+    fn group_replay(&mut self, group: Group) -> Result<Replayed, Error> {
+        self.replay(group)
+    }
+
+    fn groups(&self) -> Result<Vec<GroupInfo>, Error> {
+        Ok(self.groups.list())
     }
 }

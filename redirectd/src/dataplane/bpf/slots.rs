@@ -6,6 +6,8 @@
 //! has left half done: the record says which redirects there are, the slot's
 //! word what they do, the location where they lead.
 
+mod moving;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use redirectd_ebpf::abi::{Location, Record, SlotWord, slot_state};
@@ -97,7 +99,8 @@ impl Slots {
             let word = maps.slots.get(&slot, 0).map_err(|error| failed("read", "SLOTS", &error))?;
             let redirect = match records.get(&slot) {
                 Some(record) if word.state() != slot_state::NONE => {
-                    let location = read_location(maps, word.location(slot))?;
+                    let counts = moving::effective(maps, word)?;
+                    let location = read_location(maps, counts.location(slot))?;
                     record::decode(record, &location).map(|mut redirect| {
                         if record::is_for_some_peers(record) {
                             redirect.peers = peers.remove(&slot).unwrap_or_default();
@@ -208,7 +211,7 @@ impl Slots {
     }
 
     fn remove(&mut self, maps: &mut Maps, name: &str, removal: Removal) -> Result<(), Error> {
-        let (slot, occupant) = self.find(name)?;
+        let (slot, occupant) = self.find_still(name)?;
         for (key, whom) in entries::claims(&occupant.redirect) {
             self.set_entry(maps, key, whom, 0)?;
         }
@@ -241,7 +244,7 @@ impl Slots {
             self.remove(maps, &from.name, Removal::Drain)?;
             return self.add(maps, to);
         }
-        let (slot, occupant) = self.find(&from.name)?;
+        let (slot, occupant) = self.find_still(&from.name)?;
         let moved = from.target != to.target || from.target_port != to.target_port;
         self.endpoints.hold(maps, to)?;
         let word = if moved { self.flip(maps, slot, &occupant, to)? } else { occupant.word };
@@ -273,7 +276,7 @@ impl Slots {
         to: &Redirect,
     ) -> Result<SlotWord, Error> {
         let old = occupant.word;
-        let word = SlotWord::new(old.generation().wrapping_add(1).max(1), old.state());
+        let word = old.next();
         let current = read_location(maps, old.location(slot))?;
         let follow_from = match to.flows {
             Flows::Follow => current.follow_from,
@@ -324,6 +327,13 @@ impl Slots {
         }
         self.undo.clear();
         Ok(())
+    }
+
+    /// As [`Slots::find`], for a redirect that does not move.
+    fn find_still(&self, name: &str) -> Result<(Slot, Occupant), Error> {
+        let (slot, occupant) = self.find(name)?;
+        Self::keep_still(&occupant)?;
+        Ok((slot, occupant))
     }
 
     fn find(&self, name: &str) -> Result<(Slot, Occupant), Error> {

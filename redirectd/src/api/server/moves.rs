@@ -1,0 +1,76 @@
+//! The paths about moves.
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, State},
+    routing::{get, post},
+};
+
+use super::{Answer, Api, answer, probe, read};
+use crate::{
+    api::moves::{AbortRequest, BeginRequest, MoveList, MoveView, ReturnReport, ReturnRequest},
+    daemon::read_id,
+};
+
+/// Those that change something.
+pub(super) fn changes() -> Router<Api> {
+    Router::new()
+        .route("/v1/moves", post(begin))
+        .route("/v1/moves/{id}/park", post(park))
+        .route("/v1/moves/{id}/return", post(prepare_return))
+        .route("/v1/moves/{id}/commit", post(commit))
+        .route("/v1/moves/{id}/abort", post(abort))
+}
+
+/// Those that only show.
+pub(super) fn views() -> Router<Api> {
+    Router::new().route("/v1/moves", get(list)).route("/v1/moves/{id}", get(show))
+}
+
+async fn list(State(api): State<Api>) -> Answer<MoveList> {
+    answer(api.daemon.call(|daemon| daemon.list_moves()).await)
+}
+
+async fn show(State(api): State<Api>, Path(id): Path<String>) -> Answer<MoveView> {
+    let id = read_id(&id)?;
+    answer(api.daemon.call(move |daemon| daemon.show_move(id)).await)
+}
+
+async fn begin(State(api): State<Api>, body: Bytes) -> Answer<MoveView> {
+    let request: BeginRequest = read(&body)?;
+    let asked = request.clone();
+    let unresolved = api.daemon.call(move |daemon| Ok(daemon.unresolved_destination(&asked)));
+    let resolved = match unresolved.await? {
+        Some(host) => Some((host.clone(), probe::resolve(&host).await?)),
+        None => None,
+    };
+    answer(api.daemon.call(move |daemon| daemon.begin_move(&request, resolved)).await)
+}
+
+async fn park(State(api): State<Api>, Path(id): Path<String>) -> Answer<MoveView> {
+    let id = read_id(&id)?;
+    answer(api.daemon.call(move |daemon| daemon.park_move(id)).await)
+}
+
+async fn prepare_return(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<ReturnReport> {
+    let id = read_id(&id)?;
+    let request: ReturnRequest = read(&body)?;
+    answer(api.daemon.call(move |daemon| daemon.return_move(id, &request)).await)
+}
+
+async fn commit(State(api): State<Api>, Path(id): Path<String>) -> Answer<MoveView> {
+    let id = read_id(&id)?;
+    answer(api.daemon.call(move |daemon| daemon.commit_move(id)).await)
+}
+
+async fn abort(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Answer<MoveView> {
+    let id = read_id(&id)?;
+    let AbortRequest { why } = if body.is_empty() { AbortRequest::default() } else { read(&body)? };
+    let why = why.unwrap_or_else(|| "whoever moved the process said so".to_owned());
+    answer(api.daemon.call(move |daemon| daemon.abort_move(id, &why)).await)
+}

@@ -1,0 +1,63 @@
+//! What all moves together did since the daemon started.
+
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::migrate::{ledger::Move, machine::MoveState};
+
+/// Times for which packets were held, in seconds: the limits that are counted.
+const BUCKETS: [f64; 12] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+
+/// Sums over all moves that are over; clones share the histogram.
+#[derive(Debug, Clone)]
+pub struct MoveTotals {
+    /// Moves committed.
+    pub committed: u64,
+    /// Moves aborted.
+    pub aborted: u64,
+    /// Packets held.
+    pub held_packets: u64,
+    /// Bytes held, of whole frames.
+    pub held_bytes: u64,
+    /// Packets dropped for want of room to hold them.
+    pub overflow_packets: u64,
+    /// Packets held that could not be delivered.
+    pub lost_packets: u64,
+    /// Moves that are not over.
+    pub open: u64,
+    /// For how long packets were held.
+    pub held_seconds: Histogram,
+}
+
+impl Default for MoveTotals {
+    fn default() -> Self {
+        Self {
+            committed: 0,
+            aborted: 0,
+            held_packets: 0,
+            held_bytes: 0,
+            overflow_packets: 0,
+            lost_packets: 0,
+            open: 0,
+            held_seconds: Histogram::new(BUCKETS),
+        }
+    }
+}
+
+impl MoveTotals {
+    /// One more move is over.
+    pub(super) fn count(&mut self, over: &Move) {
+        match over.state {
+            MoveState::Committed => self.committed += 1,
+            _ => self.aborted += 1,
+        }
+        if let Some(outcome) = &over.outcome {
+            self.held_packets += outcome.held.packets;
+            self.held_bytes += outcome.held.bytes;
+            self.overflow_packets += outcome.overflow.packets;
+            self.lost_packets += outcome.lost;
+        }
+        if let Some(held) = over.held_for() {
+            self.held_seconds.observe(held.as_secs_f64());
+        }
+    }
+}

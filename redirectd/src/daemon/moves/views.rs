@@ -1,0 +1,54 @@
+//! What the daemon shows of moves.
+
+use super::MoveTotals;
+use crate::{
+    api::moves::{MoveList, MoveView},
+    daemon::Daemon,
+    dataplane::Replayed,
+    error::Error,
+    migrate::{
+        ledger::Move,
+        record::{Id, Outcome},
+    },
+};
+
+impl Daemon {
+    /// The move `id`, with what was held so far.
+    ///
+    /// # Errors
+    /// There is none, or it is long over and forgotten.
+    pub fn show_move(&self, id: Id) -> Result<MoveView, Error> {
+        Ok(self.view(self.moves.book.ledger().get(id)?))
+    }
+
+    /// All moves that are open, and the last ones that are over.
+    ///
+    /// # Errors
+    /// None.
+    pub fn list_moves(&self) -> Result<MoveList, Error> {
+        let moves = self.moves.book.ledger().all();
+        Ok(MoveList { moves: moves.map(|there| self.view(there).in_short()).collect() })
+    }
+
+    /// What all moves together did since the daemon started.
+    ///
+    /// # Errors
+    /// None.
+    pub fn move_totals(&self) -> Result<MoveTotals, Error> {
+        let open = self.moves.book.ledger().open().count() as u64;
+        Ok(MoveTotals { open, ..self.moves.totals.clone() })
+    }
+
+    fn view(&self, there: &Move) -> MoveView {
+        let delivered = self.moves.delivered.get(&there.id).map(|(_, outcome)| outcome.clone());
+        MoveView::new(there, delivered.or_else(|| self.held(there)).as_ref())
+    }
+
+    /// What is held for a move that goes on.
+    fn held(&self, there: &Move) -> Option<Outcome> {
+        there.parked?;
+        let group = self.moves.groups.get(&there.id)?;
+        let held = self.dataplane.group_held(*group).ok()?;
+        Some(Replayed { held, ..Replayed::default() }.into())
+    }
+}

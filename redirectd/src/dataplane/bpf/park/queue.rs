@@ -1,0 +1,106 @@
+//! Held packets in user space: from the ring buffer into a queue for each group,
+//! in the order in which they came.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+};
+
+use aya::maps::{MapData, RingBuf};
+use redirectd_ebpf::group::ParkedHeader;
+
+use super::frame::ends;
+use crate::{
+    dataplane::{Group, HeldFlow, Traffic},
+    rule::Protocol,
+};
+
+/// A held packet.
+pub(super) struct Packet {
+    /// What the program has noted of it.
+    pub(super) header: ParkedHeader,
+    /// Its bytes.
+    pub(super) frame: Vec<u8>,
+}
+
+/// What was held for one group.
+#[derive(Default)]
+pub(super) struct Queue {
+    /// What is still to be delivered.
+    pub(super) packets: VecDeque<Packet>,
+    /// How many have ever been in it.
+    pub(super) received: u64,
+    flows: HashMap<FlowId, usize>,
+    listed: Vec<HeldFlow>,
+}
+
+type FlowId = (Protocol, (IpAddr, u16), (IpAddr, u16));
+
+/// All queues, and the ring buffer they are filled from.
+pub(super) struct Queues {
+    ring: RingBuf<MapData>,
+    queues: HashMap<Group, Queue>,
+}
+
+impl Queues {
+    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
+        Self { ring, queues: HashMap::new() }
+    }
+
+    /// Takes packets of `group` from now on.
+    pub(super) fn open(&mut self, group: Group) {
+        // What an earlier group of that number has left is nobody's.
+        self.queues.remove(&group);
+        self.drain();
+        self.queues.insert(group, Queue::default());
+    }
+
+    /// Takes no more, and forgets those that are there.
+    pub(super) fn close(&mut self, group: Group) {
+        self.queues.remove(&group);
+    }
+
+    /// Moves what is in the ring buffer to the queues.
+    pub(super) fn drain(&mut self) {
+        while let Some(record) = self.ring.next() {
+            let Some((header, frame)) = split(&record) else { continue };
+            if let Some(queue) = self.queues.get_mut(&header.group) {
+                queue.push(header, frame);
+            }
+        }
+    }
+
+    pub(super) fn get(&mut self, group: Group) -> Option<&mut Queue> {
+        self.queues.get_mut(&group)
+    }
+}
+
+impl Queue {
+    fn push(&mut self, header: ParkedHeader, frame: &[u8]) {
+        self.received += 1;
+        if let Some((protocol, (peer, home))) = ends(frame) {
+            let at = *self.flows.entry((protocol, peer, home)).or_insert_with(|| {
+                self.listed.push(HeldFlow { protocol, peer, home, traffic: Traffic::default() });
+                self.listed.len() - 1
+            });
+            let traffic = &mut self.listed[at].traffic;
+            traffic.packets += 1;
+            traffic.bytes += frame.len() as u64;
+        }
+        self.packets.push_back(Packet { header, frame: frame.to_vec() });
+    }
+
+    /// What was held of each flow.
+    pub(super) fn flows(&self) -> Vec<HeldFlow> {
+        self.listed.clone()
+    }
+}
+
+/// A record's header and frame; nothing if it makes no sense.
+fn split(record: &[u8]) -> Option<(ParkedHeader, &[u8])> {
+    let (header, frame) = record.split_at_checked(size_of::<ParkedHeader>())?;
+    // SAFETY: as many bytes as the header has, which is made of integers alone;
+    // they need not be aligned.
+    let header = unsafe { header.as_ptr().cast::<ParkedHeader>().read_unaligned() };
+    Some((header, frame.get(..header.length as usize)?))
+}

@@ -1,0 +1,353 @@
+//! All moves there are, and what past ones left behind: nothing but the journal's
+//! records, read in order. Pure.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    machine::{Call, MoveState, Next, Owner, Refused},
+    record::{Id, Moment, Outcome, Plan, Record},
+};
+use crate::{
+    desired::Placement,
+    error::{Error, Kind},
+};
+
+/// So many moves that are over are remembered.
+pub const REMEMBERED: usize = 100;
+
+/// A move that is prepared and never parked is given up after this time: nothing
+/// is held for it, but its redirects cannot be changed meanwhile.
+pub const FORGOTTEN: Duration = Duration::from_secs(3_600);
+
+/// One move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// Its number.
+    pub id: Id,
+    /// What was agreed.
+    pub plan: Plan,
+    /// How far it is.
+    pub state: MoveState,
+    /// When it began.
+    pub begun: Moment,
+    /// Since when packets are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<Moment>,
+    /// Since when the new host's packets pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned: Option<Moment>,
+    /// When it was committed or aborted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Moment>,
+    /// When nothing was left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Moment>,
+    /// Why it was aborted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What was held, once it is settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+impl Move {
+    fn new(id: Id, plan: Plan, begun: Moment) -> Self {
+        let state = MoveState::Prepared;
+        let (parked, returned, decided, settled) = (None, None, None, None);
+        let (why, outcome) = (None, None);
+        Self { id, plan, state, begun, parked, returned, decided, settled, why, outcome }
+    }
+
+    /// Whose the process is.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.state.owner()
+    }
+
+    /// How long packets were held, once they are delivered.
+    #[must_use]
+    pub fn held_for(&self) -> Option<Duration> {
+        Some(self.settled?.since(self.parked?))
+    }
+
+    /// Whether nothing is left to do.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.settled.is_some()
+    }
+
+    /// Whether its redirects are in its hands: until it is over.
+    #[must_use]
+    pub fn moves(&self, redirect: &str) -> bool {
+        !self.is_over() && self.plan.shifts.iter().any(|shift| shift.name() == redirect)
+    }
+
+    /// Why it is to be aborted by itself at `now`, if it is.
+    #[must_use]
+    pub fn overdue(&self, now: Moment) -> Option<String> {
+        let timeout = Duration::from_millis(self.plan.timeout_ms);
+        match (self.state, self.parked) {
+            (MoveState::Parked, Some(since)) if now.since(since) >= timeout => Some(format!(
+                "it was parked for {timeout:?} and neither committed nor aborted; whoever moved \
+                 the process seems to be gone"
+            )),
+            (MoveState::Prepared, _) if now.since(self.begun) >= FORGOTTEN.max(timeout) => {
+                Some("it was prepared and never parked".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// What `call` leads to.
+    ///
+    /// # Errors
+    /// It is out of order ([`Kind::Conflict`]), with what to do instead.
+    pub fn after(&self, call: Call) -> Result<Next, Error> {
+        self.state.after(call).map_err(|refused| self.refusal(call, refused))
+    }
+
+    fn refusal(&self, call: Call, refused: Refused) -> Error {
+        let id = self.id;
+        let (why, cure) = match refused {
+            Refused::NotParked => (
+                "is not parked yet, and the process may still run".to_owned(),
+                format!("freeze the process and `redirect move park {id}` first"),
+            ),
+            Refused::Committed => (
+                format!("is committed: the process is at {} for good", self.plan.destination),
+                "the way back is another move: `redirect move begin NAME… --to HOST`".to_owned(),
+            ),
+            Refused::Aborted => (
+                format!("was aborted: {}", self.why.as_deref().unwrap_or("nobody said why")),
+                "the process is where it was: let it go on there, end what was restored \
+                 elsewhere, and begin another move"
+                    .to_owned(),
+            ),
+        };
+        Error::new(Kind::Conflict, format!("cannot {call} move {id}: it {why}")).cure(cure)
+    }
+}
+
+/// All moves, and the placements that past ones left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    open: BTreeMap<Id, Move>,
+    /// Those that are over, the last one at the end.
+    past: VecDeque<Move>,
+    placements: BTreeMap<String, Placement>,
+    last: Id,
+}
+
+impl Ledger {
+    /// The ledger after `records`.
+    ///
+    /// # Errors
+    /// By position: a record that cannot follow those before it.
+    pub fn read(records: &[Record]) -> Result<Self, (usize, String)> {
+        let mut ledger = Self::default();
+        for (n, record) in records.iter().enumerate() {
+            ledger.apply(record.clone()).map_err(|why| (n, why))?;
+        }
+        Ok(ledger)
+    }
+
+    /// The number of the next move.
+    #[must_use]
+    pub fn next_id(&self) -> Id {
+        self.last.saturating_add(1)
+    }
+
+    /// The move of that number.
+    ///
+    /// # Errors
+    /// There is none, or it is so long over that it is forgotten.
+    pub fn get(&self, id: Id) -> Result<&Move, Error> {
+        let past = || self.past.iter().find(|there| there.id == id);
+        self.open.get(&id).or_else(past).ok_or_else(|| {
+            let what = match id {
+                id if id > 0 && id <= self.last => {
+                    format!("move {id} is over and forgotten; {REMEMBERED} are remembered")
+                }
+                _ => format!("there is no move {id}"),
+            };
+            Error::new(Kind::NotFound, what).cure("`redirect move list` names those there are")
+        })
+    }
+
+    /// The moves that are not over, the first one first.
+    pub fn open(&self) -> impl Iterator<Item = &Move> {
+        self.open.values()
+    }
+
+    /// All moves, the first one first.
+    pub fn all(&self) -> impl Iterator<Item = &Move> {
+        let mut all: Vec<&Move> = self.past.iter().chain(self.open.values()).collect();
+        all.sort_by_key(|there| there.id);
+        all.into_iter()
+    }
+
+    /// The move that has the redirect `name` in its hands.
+    #[must_use]
+    pub fn moving(&self, name: &str) -> Option<&Move> {
+        self.open.values().find(|there| there.moves(name))
+    }
+
+    /// Where the processes behind redirects of files are, by the redirects' names.
+    #[must_use]
+    pub fn placements(&self) -> &BTreeMap<String, Placement> {
+        &self.placements
+    }
+
+    /// The records that lead to this ledger in the shortest way.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let counted = Record::Counted { last: self.last };
+        let placed = self.placements.iter().map(|(name, placement)| Record::Placed {
+            name: name.clone(),
+            placement: Box::new(placement.clone()),
+        });
+        let moves = self.past.iter().chain(self.open.values());
+        let moves = moves.map(|there| Record::Move(Box::new(there.clone())));
+        [counted].into_iter().chain(placed).chain(moves).collect()
+    }
+
+    /// Takes `record` in.
+    ///
+    /// # Errors
+    /// It cannot follow what came before; nothing is changed.
+    pub fn apply(&mut self, record: Record) -> Result<(), String> {
+        match record {
+            Record::Begun { id, at, plan } => self.begin(id, at, plan),
+            Record::Parked { id, at } => {
+                let there = self.step(id, &[MoveState::Prepared], MoveState::Parked)?;
+                there.parked = Some(at);
+                Ok(())
+            }
+            Record::Returned { id, at } => {
+                let there = self.open_mut(id)?;
+                if there.state.is_decided() {
+                    return Err(format!("move {id} is {} and prepares no way back", there.state));
+                }
+                there.returned = Some(at);
+                Ok(())
+            }
+            Record::Committed { id, at } => {
+                self.step(id, &[MoveState::Parked], MoveState::Committed)?.decided = Some(at);
+                Ok(())
+            }
+            Record::Withdrawn { id, .. } => {
+                self.step(id, &[MoveState::Committed], MoveState::Parked)?.decided = None;
+                Ok(())
+            }
+            Record::Aborted { id, at, why } => {
+                let from = [MoveState::Prepared, MoveState::Parked];
+                let there = self.step(id, &from, MoveState::Aborted)?;
+                there.decided = Some(at);
+                there.why = Some(why);
+                Ok(())
+            }
+            Record::Settled { id, at, outcome } => self.settle(id, at, outcome),
+            Record::Unplaced { name } => {
+                self.placements.remove(&name);
+                Ok(())
+            }
+            Record::Move(all) => self.adopt(*all),
+            Record::Placed { name, placement } => {
+                self.placements.insert(name, *placement);
+                Ok(())
+            }
+            Record::Counted { last } => {
+                self.last = self.last.max(last);
+                Ok(())
+            }
+        }
+    }
+
+    fn begin(&mut self, id: Id, at: Moment, plan: Plan) -> Result<(), String> {
+        if id <= self.last {
+            return Err(format!("move {id} begins twice"));
+        }
+        if let Some(shift) = plan.shifts.iter().find(|s| self.moving(s.name()).is_some()) {
+            return Err(format!("move {id} takes `{}`, which another move has", shift.name()));
+        }
+        self.last = id;
+        self.open.insert(id, Move::new(id, plan, at));
+        Ok(())
+    }
+
+    fn step(&mut self, id: Id, from: &[MoveState], to: MoveState) -> Result<&mut Move, String> {
+        let there = self.open_mut(id)?;
+        if !from.contains(&there.state) {
+            return Err(format!("move {id} is {} and cannot become {to}", there.state));
+        }
+        there.state = to;
+        Ok(there)
+    }
+
+    fn open_mut(&mut self, id: Id) -> Result<&mut Move, String> {
+        self.open.get_mut(&id).ok_or_else(|| format!("there is no open move {id}"))
+    }
+
+    fn settle(&mut self, id: Id, at: Moment, outcome: Outcome) -> Result<(), String> {
+        let mut over = match self.open.remove(&id) {
+            Some(there) if there.state.is_decided() => there,
+            Some(there) => {
+                let why = format!("move {id} is {}, not decided, and cannot be over", there.state);
+                self.open.insert(id, there);
+                return Err(why);
+            }
+            None => return Err(format!("there is no open move {id}")),
+        };
+        over.settled = Some(at);
+        over.outcome = Some(outcome);
+        if over.owner() == Owner::New {
+            self.keep_placements(&over);
+        }
+        self.remember(over);
+        Ok(())
+    }
+
+    /// Past moves are forgotten; where they left processes behind redirects of
+    /// files is not.
+    fn keep_placements(&mut self, over: &Move) {
+        for shift in &over.plan.shifts {
+            match shift.placement(over.id) {
+                Some(placement) if placement.is_idle() => {
+                    self.placements.remove(shift.name());
+                }
+                Some(placement) => {
+                    self.placements.insert(shift.name().to_owned(), placement);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn adopt(&mut self, there: Move) -> Result<(), String> {
+        if self.get(there.id).is_ok() {
+            return Err(format!("move {} is there twice", there.id));
+        }
+        self.last = self.last.max(there.id);
+        if there.is_over() {
+            self.remember(there);
+        } else {
+            self.open.insert(there.id, there);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, over: Move) {
+        self.past.push_back(over);
+        if self.past.len() > REMEMBERED {
+            self.past.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,473 @@
+//! Redirects that move together: what their packets meet before, while and after
+//! they are parked.
+
+use std::{net::IpAddr, thread, time::Duration};
+
+use redirectd::{
+    dataplane::{
+        Change, Connection, Dataplane as _, Group, Phase, Relocation, Removal, Replayed, Timers,
+    },
+    error::{Error, Kind},
+    rule::{Flows, Protocol, Redirect},
+};
+
+use crate::{
+    capture::Capture,
+    frame::{ACK, Frame, SYN, TTL},
+    home::{Entry, Fate, Home, TABLES, at_entry, at_home, redirect},
+    network::{BACK_MAC, FAMILIES, FRONT_MAC, Family, GATEWAY_MAC, V4, way_to},
+    table::Row,
+    talk::{HOME_PORT, HOST_PORT, Talk},
+};
+
+const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+
+/// The redirects of a process at `at`, at its own port if that is home, else at
+/// [`HOST_PORT`].
+fn process(family: &Family, at: IpAddr) -> Vec<Redirect> {
+    let port = if at == family.home { HOME_PORT } else { HOST_PORT };
+    let one = |protocol| Redirect {
+        flows: Flows::Follow,
+        ..redirect(protocol, (family.home, HOME_PORT), (at, port))
+    };
+    PROTOCOLS.map(one).to_vec()
+}
+
+fn add(home: &mut Home, redirects: &[Redirect]) {
+    redirects.iter().for_each(|redirect| home.add(redirect));
+}
+
+fn relocation(from: &[Redirect], to: &[Redirect]) -> Relocation {
+    Relocation { redirects: from.iter().cloned().zip(to.iter().cloned()).collect() }
+}
+
+fn begin(home: &mut Home, family: &Family, from: IpAddr, to: IpAddr) -> Group {
+    let relocation = relocation(&process(family, from), &process(family, to));
+    home.bpf.group_begin(&relocation).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn park(home: &mut Home, family: &Family, from: IpAddr, to: IpAddr) -> Group {
+    let group = begin(home, family, from, to);
+    home.bpf.group_park(group).expect("it has begun");
+    group
+}
+
+fn commit(home: &mut Home, group: Group) -> Replayed {
+    home.bpf.group_commit(group).expect("it is parked");
+    home.bpf.group_replay(group).expect("it is committed")
+}
+
+fn abort(home: &mut Home, group: Group) -> Replayed {
+    home.bpf.group_abort(group).expect("it is parked");
+    home.bpf.group_replay(group).expect("it is aborted")
+}
+
+fn data(talk: &Talk) -> impl Fn(Frame) -> Frame {
+    let tcp = talk.protocol == Protocol::Tcp;
+    move |frame| if tcp { frame.flags(ACK).seq(101).ack(501).data(b"x") } else { frame.data(b"x") }
+}
+
+/// A router's message about what was sent to the peer.
+fn complaint(talk: &Talk) -> Frame {
+    let kind = if talk.peer.is_ipv4() { (3, 1) } else { (1, 3) };
+    Frame::icmp(way(talk), talk.home.ip(), kind, 0)
+        .macs(FRONT_MAC, GATEWAY_MAC)
+        .data(&data(talk)(talk.peer_gets()).packet())
+}
+
+/// A router's address on the way to the peer.
+fn way(talk: &Talk) -> IpAddr {
+    let family = FAMILIES.into_iter().find(|family| family.peer == talk.peer.ip());
+    family.map_or(talk.peer.ip(), |family| family.other_peer)
+}
+
+fn held(what: &str, frame: &Frame) -> Row {
+    Row::dropped(what, frame, "parked")
+}
+
+#[test]
+fn nothing_changes_before_it_is_parked() {
+    at_home(|home| {
+        for family in FAMILIES {
+            add(home, &process(&family, family.host));
+            let talks = PROTOCOLS.map(|protocol| Talk::new(protocol, &family, 40_000));
+            talks.iter().for_each(|talk| home.table(&talk.opening()));
+            let group = begin(home, &family, family.host, family.second);
+            for talk in &talks {
+                home.table(&[
+                    talk.reaches_host("an open flow", data(talk)).by_xdp(),
+                    talk.reaches_peer("its way back", data(talk)).by_xdp(),
+                ]);
+                home.table(&Talk::new(talk.protocol, &family, 40_001).opening());
+            }
+            assert_eq!(abort(home, group).held.traffic.packets, 0);
+        }
+    });
+}
+
+#[test]
+fn everything_for_it_is_held() {
+    at_home(|home| {
+        for family in FAMILIES {
+            add(home, &process(&family, family.host));
+            let half = Talk::new(Protocol::Tcp, &family, 40_002);
+            home.table(&half.opening()[..2]);
+            let talks = PROTOCOLS.map(|protocol| Talk::new(protocol, &family, 40_000));
+            talks.iter().for_each(|talk| home.table(&talk.opening()));
+            let group = park(home, &family, family.host, family.second);
+            for talk in &talks {
+                let new = Talk::new(talk.protocol, &family, 40_001);
+                let opens = |frame: Frame| match talk.protocol {
+                    Protocol::Tcp => frame.flags(SYN),
+                    Protocol::Udp => frame.data(b"hello"),
+                };
+                home.table(&[
+                    held("an open flow", &data(talk)(talk.peer_sends())),
+                    held("a tagged one", &data(talk)(talk.peer_sends()).tag(0x8100, 5)),
+                    held("an ICMP error", &complaint(talk)),
+                    held("a new flow", &opens(new.peer_sends())),
+                    talk.reaches_peer("the way back", data(talk)).by_xdp(),
+                ]);
+            }
+            home.table(&[
+                held("the end of a handshake", &half.peer_sends().flags(ACK).seq(101).ack(501)),
+                Row::passed(
+                    "another endpoint",
+                    &Talk { home: (family.home, 99).into(), ..talks[0] }.peer_sends().flags(SYN),
+                    "no_redirect",
+                ),
+            ]);
+            let seen = home.bpf.group_held(group).expect("it is there");
+            assert_eq!(seen.traffic.packets, 9);
+            let flows: Vec<_> = seen.flows.iter().map(|flow| flow.traffic.packets).collect();
+            assert_eq!(flows, [3, 1, 3, 1, 1], "{seen:?}");
+            abort(home, group);
+        }
+    });
+}
+
+/// Its packets are the kernel's own, until it moves.
+#[test]
+fn a_process_at_home() {
+    at_home(|home| {
+        for family in FAMILIES {
+            add(home, &process(&family, family.home));
+            let talks = PROTOCOLS.map(|protocol| Talk::new(protocol, &family, 40_000));
+            let [tcp, udp] = &talks;
+            let syn = tcp.peer_sends().flags(SYN).seq(100);
+            home.table(&[
+                Row::passed("SYN", &syn, "at_home"),
+                Row::passed("a segment", &data(tcp)(tcp.peer_sends()), "at_home"),
+                Row::passed("a datagram", &data(udp)(udp.peer_sends()), "at_home"),
+                Row::passed("an ICMP error", &complaint(tcp), "icmp_not_ours"),
+            ]);
+            let group = park(home, &family, family.home, family.second);
+            home.table(&[
+                held("SYN", &syn),
+                held("a segment", &data(tcp)(tcp.peer_sends())),
+                held("a datagram", &data(udp)(udp.peer_sends())),
+                held("an ICMP error", &complaint(tcp)),
+            ]);
+            abort(home, group);
+            home.table(&[Row::passed("at home again", &syn, "at_home")]);
+            assert!(home.flows().is_empty(), "{:?}", home.flows());
+        }
+    });
+}
+
+/// After the flip, and before what is held is delivered, packets go on waiting.
+#[test]
+fn a_packet_after_the_flip_waits_for_those_before_it() {
+    at_home(|home| {
+        for family in FAMILIES {
+            add(home, &process(&family, family.host));
+            let talk = Talk::new(Protocol::Udp, &family, 40_000);
+            let there = Talk { host: (family.second, HOST_PORT).into(), ..talk };
+            home.table(&talk.opening());
+            for (commits, now) in [(false, &talk), (true, &there)] {
+                let group = park(home, &family, family.host, family.second);
+                home.table(&[held("the first", &talk.peer_sends().data(b"1"))]);
+                if commits {
+                    home.bpf.group_commit(group).expect("it is parked");
+                } else {
+                    home.bpf.group_abort(group).expect("it is parked");
+                }
+                home.table(&[held("the second", &talk.peer_sends().data(b"2"))]);
+                let mut capture = Capture::towards(family.second);
+                let replayed = home.bpf.group_replay(group).expect("it is decided");
+                assert_eq!((replayed.held.traffic.packets, replayed.lost), (2, 0));
+                let expected = [b"1", b"2"].map(|data| now.host_gets().data(data).ttl(TTL - 1));
+                assert_eq!(capture.frames(2), expected.map(|frame| frame.bytes()));
+                home.table(&[now.reaches_host("the third", data(&talk)).by_xdp()]);
+            }
+        }
+    });
+}
+
+/// With nothing held there is nothing to wait for.
+#[test]
+fn a_packet_after_the_flip_goes_to_the_new_host_at_once() {
+    at_home(|home| {
+        for family in FAMILIES {
+            add(home, &process(&family, family.host));
+            let talks = PROTOCOLS.map(|protocol| Talk::new(protocol, &family, 40_000));
+            talks.iter().for_each(|talk| home.table(&talk.opening()));
+            let group = park(home, &family, family.host, family.second);
+            home.bpf.group_commit(group).expect("it is parked");
+            for talk in &talks {
+                let there = Talk { host: (family.second, HOST_PORT).into(), ..*talk };
+                home.table(&[there.reaches_host("before it is settled", data(talk))]);
+            }
+            let new = Talk::new(Protocol::Tcp, &family, 40_001);
+            home.table(&Talk { host: (family.second, HOST_PORT).into(), ..new }.opening());
+            home.bpf.group_replay(group).expect("it is committed");
+            for talk in &talks {
+                let there = Talk { host: (family.second, HOST_PORT).into(), ..*talk };
+                home.table(&[
+                    there.reaches_host("after it is settled", data(talk)).by_xdp(),
+                    there.reaches_peer("the way back", data(talk)).by_xdp(),
+                    talk.reaches_peer("what was under way", data(talk)).by_xdp(),
+                ]);
+            }
+            let installed = home.bpf.installed().expect("they can be read");
+            assert!(installed.iter().all(|one| {
+                one.redirect.home != family.home || one.redirect.target == family.second
+            }));
+        }
+    });
+}
+
+fn connection(talk: &Talk, snat_port: u16) -> Connection {
+    let ends = [talk.peer, talk.home, talk.host].map(|end| (end.ip(), end.port()));
+    let [peer, home, host] = ends;
+    Connection { protocol: talk.protocol, peer, home, host, snat_port }
+}
+
+/// Connections that were open at home have no flow until their process leaves.
+#[test]
+fn connections_that_were_open_at_home() {
+    at_home(|home| {
+        for family in FAMILIES {
+            add(home, &process(&family, family.home));
+            let group = park(home, &family, family.home, family.host);
+            // The second peer's port is taken at home by the first one.
+            let first = Talk::new(Protocol::Tcp, &family, 40_000);
+            let second = Talk { peer: (family.other_peer, 40_000).into(), ..first };
+            let claims = [connection(&first, 0), connection(&second, 0)];
+            let entered = home.bpf.group_return(group, &claims).expect("there is room");
+            assert_eq!(entered[0].snat_port, 40_000);
+            assert_ne!(entered[1].snat_port, 40_000);
+            let second = Talk { snat: (family.home, entered[1].snat_port).into(), ..second };
+            for talk in [&first, &second] {
+                home.table(&[
+                    held("to it", &data(talk)(talk.peer_sends())),
+                    talk.reaches_peer("from it, before the flip", data(talk)).by_xdp(),
+                ]);
+            }
+            assert_eq!(commit(home, group).lost, 0);
+            for talk in [&first, &second] {
+                home.table(&[
+                    talk.reaches_host("to it", data(talk)).by_xdp(),
+                    talk.reaches_peer("from it", data(talk)).by_xdp(),
+                ]);
+            }
+            // A flow that there is keeps its port wherever it goes on to.
+            let group = park(home, &family, family.host, family.second);
+            let on = Talk { host: (family.second, HOST_PORT).into(), ..second };
+            let entered = home.bpf.group_return(group, &[connection(&on, 0)]);
+            assert_eq!(entered.expect("there is room")[0].snat_port, second.snat.port());
+            home.table(&[on.reaches_peer("from the next host", data(&on)).by_xdp()]);
+            commit(home, group);
+            home.table(&[on.reaches_host("to the next host", data(&on)).by_xdp()]);
+            let flows = home.flows().iter().filter(|flow| flow.home.0 == family.home).count();
+            assert_eq!(flows, 2);
+        }
+    });
+}
+
+#[test]
+fn connections_of_a_move_that_is_aborted() {
+    at_home(|home| {
+        for family in FAMILIES {
+            add(home, &process(&family, family.home));
+            let talk = Talk::new(Protocol::Tcp, &family, 40_000);
+            let group = park(home, &family, family.home, family.host);
+            home.bpf.group_return(group, &[connection(&talk, 0)]).expect("there is room");
+            abort(home, group);
+            home.table(&[Row::passed("at home", &data(&talk)(talk.peer_sends()), "at_home")]);
+            assert!(home.flows().is_empty(), "{:?}", home.flows());
+        }
+    });
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    at_home(|home| {
+        for family in FAMILIES {
+            add(home, &process(&family, family.host));
+            let taken = Talk::new(Protocol::Tcp, &family, 40_000);
+            home.table(&taken.opening());
+            let client = Redirect {
+                name: format!("client-{}", family.home.is_ipv4()),
+                ..redirect(Protocol::Tcp, (family.home, 50_000), (family.home, 50_000))
+            };
+            home.add(&client);
+            let to = Redirect { target: family.host, flows: Flows::Follow, ..client.clone() };
+            let to = Redirect { target_port: HOST_PORT, ..to };
+            let group = home.bpf.group_begin(&relocation(&[client], &[to])).expect("it may move");
+            let talk = |port| Talk {
+                peer: (family.other_peer, port).into(),
+                home: (family.home, 50_000).into(),
+                ..taken
+            };
+            let both = [connection(&talk(41_000), 0), connection(&talk(40_000), 40_000)];
+            let error = home.bpf.group_return(group, &both).map_err(|error| error.kind);
+            assert_eq!(error, Err(Kind::Conflict));
+            home.table(&[Row::passed(
+                "none of them is prepared",
+                &data(&taken)(Talk { snat: (family.home, 41_000).into(), ..taken }.host_sends()),
+                "no_redirect",
+            )]);
+            abort(home, group);
+        }
+    });
+}
+
+/// Beyond the bound packets are dropped, and counted; what is delivered makes room.
+#[test]
+fn there_is_a_bound() {
+    const FRAME: usize = 1_400;
+    at_entry(Entry::Tc, TABLES, |home| {
+        add(home, &process(&V4, V4.host));
+        let talk = Talk::new(Protocol::Udp, &V4, 40_000);
+        home.table(&talk.opening());
+        for _ in 0..2 {
+            let group = park(home, &V4, V4.host, V4.second);
+            let frame = talk.peer_sends().data(&[7; FRAME]);
+            let bytes = frame.bytes();
+            let room = (TABLES.held_mib as usize) << 20;
+            for _ in 0..room / bytes.len() {
+                assert_eq!(home.receive_uncounted(&bytes), Fate::Dropped);
+            }
+            home.table(&[Row::dropped("one more", &frame, "park_overflow")]);
+            let seen = home.bpf.group_held(group).expect("it is there");
+            assert_eq!(seen.traffic.packets as usize, room / bytes.len());
+            assert_eq!((seen.overflow.packets, seen.overflow.bytes as usize), (1, bytes.len()));
+            assert_eq!(abort(home, group).lost, 0);
+        }
+    });
+}
+
+/// Neither changes nor timers touch what moves.
+#[test]
+fn what_moves_is_left_alone() {
+    let zero = Duration::ZERO;
+    let timers =
+        Timers { tcp_established: zero, tcp_transitory: zero, udp: zero, udp_unreplied: zero };
+    at_entry(Entry::Tc, TABLES, |home| {
+        let [from, to] = [V4.host, V4.second].map(|at| process(&V4, at));
+        add(home, &from);
+        let talk = Talk::new(Protocol::Tcp, &V4, 40_000);
+        home.table(&talk.opening());
+        let group = park(home, &V4, V4.host, V4.second);
+        let changes = [
+            Change::Update { from: from[0].clone(), to: to[0].clone() },
+            Change::Remove { redirect: from[0].clone(), removal: Removal::Cut },
+        ];
+        let kind = |result: Result<(), Error>| result.map_err(|error| error.kind);
+        for change in changes {
+            assert_eq!(kind(home.bpf.apply(&[change])), Err(Kind::Conflict));
+        }
+        let again = home.bpf.group_begin(&relocation(&from, &to));
+        assert_eq!(kind(again.map(drop)), Err(Kind::Conflict));
+        assert_eq!(kind(home.bpf.group_replay(group).map(drop)), Err(Kind::Conflict));
+        thread::sleep(Duration::from_millis(5));
+        assert_eq!(home.bpf.expire(&timers).expect("the tables can be swept"), 0);
+        abort(home, group);
+        home.table(&[talk.reaches_host("it is still there", data(&talk))]);
+        assert_eq!(kind(home.bpf.group_park(group)), Err(Kind::NotFound));
+        assert_eq!(home.bpf.expire(&timers).expect("the tables can be swept"), 1);
+    });
+}
+
+#[test]
+fn a_move_changes_targets_alone() {
+    at_entry(Entry::Tc, TABLES, |home| {
+        let from = process(&V4, V4.host);
+        add(home, &from);
+        let mut to = process(&V4, V4.second);
+        to[0].peers = vec![V4.peer.into()];
+        let error = home.bpf.group_begin(&relocation(&from, &to)).map_err(|error| error.kind);
+        assert_eq!(error, Err(Kind::Conflict));
+        assert!(home.bpf.groups().expect("they can be read").is_empty());
+    });
+}
+
+/// A daemon that comes after one that died finds the groups as they were left.
+#[test]
+fn groups_are_adopted() {
+    at_home(|home| {
+        for family in FAMILIES {
+            let [from, to] = [family.host, family.second].map(|at| process(&family, at));
+            add(home, &from);
+            let talk = Talk::new(Protocol::Tcp, &family, 40_000);
+            let there = Talk { host: (family.second, HOST_PORT).into(), ..talk };
+            home.table(&talk.opening());
+            let group = park(home, &family, family.host, family.second);
+            home.restart().expect("it adopts its own");
+            let groups = home.bpf.groups().expect("they can be read");
+            assert_eq!(groups.len(), 1);
+            assert_eq!((groups[0].group, groups[0].phase), (group, Phase::Parked));
+            assert_eq!(groups[0].redirects, relocation(&from, &to).redirects);
+            home.table(&[held("it is still parked", &data(&talk)(talk.peer_sends()))]);
+            let mut capture = Capture::towards(family.second);
+            home.bpf.group_commit(group).expect("it is parked");
+            // What the daemon has read goes with it.
+            assert_eq!(home.bpf.group_held(group).expect("it is there").traffic.packets, 1);
+            home.restart().expect("it adopts its own");
+            assert_eq!(home.bpf.groups().expect("they can be read")[0].phase, Phase::Committed);
+            home.table(&[held("it is still waited for", &data(&talk)(talk.peer_sends()))]);
+            assert_eq!(home.bpf.group_replay(group).expect("it is committed").lost, 1);
+            let frame = data(&talk)(there.host_gets()).ttl(TTL - 1).bytes();
+            assert_eq!(capture.frames(1), [frame]);
+            home.table(&[there.reaches_host("it has moved", data(&talk)).by_xdp()]);
+            assert!(home.bpf.groups().expect("they can be read").is_empty());
+            let installed = home.bpf.installed().expect("they can be read");
+            let installed: Vec<_> = installed.into_iter().map(|one| one.redirect).collect();
+            assert!(to.iter().all(|redirect| installed.contains(redirect)), "{installed:#?}");
+        }
+    });
+}
+
+/// A frame whose VLAN tag is in it, a peer on home, one that came in by the other
+/// interface: each comes in again by where it came in.
+#[test]
+fn held_packets_come_in_again_where_they_came_in() {
+    at_entry(Entry::Tc, TABLES, |home| {
+        for family in FAMILIES {
+            add(home, &process(&family, family.host));
+            let talk = Talk::new(Protocol::Udp, &family, 40_000);
+            let on_host = Talk {
+                peer: (family.host, 40_001).into(),
+                ..Talk::new(Protocol::Udp, &family, 40_001)
+            };
+            home.table(&talk.opening());
+            home.table(&on_host.opening());
+            let group = park(home, &family, family.host, family.second);
+            let tagged = talk.peer_sends().data(b"1").tag(0x8100, 5);
+            home.table(&[
+                held("with a tag", &tagged),
+                held("from the host", &on_host.peer_sends().data(b"2")),
+            ]);
+            let mut capture = Capture::towards(family.second);
+            assert_eq!(commit(home, group).lost, 0);
+            let there = |talk: Talk| Talk { host: (family.second, HOST_PORT).into(), ..talk };
+            let expected = [
+                there(talk).host_gets().data(b"1").ttl(TTL - 1),
+                there(on_host).host_gets().data(b"2").ttl(TTL - 1),
+            ];
+            assert_eq!(capture.frames(2), expected.map(|frame| frame.bytes()));
+            assert_eq!(way_to(family.second).1, BACK_MAC);
+        }
+    });
+}
