@@ -22,6 +22,7 @@ mod forged;
 mod fragments;
 mod icmp;
 mod local;
+mod moves;
 mod neighbours;
 mod parking;
 mod pmtu;
