@@ -15,6 +15,7 @@ mod failure;
 pub mod gone;
 pub mod images;
 mod messages;
+pub mod names;
 pub mod stream;
 pub mod workdir;
 mod worker;

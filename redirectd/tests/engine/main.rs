@@ -5,6 +5,7 @@
 //! the one that `cargo xtask setup` brings. These tests need root.
 
 mod arrival;
+mod home;
 mod programs;
 mod scene;
 mod transfer;
