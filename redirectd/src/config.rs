@@ -31,6 +31,7 @@ use std::{
 };
 
 pub use self::{
+    endpoint::names_ports,
     hosts::{Host, Hosts},
     resolve::unresolved_host,
     spec::redirects_from,

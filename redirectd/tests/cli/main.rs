@@ -2,6 +2,7 @@
 //! packet path is in memory, so that failures can be had at will; in `daemon.rs`
 //! it is the kernel's. What becomes of packets is tested in `netns.rs`.
 
+mod add_process;
 mod apart;
 mod daemon;
 mod exits;
@@ -9,6 +10,7 @@ mod files;
 mod following;
 mod json;
 mod monitor;
+mod program;
 mod redirects;
 mod server;
 mod shell;

@@ -23,6 +23,7 @@ mod icmp;
 mod local;
 mod neighbours;
 mod pmtu;
+mod process;
 mod refused;
 mod restart;
 mod routes;

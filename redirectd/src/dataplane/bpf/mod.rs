@@ -16,7 +16,6 @@ mod load;
 #[cfg(feature = "log")]
 mod log;
 mod maps;
-mod netlink;
 mod record;
 mod slots;
 
