@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use procfs::process::{self, FDTarget};
+use procfs::{
+    ProcError,
+    process::{self, FDInfo, FDPermissions, FDTarget},
+};
 
 use super::{failure::unreadable, tree::Tree};
 use crate::error::Error;
@@ -16,6 +19,8 @@ pub(super) struct Descriptor {
     pub(super) fd: i32,
     /// What it is.
     pub(super) open: Open,
+    /// It may be written to.
+    pub(super) writable: bool,
 }
 
 /// What a descriptor stands for.
@@ -43,20 +48,23 @@ pub(super) enum Open {
 pub(super) fn of(tree: &Tree) -> Result<Vec<Descriptor>, Error> {
     let mut descriptors = Vec::new();
     for process in tree.running() {
-        let pid = process.pid;
-        let open = process::Process::new(pid).and_then(|process| process.fd());
-        match open {
-            Ok(open) => descriptors.extend(open.flatten().map(|fd| Descriptor {
-                pid,
-                fd: fd.fd,
-                open: fd.target.into(),
-            })),
+        match of_process(process.pid) {
+            Ok(open) => descriptors.extend(open),
             // A child that has ended since the tree was read.
-            Err(procfs::ProcError::NotFound(_)) if pid != tree.root().pid => {}
-            Err(why) => return Err(unreadable(pid, "open files", why)),
+            Err(ProcError::NotFound(_)) if process.pid != tree.root().pid => {}
+            Err(why) => return Err(unreadable(process.pid, "open files", why)),
         }
     }
     Ok(descriptors)
+}
+
+/// Those of one process.
+pub(super) fn of_process(pid: i32) -> Result<Vec<Descriptor>, ProcError> {
+    let read = |fd: FDInfo| {
+        let writable = fd.mode().contains(FDPermissions::WRITE);
+        Descriptor { pid, fd: fd.fd, open: fd.target.into(), writable }
+    };
+    Ok(process::Process::new(pid)?.fd()?.flatten().map(read).collect())
 }
 
 impl From<FDTarget> for Open {

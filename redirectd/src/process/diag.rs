@@ -2,6 +2,7 @@
 //! (sock_diag(7)) tell of them.
 
 use std::{
+    collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
 };
@@ -14,6 +15,7 @@ use netlink_packet_sock_diag::{
 };
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
+use super::sockets::Endpoint;
 use crate::{netlink::dump, rule::Protocol};
 
 /// A TCP or UDP socket. Addresses are as on the wire: IPv4 where an IPv6 socket
@@ -31,12 +33,21 @@ pub(super) struct Inet {
     pub(super) both_families: bool,
 }
 
+impl Inet {
+    /// Where it takes packets of anybody.
+    pub(super) fn endpoint(&self) -> Option<Endpoint> {
+        let Self { protocol, local: at, both_families, .. } = *self;
+        let open = self.listening || protocol == Protocol::Udp;
+        (open && self.remote.is_none()).then_some(Endpoint { protocol, at, both_families })
+    }
+}
+
 /// A Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unix {
     pub(super) inode: u64,
     pub(super) name: Option<String>,
-    /// The socket at the other end.
+    /// The socket at the other end, or the listener that is to accept it.
     pub(super) peer: Option<u64>,
 }
 
@@ -73,17 +84,27 @@ pub(super) fn unix() -> io::Result<Vec<Unix>> {
     let request = UnixRequest {
         state_flags: unix::StateFlags::from_bits_retain(u32::MAX),
         inode: 0,
-        show_flags: ShowFlags::NAME | ShowFlags::PEER,
+        show_flags: ShowFlags::NAME | ShowFlags::PEER | ShowFlags::ICONS,
         cookie: [0xff; 8],
     };
     let answers = dump(NETLINK_SOCK_DIAG, SockDiagMessage::UnixRequest(request))?;
-    Ok(answers
-        .into_iter()
-        .filter_map(|answer| match answer {
-            SockDiagMessage::UnixResponse(response) => Some(read_unix(&response)),
-            _ => None,
-        })
-        .collect())
+    let responses = answers.iter().filter_map(|answer| match answer {
+        SockDiagMessage::UnixResponse(response) => Some(response),
+        _ => None,
+    });
+    let mut sockets = Vec::new();
+    // What nobody has accepted yet has no other end, but a listener that knows it.
+    let mut pending = HashMap::new();
+    for response in responses {
+        let listener = u64::from(response.header.inode);
+        let waiting = response.pending_connections().unwrap_or_default();
+        pending.extend(waiting.iter().map(|&inode| (u64::from(inode), listener)));
+        sockets.push(read_unix(response));
+    }
+    for socket in &mut sockets {
+        socket.peer = socket.peer.or_else(|| pending.get(&socket.inode).copied());
+    }
+    Ok(sockets)
 }
 
 /// `None` for a socket without a port, which nobody can send to.

@@ -52,12 +52,7 @@ enum Catch {
 #[must_use]
 pub fn redirects(sockets: &Sockets, form: Form<'_>) -> Wanted {
     let mut wanted = Wanted::default();
-    let open: BTreeSet<Endpoint> = sockets
-        .inet
-        .iter()
-        .filter(|socket| socket.listening || socket.protocol == Protocol::Udp)
-        .filter_map(InetSocket::endpoint)
-        .collect();
+    let open: BTreeSet<Endpoint> = sockets.inet.iter().filter_map(InetSocket::endpoint).collect();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         let of_this: Vec<Endpoint> =
             open.iter().filter(|endpoint| endpoint.protocol == protocol).copied().collect();
@@ -104,14 +99,11 @@ fn connected(
         if open.iter().any(|endpoint| endpoint.takes(protocol, local)) {
             continue;
         }
-        let within = |other: &InetSocket| {
-            other.protocol == protocol && other.local == remote && other.remote == Some(local)
-        };
         if let Some(why) = unreachable(local.ip()) {
             remarks.push(format!(
                 "{protocol} {local}, connected to {remote}, gets no redirect: {why}"
             ));
-        } else if sockets.inet.iter().any(within) {
+        } else if sockets.is_within(socket) {
             remarks.push(format!(
                 "{protocol} {local}, connected to {remote}, gets no redirect: both ends are the \
                  process's own"

@@ -13,6 +13,7 @@ use super::{
     diag,
     namespace::{inside_network_of, network_of},
     socket_kind::{is_multipath, protocol_of},
+    strangers::Stranger,
     tree::Tree,
 };
 use crate::{
@@ -81,6 +82,9 @@ pub struct UnixPeer {
     pub name: Option<String>,
     /// No process of the tree has it.
     pub stranger: bool,
+    /// Those others that have it, as far as they could be looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_by: Vec<Stranger>,
 }
 
 /// A socket that is neither of these.
@@ -119,7 +123,24 @@ impl InetSocket {
     #[must_use]
     pub fn endpoint(&self) -> Option<Endpoint> {
         let Self { protocol, local: at, both_families, .. } = *self;
-        self.remote.is_none().then_some(Endpoint { protocol, at, both_families })
+        let open = self.listening || protocol == Protocol::Udp;
+        (open && self.remote.is_none()).then_some(Endpoint { protocol, at, both_families })
+    }
+}
+
+impl Sockets {
+    /// Whether the other end of `socket` is the tree's own, too: it has it, or it
+    /// will when it accepts it.
+    #[must_use]
+    pub fn is_within(&self, socket: &InetSocket) -> bool {
+        let Some(remote) = socket.remote else { return false };
+        // Other machines have the same port.
+        let here = remote.ip().is_loopback() || remote.ip() == socket.local.ip();
+        self.inet.iter().any(|other| {
+            let end = other.local == remote && other.remote == Some(socket.local);
+            let taker = other.endpoint().is_some_and(|own| own.takes(socket.protocol, remote));
+            other.protocol == socket.protocol && (end || (here && taker))
+        })
     }
 }
 
@@ -174,7 +195,7 @@ struct Seen {
 pub(super) fn of(tree: &Tree, descriptors: &[Descriptor]) -> Result<Sockets, Error> {
     let seen = look(tree)?;
     let mut holders: BTreeMap<u64, Vec<Holder>> = BTreeMap::new();
-    for &Descriptor { pid, fd, ref open } in descriptors {
+    for &Descriptor { pid, fd, ref open, .. } in descriptors {
         if let Open::Socket(inode) = open {
             holders.entry(*inode).or_default().push(Holder { pid, fd });
         }
@@ -229,6 +250,7 @@ fn sort(
     let mut placed = BTreeSet::new();
     let mut strangers = BTreeSet::new();
     for socket in seen.inet {
+        let endpoint = socket.endpoint();
         let diag::Inet { inode, protocol, local, remote, listening, both_families } = socket;
         match holders.get(&inode) {
             Some(holders) => {
@@ -246,10 +268,7 @@ fn sort(
                     multipath,
                 });
             }
-            None if remote.is_none() => {
-                strangers.insert(Endpoint { protocol, at: local, both_families });
-            }
-            None => {}
+            None => strangers.extend(endpoint),
         }
     }
     sockets.inet.sort_by_key(|s| (s.protocol, s.local, s.remote, s.inode));
@@ -284,6 +303,7 @@ fn unix_socket(
         inode,
         name: all.get(&inode).and_then(|peer| peer.name.clone()),
         stranger: !own.contains_key(&inode),
+        held_by: Vec::new(),
     });
     UnixSocket { inode: socket.inode, holders, name: socket.name.clone(), peer }
 }

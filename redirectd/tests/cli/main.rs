@@ -8,6 +8,7 @@ mod daemon;
 mod exits;
 mod files;
 mod following;
+mod inspect;
 mod json;
 mod monitor;
 mod program;

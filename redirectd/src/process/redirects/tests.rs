@@ -124,6 +124,16 @@ fn what_nobody_elsewhere_sends_to_is_left_out_with_the_reason() {
 fn a_connection_of_its_own_to_itself_is_left_out() {
     let own = ["tcp 192.0.2.1:40000 192.0.2.1:80", "tcp 192.0.2.1:80 192.0.2.1:40000", "tcp *:80"];
     assert_eq!(caught(&own), ["web-7-80 tcp 80"]);
+    // It has not accepted it yet.
+    assert_eq!(
+        caught(&own[..1].iter().chain(&own[2..]).copied().collect::<Vec<_>>()),
+        ["web-7-80 tcp 80"]
+    );
+    // The same port on another machine is another's.
+    assert_eq!(
+        caught(&["tcp 192.0.2.1:40000 198.51.100.7:80", "tcp *:80"]),
+        ["web-7-80 tcp 80", "web-7-40000 tcp 192.0.2.1:40000 for 198.51.100.7/32"]
+    );
 }
 
 #[test]
