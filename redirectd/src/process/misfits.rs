@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use super::{
     files::{FileKind, UsedFile},
     inventory::Inventory,
-    obstacles::{Obstacle, Reason, named},
+    obstacle::{Obstacle, Reason},
+    obstacles::named,
     offer::{Needs, Offer},
 };
 

@@ -23,6 +23,7 @@ mod maps;
 mod memory;
 mod misfits;
 mod namespace;
+mod obstacle;
 mod obstacles;
 mod offer;
 mod redirects;
@@ -38,7 +39,8 @@ pub use self::{
     memory::{Memory, SharedMemory},
     misfits::misfits,
     namespace::same_network,
-    obstacles::{Obstacle, Reason, obstacles},
+    obstacle::{Obstacle, Reason},
+    obstacles::obstacles,
     offer::{FileThere, Needs, Offer},
     redirects::{Form, Wanted, base_name, redirects},
     sockets::{Endpoint, Holder, InetSocket, OtherSocket, Sockets, UnixPeer, UnixSocket},

@@ -70,10 +70,9 @@ pub(super) fn look(tree: &Tree, sought: &Sought) -> Result<Found, Error> {
         .map_err(|why| Error::new(Kind::Failed, format!("cannot read /proc: {why}")))?;
     let mut found = Found::default();
     for process in all.flatten().filter(|process| !own.contains(&process.pid)) {
-        match look_at(&process, sought, &mut found) {
-            Err(ProcError::PermissionDenied(_)) => found.incomplete = true,
-            // It has ended meanwhile, or has nothing, as threads of the kernel.
-            Ok(()) | Err(_) => {}
+        // Others have ended meanwhile, or have nothing, as threads of the kernel.
+        if let Err(ProcError::PermissionDenied(_)) = look_at(&process, sought, &mut found) {
+            found.incomplete = true;
         }
     }
     Ok(found)

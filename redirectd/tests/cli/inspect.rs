@@ -53,7 +53,7 @@ fn only(obstacles: &[Value], reason: &str, parts: &[&str]) {
     }
 }
 
-fn in_list<'a>(list: &'a Value, is: impl Fn(&Value) -> bool) -> &'a Value {
+fn in_list(list: &Value, is: impl Fn(&Value) -> bool) -> &Value {
     let found = list.as_array().unwrap().iter().find(|one| is(one));
     found.unwrap_or_else(|| panic!("not in {list:#}"))
 }
