@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod flows;
 mod hook;
+mod inspect;
 mod list;
 mod log;
 mod man;
@@ -72,6 +73,7 @@ enum Verb {
     Apply(apply::Apply),
     Check(check::Check),
     Flows(flows::Flows),
+    Inspect(inspect::Inspect),
     Stats(stats::Stats),
     Monitor(monitor::Monitor),
     Top(top::Top),
@@ -135,6 +137,7 @@ impl Cli {
             Verb::Apply(verb) => verb.run(&context).await,
             Verb::Check(verb) => verb.run(&context),
             Verb::Flows(verb) => verb.run(&context).await,
+            Verb::Inspect(verb) => verb.run(&context),
             Verb::Stats(verb) => verb.run(&context).await,
             Verb::Monitor(verb) => verb.run(&context).await,
             Verb::Top(verb) => verb.run(&context).await,

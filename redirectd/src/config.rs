@@ -32,6 +32,7 @@ use std::{
 };
 
 pub use self::{
+    endpoint::names_ports,
     hosts::{Host, Hosts},
     resolve::{unresolved_host, unresolved_target},
     retarget::retarget,

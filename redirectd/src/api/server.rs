@@ -2,7 +2,11 @@
 
 mod moves;
 
-use std::convert::Infallible;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::Arc,
+};
 
 use axum::{
     Json, Router,
@@ -24,14 +28,15 @@ use super::{
     events::{Event, Happening},
     probe,
     types::{
-        AddRequest, ApplyRequest, ChangeReport, Document, Failure, FlowList, FlowQuery, LogFilter,
-        RedirectList, RemoveRequest, Stats, Status,
+        AddAllRequest, AddRequest, ApplyRequest, ChangeReport, Document, Failure, FlowList,
+        FlowQuery, LogFilter, RedirectList, RemoveRequest, Stats, Status,
     },
 };
 use crate::{
     daemon::Handle,
     error::{Error, Kind},
     log::Log,
+    rule::Redirect,
 };
 
 /// The largest body taken, in bytes: a rule file of 100,000 redirects and more.
@@ -49,6 +54,7 @@ type Answer<T> = Result<Json<Document<T>>, Refusal>;
 pub fn router(daemon: Handle, access: Access, log: Log) -> Router {
     let changes = Router::new()
         .route("/v1/redirects", post(add))
+        .route("/v1/add", post(add_all))
         .route("/v1/remove", post(remove))
         .route("/v1/apply", post(apply))
         .merge(moves::changes())
@@ -96,19 +102,38 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Answer<Redire
 
 async fn add(State(api): State<Api>, body: Bytes) -> Answer<ChangeReport> {
     let request: AddRequest = read(&body)?;
-    let asked = request.clone();
-    let resolved = match api.daemon.call(move |daemon| Ok(daemon.unresolved_host(&asked))).await? {
-        Some(host) => Some((host.clone(), probe::resolve(&host).await?)),
-        None => None,
-    };
-    let asked = request.clone();
-    let redirects = api.daemon.call(move |daemon| daemon.read_addition(&asked, resolved)).await?;
-    if request.check {
-        for redirect in &redirects {
+    answer(carry_out(api.daemon, request.into()).await)
+}
+
+async fn add_all(State(api): State<Api>, body: Bytes) -> Answer<ChangeReport> {
+    answer(carry_out(api.daemon, read(&body)?).await)
+}
+
+/// Resolves and tries the targets of `request`, which may take a while, and then
+/// adds its redirects in one change.
+async fn carry_out(daemon: Handle, request: AddAllRequest) -> Result<ChangeReport, Error> {
+    let request = Arc::new(request);
+    let asked = Arc::clone(&request);
+    let unresolved = daemon.call(move |daemon| {
+        let hosts = asked.additions.iter().map(|one| daemon.unresolved_host(&one.redirect));
+        Ok(hosts.flatten().collect::<BTreeSet<_>>())
+    });
+    let mut resolved = BTreeMap::new();
+    for host in unresolved.await? {
+        let addresses = probe::resolve(&host).await?;
+        resolved.insert(host, addresses);
+    }
+    let asked = Arc::clone(&request);
+    let meant = daemon.call(move |daemon| {
+        asked.additions.iter().map(|one| daemon.read_addition(one, &resolved)).collect()
+    });
+    let redirects: Vec<Vec<Redirect>> = meant.await?;
+    for (addition, redirects) in request.additions.iter().zip(&redirects) {
+        for redirect in redirects.iter().filter(|_| addition.check) {
             probe::answers(redirect).await?;
         }
     }
-    answer(api.daemon.call(move |daemon| daemon.add(&request, redirects)).await)
+    daemon.call(move |daemon| daemon.add(&request, redirects)).await
 }
 
 async fn remove(State(api): State<Api>, body: Bytes) -> Answer<ChangeReport> {

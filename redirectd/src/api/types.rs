@@ -86,6 +86,44 @@ pub struct AddRequest {
     /// Refuse a TCP target that takes no connection within two seconds.
     #[serde(default)]
     pub check: bool,
+    /// Say what would change, and change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// `POST /v1/add`: several redirects in one change, all of them or none; what
+/// `redirect add --pid` asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddAllRequest {
+    /// At least one.
+    pub additions: Vec<Addition>,
+    /// Change redirects of these names where there are some.
+    #[serde(default)]
+    pub replace: bool,
+    /// Say what would change, and change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// One of several redirects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Addition {
+    /// Its name.
+    pub name: String,
+    /// The redirect as people write it; read as that of an [`AddRequest`].
+    pub redirect: Spec,
+    /// Refuse a TCP target that takes no connection within two seconds.
+    #[serde(default)]
+    pub check: bool,
+}
+
+impl From<AddRequest> for AddAllRequest {
+    fn from(request: AddRequest) -> Self {
+        let AddRequest { name, redirect, replace, check, dry_run } = request;
+        Self { additions: vec![Addition { name, redirect, check }], replace, dry_run }
+    }
 }
 
 /// `POST /v1/remove`: all of them or none.

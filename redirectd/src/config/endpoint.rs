@@ -89,6 +89,12 @@ pub(super) fn target(text: &str) -> Result<TargetEndpoint<'_>, Wrong> {
     Ok(TargetEndpoint { host, ports })
 }
 
+/// Whether `text` is a target with a port of its own.
+#[must_use]
+pub fn names_ports(text: &str) -> bool {
+    target(text).is_ok_and(|target| target.ports.is_some())
+}
+
 /// Takes `HOST:PORTS`, `ADDRESS:PORTS` or `[ADDRESS]:PORTS` apart; the ports may
 /// be missing.
 fn split(text: &str) -> Result<(HostName<'_>, Option<PortRange>), Wrong> {

@@ -1,42 +1,45 @@
 //! The changes that come through the API.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::Daemon;
 use crate::{
-    api::types::{AddRequest, ChangeReport, RemoveRequest, RulesText},
-    config::{self, Config},
+    api::types::{AddAllRequest, Addition, ChangeReport, RemoveRequest, RulesText},
+    config::{self, Config, Spec},
     dataplane::Removal,
+    desired::Edit,
     error::Error,
     host,
     rule::Redirect,
 };
 
 impl Daemon {
-    /// The target's name in `request`, if it is neither an address nor one of
-    /// the configured hosts, and so has to be asked of the resolver.
+    /// The target's name in `redirect`, if it is neither an address nor one of the
+    /// configured hosts, and so has to be asked of the resolver.
     #[must_use]
-    pub fn unresolved_host(&self, request: &AddRequest) -> Option<String> {
-        config::unresolved_host(&request.redirect, &self.config.hosts).map(str::to_owned)
+    pub fn unresolved_host(&self, redirect: &Spec) -> Option<String> {
+        config::unresolved_host(redirect, &self.config.hosts).map(str::to_owned)
     }
 
-    /// The redirects that `request` asks for: one, or one for each home address
-    /// when it gives only ports. `resolved` is a target that is not among the
-    /// configured hosts, with its addresses.
+    /// The redirects that `addition` asks for: one, or one for each home address
+    /// when it gives only ports. `resolved` are targets that are not among the
+    /// configured hosts, with their addresses.
     ///
     /// # Errors
-    /// The request makes no sense; what is wrong is said as for a rule file.
+    /// The addition makes no sense; what is wrong is said as for a rule file.
     pub fn read_addition(
         &self,
-        request: &AddRequest,
-        resolved: Option<(String, Vec<IpAddr>)>,
+        addition: &Addition,
+        resolved: &BTreeMap<String, Vec<IpAddr>>,
     ) -> Result<Vec<Redirect>, Error> {
+        let Addition { name, redirect, .. } = addition;
         let Config { hosts, home, snat_ports, .. } = &self.config;
-        let redirects = match resolved {
-            None => config::redirects_from(&request.name, &request.redirect, hosts, home),
-            Some((name, addresses)) => {
-                let hosts = hosts.with_resolved(&name, &addresses)?;
-                config::redirects_from(&request.name, &request.redirect, &hosts, home)
+        let asked = self.unresolved_host(redirect);
+        let redirects = match asked.as_ref().and_then(|host| resolved.get_key_value(host)) {
+            None => config::redirects_from(name, redirect, hosts, home),
+            Some((host, addresses)) => {
+                let hosts = hosts.with_resolved(host, addresses)?;
+                config::redirects_from(name, redirect, &hosts, home)
             }
         }?;
         for redirect in &redirects {
@@ -45,19 +48,31 @@ impl Daemon {
         Ok(redirects)
     }
 
-    /// Adds `redirects`, which [`Daemon::read_addition`] made of `request`.
+    /// Adds `redirects`: for each addition of `request`, in its order, those that
+    /// [`Daemon::read_addition`] made of it.
     ///
     /// # Errors
-    /// One is there already and differs, they contradict others, or the kernel
-    /// or the disk refuses; nothing is changed then.
+    /// One is there already and differs, they contradict each other or others, or
+    /// the kernel or the disk refuses; nothing is changed then.
     pub fn add(
         &mut self,
-        request: &AddRequest,
-        redirects: Vec<Redirect>,
+        request: &AddAllRequest,
+        redirects: Vec<Vec<Redirect>>,
     ) -> Result<ChangeReport, Error> {
-        let warnings = host::warnings(&redirects);
-        let edit = self.desired.addition(&request.name, redirects, request.replace)?;
-        let mut report = self.edit(edit, Removal::default())?;
+        let warnings = host::warnings(redirects.iter().flatten());
+        let mut edit = Edit::default();
+        for (addition, redirects) in request.additions.iter().zip(redirects) {
+            let one = self.desired.addition(&addition.name, redirects, request.replace)?;
+            edit.out.extend(one.out);
+            edit.into.extend(one.into);
+        }
+        let mut report = if request.dry_run {
+            let mut next = self.desired.clone();
+            next.make(edit)?;
+            self.preview(&next)
+        } else {
+            self.edit(edit, Removal::default())?
+        };
         report.warnings = warnings;
         Ok(report)
     }

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     api::{
         events::Happening,
-        types::{AddRequest, RemoveRequest},
+        types::{AddAllRequest, AddRequest, RemoveRequest},
     },
     config::{self, Spec},
     dataplane::fake::Fake,
@@ -43,9 +43,15 @@ fn add(daemon: &mut Daemon, name: &str, home: &str) -> Result<ChangeReport, Erro
         redirect: Spec { home: home.to_owned(), to: "192.0.2.3".to_owned(), ..Spec::default() },
         replace: true,
         check: false,
+        dry_run: false,
     };
-    let redirects = daemon.read_addition(&request, None)?;
-    daemon.add(&request, redirects)
+    add_all(daemon, &request.into())
+}
+
+fn add_all(daemon: &mut Daemon, request: &AddAllRequest) -> Result<ChangeReport, Error> {
+    let read = |addition| daemon.read_addition(addition, &BTreeMap::new());
+    let redirects = request.additions.iter().map(read).collect::<Result<_, _>>()?;
+    daemon.add(request, redirects)
 }
 
 fn remove(daemon: &mut Daemon, name: &str) -> Result<ChangeReport, Error> {

@@ -16,7 +16,7 @@ const GROUP: (&str, u32) = ("nogroup", 65_534);
 const STRANGER: u32 = 4_242;
 
 /// `redirect`, run by [`STRANGER`].
-struct Stranger {
+pub(crate) struct Stranger {
     program: PathBuf,
     socket: PathBuf,
 }
@@ -24,7 +24,7 @@ struct Stranger {
 impl Stranger {
     /// Somebody who can reach the socket of `server` as far as folders go, and run
     /// the program, wherever it was built.
-    fn beside(server: &Server) -> Self {
+    pub(crate) fn beside(server: &Server) -> Self {
         assert!(Uid::effective().is_root(), "only root can try what others may do");
         let program = server.path("redirect");
         fs::copy(env!("CARGO_BIN_EXE_redirect"), &program).unwrap();
@@ -33,7 +33,7 @@ impl Stranger {
         Self { program, socket: server.socket() }
     }
 
-    fn redirect(&self, groups: &str, arguments: &[&str]) -> Ended {
+    pub(crate) fn redirect(&self, groups: &str, arguments: &[&str]) -> Ended {
         let output = Command::new("setpriv")
             .args([&format!("--reuid={STRANGER}"), &format!("--regid={STRANGER}")])
             .args([groups, "--"])
@@ -52,7 +52,7 @@ impl Stranger {
 }
 
 const ADD: [&str; 6] = ["add", "web", "192.0.2.1:80", "--to", "c", "--no-check"];
-const NO_GROUPS: &str = "--clear-groups";
+pub(crate) const NO_GROUPS: &str = "--clear-groups";
 
 #[test]
 fn without_a_group_only_root_may_open_the_socket() {

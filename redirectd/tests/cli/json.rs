@@ -7,7 +7,10 @@ use insta::assert_json_snapshot;
 use redirectd::rule::Protocol;
 use serde_json::{Value, json};
 
-use crate::server::{CONFIG, Server};
+use crate::{
+    program::Program,
+    server::{CONFIG, Server},
+};
 
 /// A daemon with a redirect of each origin and a flow.
 fn busy() -> Server {
@@ -105,6 +108,40 @@ fn status() {
         "/configuration/loaded",
     ];
     assert_json_snapshot!(without(status, &varying));
+}
+
+/// The form of what differs from machine to machine: each list by its first item,
+/// and of each value the kind.
+fn form(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.into_iter().map(|(k, v)| (k, form(v))).collect(),
+        Value::Array(items) => items.into_iter().take(1).map(form).collect(),
+        Value::String(_) => json!("text"),
+        Value::Number(_) => json!("number"),
+        Value::Bool(_) => json!("true or false"),
+        Value::Null => Value::Null,
+    }
+}
+
+#[test]
+fn inspect() {
+    let program = Program::start(
+        "p, q = socket.socketpair()\n\
+         n = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)\n\
+         t = bound(TCP, V4, '127.0.0.1', 0)\n\
+         c = socket.create_connection(t.getsockname())\n\
+         m = mmap.mmap(-1, 4096)\n\
+         import select; e = select.epoll()",
+    );
+    let mut inspected = busy().json(&["inspect", &program.pid(), "--hash"]);
+    // The connected one of the two.
+    let sockets = inspected["sockets"]["inet"].as_array_mut().unwrap();
+    sockets.sort_by_key(|socket| socket["remote"].is_null());
+    let files = inspected["files"].as_array_mut().unwrap();
+    files.retain(|file| !file["sha256"].is_null() && !file["mapped"].is_null());
+    let pipes = inspected["pipes"].as_array_mut().unwrap();
+    pipes.retain(|pipe| !pipe["strangers"].is_null());
+    assert_json_snapshot!(form(inspected));
 }
 
 #[test]

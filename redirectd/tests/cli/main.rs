@@ -2,14 +2,17 @@
 //! packet path is in memory, so that failures can be had at will; in `daemon.rs`
 //! it is the kernel's. What becomes of packets is tested in `netns.rs`.
 
+mod add_process;
 mod apart;
 mod daemon;
 mod exits;
 mod files;
 mod following;
+mod inspect;
 mod json;
 mod monitor;
 mod moves;
+mod program;
 mod redirects;
 mod server;
 mod shell;

@@ -26,6 +26,7 @@ mod moves;
 mod neighbours;
 mod parking;
 mod pmtu;
+mod process;
 mod refused;
 mod restart;
 mod routes;

@@ -134,7 +134,13 @@ impl Way {
                     mode: None,
                     flows: Some("follow".into()),
                 };
-                let request = AddRequest { name: NAME.into(), redirect, replace, check: false };
+                let request = AddRequest {
+                    name: NAME.into(),
+                    redirect,
+                    replace,
+                    check: false,
+                    dry_run: false,
+                };
                 daemon.post("/v1/redirects", &request).map(|_: ChangeReport| ())
             }
             Self::Command => {

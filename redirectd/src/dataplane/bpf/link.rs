@@ -9,9 +9,12 @@ use netlink_packet_route::{
     link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached},
     tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
 };
+use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::netlink::{ask, dump};
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    netlink::{ask, dump},
+};
 
 /// `XDP_FLAGS_SKB_MODE` of linux/if_link.h.
 const SKB_MODE: u32 = 1 << 1;
@@ -57,7 +60,7 @@ pub(super) struct Link {
 pub(super) fn link(interface: &str) -> Result<Link, Error> {
     let mut message = LinkMessage::default();
     message.header.index = index(interface)?;
-    let answer = ask(RouteNetlinkMessage::GetLink(message), NLM_F_REQUEST)
+    let answer = ask(NETLINK_ROUTE, RouteNetlinkMessage::GetLink(message), NLM_F_REQUEST)
         .map_err(|error| failed(interface, &error))?;
     let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
         return Err(failed(interface, &"an answer of another kind"));
@@ -109,8 +112,9 @@ pub(super) fn remove(interface: &str, program: &Present) -> Result<(), Error> {
     let mut message = LinkMessage::default();
     message.header.index = index(interface)?;
     message.attributes.push(LinkAttribute::Xdp(vec![LinkXdp::Fd(-1), LinkXdp::Flags(flags)]));
-    let answer = ask(RouteNetlinkMessage::SetLink(message), NLM_F_REQUEST | NLM_F_ACK)
-        .map_err(|error| failed(interface, &error))?;
+    let answer =
+        ask(NETLINK_ROUTE, RouteNetlinkMessage::SetLink(message), NLM_F_REQUEST | NLM_F_ACK)
+            .map_err(|error| failed(interface, &error))?;
     match answer.payload {
         NetlinkPayload::Error(error) if error.code.is_some() => Err(Error::new(
             Kind::Conflict,
@@ -132,7 +136,7 @@ pub(super) fn filters(interface: &str) -> Result<Vec<String>, Error> {
     message.header.index = index(interface)? as i32;
     message.header.parent =
         TcHandle { major: TcHandle::CLSACT.major, minor: TcHandle::MIN_INGRESS };
-    let answers = dump(RouteNetlinkMessage::GetTrafficFilter(message))
+    let answers = dump(NETLINK_ROUTE, RouteNetlinkMessage::GetTrafficFilter(message))
         .map_err(|error| failed(interface, &error))?;
     let filters = answers.into_iter().filter_map(|answer| match answer {
         RouteNetlinkMessage::NewTrafficFilter(filter) => Some(describe(&filter.attributes)),

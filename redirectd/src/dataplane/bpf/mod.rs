@@ -18,7 +18,6 @@ mod load;
 #[cfg(feature = "log")]
 mod log;
 mod maps;
-mod netlink;
 mod park;
 mod record;
 mod slots;
