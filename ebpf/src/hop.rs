@@ -1,7 +1,8 @@
 //! Next hops, by the kernel's routes and neighbours.
 //!
-//! A flow keeps the hop it found and asks again after [`MAX_AGE`], so a changed
-//! route or MAC address counts within that time whether or not a daemon runs.
+//! A flow keeps the hop it found and asks again after [`MAX_AGE`], or lets
+//! another flow's answer confirm it (see [`shared_hop`]), so a changed route or
+//! MAC address counts within that time whether or not a daemon runs.
 
 use core::ffi::c_void;
 
@@ -9,7 +10,10 @@ use aya_ebpf::{
     bindings::BPF_ANY,
     helpers::generated::{bpf_check_mtu, bpf_fib_lookup},
 };
-use redirectd_ebpf::abi::{FlowKey, Neighbour, NextHop, Tuple, hop_kind};
+use redirectd_ebpf::{
+    abi::{FlowKey, Neighbour, NextHop, Tuple, hop_kind},
+    shared_hop::{self, SharedHop},
+};
 
 use crate::{family::Family, maps};
 
@@ -144,7 +148,24 @@ pub fn refresh<F: Family>(
     if is_fresh(hop, now) {
         return false;
     }
+    let place = shared_hop::place(to.source, to.destination);
+    let Some(shared) = F::maps().hops.get_ptr_mut(place) else { return false };
+    // SAFETY: this processor's own. Should another program interrupt this one
+    // between two words of it, a hop that never was may be kept, which confirms
+    // nothing.
+    let shared = unsafe { &mut *shared };
+    if hop.checked != 0
+        && is_fresh(&shared.hop, now)
+        && shared.confirms(to.source, to.destination, hop)
+        && !shared_hop::is_own_turn(to.source_port, to.destination_port, clock(now))
+    {
+        // No later than when the kernel was asked: what is passed on does not
+        // get younger.
+        hop.checked = shared.hop.checked;
+        return false;
+    }
     find::<F>(ctx, to, key.protocol, now, hop);
+    *shared = SharedHop { source: to.source, destination: to.destination, hop: *hop };
     true
 }
 

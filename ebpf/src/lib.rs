@@ -12,4 +12,5 @@ pub mod csum;
 pub mod endpoint_set;
 pub mod nat;
 pub mod reason;
+pub mod shared_hop;
 pub mod wire;

@@ -11,6 +11,7 @@ use redirectd_ebpf::{
         PeerPrefix, Record, Settings, SlotCounters, SlotWord, Station, Traffic, count,
     },
     endpoint_set,
+    shared_hop::{self, SharedHop},
 };
 
 type V4 = u32;
@@ -89,6 +90,13 @@ pub static XDP_INTERFACES: Array<Station> = Array::pinned(redirectd_ebpf::abi::X
 /// monotonic clock. Programs only.
 #[map]
 pub static NEIGHBOURS: LruHashMap<Neighbour, u64> = LruHashMap::pinned(1 << 12, 0);
+
+/// Next hops that flows between the same addresses share. Programs only.
+#[map]
+pub static HOPS4: PerCpuArray<SharedHop<V4>> = PerCpuArray::pinned(shared_hop::PLACES, 0);
+/// As [`HOPS4`].
+#[map]
+pub static HOPS6: PerCpuArray<SharedHop<V6>> = PerCpuArray::pinned(shared_hop::PLACES, 0);
 
 /// Fragmented datagrams under way. tc writes and reads.
 #[map]
