@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use redirectd_ebpf::{
     abi::{FlowKey, Neighbour, NextHop, Tuple, hop_kind},
-    shared_hop::{self, SharedHop},
+    shared_hop,
 };
 
 use crate::{family::Family, maps};
@@ -70,6 +70,17 @@ pub fn is_fresh(hop: &NextHop, now: u64) -> bool {
 /// interface on which forwarding can be allowed without making home a router.
 #[inline(never)]
 pub fn find<F: Family>(
+    ctx: *mut c_void,
+    to: &Tuple<F::Addr>,
+    protocol: u32,
+    now: u64,
+    hop: &mut NextHop,
+) -> u32 {
+    look_up::<F>(ctx, to, protocol, now, hop)
+}
+
+#[inline(always)]
+fn look_up<F: Family>(
     ctx: *mut c_void,
     to: &Tuple<F::Addr>,
     protocol: u32,
@@ -148,8 +159,21 @@ pub fn refresh<F: Family>(
     if is_fresh(hop, now) {
         return false;
     }
+    ask::<F>(ctx, to, key.protocol, now, hop) != 0
+}
+
+/// Has a hop that is no longer fresh confirmed by what another flow was told, or
+/// looks it up. Returns 1 if it was looked up.
+#[inline(never)]
+fn ask<F: Family>(
+    ctx: *mut c_void,
+    to: &Tuple<F::Addr>,
+    protocol: u32,
+    now: u64,
+    hop: &mut NextHop,
+) -> u32 {
     let place = shared_hop::place(to.source, to.destination);
-    let Some(shared) = F::maps().hops.get_ptr_mut(place) else { return false };
+    let Some(shared) = F::maps().hops.get_ptr_mut(place) else { return 0 };
     // SAFETY: this processor's own. Should another program interrupt this one
     // between two words of it, a hop that never was may be kept, which confirms
     // nothing.
@@ -162,11 +186,14 @@ pub fn refresh<F: Family>(
         // No later than when the kernel was asked: what is passed on does not
         // get younger.
         hop.checked = shared.hop.checked;
-        return false;
+        return 0;
     }
-    find::<F>(ctx, to, key.protocol, now, hop);
-    *shared = SharedHop { source: to.source, destination: to.destination, hop: *hop };
-    true
+    look_up::<F>(ctx, to, protocol, now, hop);
+    // Field by field: the stack is short.
+    shared.source = to.source;
+    shared.destination = to.destination;
+    shared.hop = *hop;
+    1
 }
 
 /// How long the kernel may go without a packet for a neighbour, in nanoseconds.
