@@ -6,6 +6,8 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::console::say;
+
 /// Most connections of a namespace.
 const LIMIT: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// Buckets of the hash table, which all namespaces share.
@@ -90,10 +92,10 @@ impl Drop for Setting {
             return;
         }
         if let Err(error) = fs::write(self.path, self.before.to_string()) {
-            eprintln!(
+            say(&format!(
                 "warning: {} stays at {} (was {}): {error}",
                 self.path, self.now, self.before
-            );
+            ));
         }
     }
 }
