@@ -155,8 +155,7 @@ fn say_where(page: &Path) {
 
 /// Runs `suites` and puts their figures into `run`.
 fn measure(suites: &[Suite], effort: &Effort, run: &mut Run) -> Result<()> {
-    for (n, suite) in suites.iter().enumerate() {
-        let later = suites[n + 1..].iter().map(|later| later.estimate(effort)).sum();
+    for (suite, later) in Suite::with_later(suites, effort) {
         let progress = Progress::new(suite.estimate(effort), later);
         let mut recorder = Recorder::new(&suite.name(), suite.title(), progress);
         let result = suite.run(effort, &mut recorder);
