@@ -118,7 +118,8 @@ fn show(run: &Run, asked: &Measuring) -> Result<()> {
     if !run.suites.iter().any(|suite| suite.is_measured()) {
         ensure!(
             run.ended_early.is_some(),
-            "nothing was measured, so that no report is written: nobody named by --only takes part"
+            "nothing was measured, so that no report is written: {}",
+            report::absences(run).unwrap_or_else(|| "nobody named by --only takes part".into())
         );
         console::say("nothing was measured, so that no report is written");
         return Ok(());

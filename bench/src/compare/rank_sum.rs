@@ -11,7 +11,7 @@ pub(super) const ENOUGH: usize = 4;
 
 /// Up to this many values in a sample every share is counted, beyond it the
 /// distribution of the shares is as good as normal.
-const COUNTED: usize = 25;
+pub(super) const COUNTED: usize = 25;
 
 /// Chance below which samples are taken to differ, and the deviation that the
 /// normal distribution exceeds (both ways together) with that chance.

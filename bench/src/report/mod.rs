@@ -114,6 +114,13 @@ fn warnings(run: &Run) -> Vec<String> {
     early.into_iter().chain(run.quick.then(|| quick.to_owned())).collect()
 }
 
+/// Who was not measured in `run`, and why; `None` if nobody is said to be absent.
+pub(crate) fn absences(run: &Run) -> Option<String> {
+    let absent = run.suites.iter().flat_map(|suite| &suite.absent).map(absence);
+    let sentences: Vec<_> = absent.collect();
+    (!sentences.is_empty()).then(|| sentences.join("; "))
+}
+
 /// Who was not measured, and why, in a sentence.
 fn absence(absent: &Absent) -> String {
     let case = absent.case.as_deref().map(|case| format!(" with {case}")).unwrap_or_default();

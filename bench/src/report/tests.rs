@@ -170,6 +170,13 @@ fn what_is_not_a_figure_is_told_too() {
 }
 
 #[test]
+fn a_run_without_figures_tells_whom_it_lacks() {
+    let told = "haproxy was not measured with 50 connections: it is not installed";
+    assert_eq!(absences(&fixture::run()).as_deref(), Some(told));
+    assert_eq!(absences(&Run { suites: Vec::new(), ..fixture::run() }), None);
+}
+
+#[test]
 fn a_quick_run_is_marked_and_not_judged() {
     let run = Run { quick: true, ..fixture::whole_run() };
     for (format, text) in texts(&run) {

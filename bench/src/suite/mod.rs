@@ -143,7 +143,7 @@ impl Effort {
         for name in &self.only {
             ensure!(
                 contestant::NAMES.contains(&name.as_str()),
-                "no contestant is called {name}; there are {}",
+                "no contestant is called `{name}`; there are {}",
                 contestant::NAMES.join(", ")
             );
         }

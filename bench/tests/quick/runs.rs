@@ -157,6 +157,20 @@ fn a_report_that_cannot_be_written_is_told_before_anything_is_measured() {
     assert!(!text.contains("setting up"), "{text}");
 }
 
+#[test]
+fn what_cannot_be_measured_is_told_before_anything_is_set_up() {
+    for (arguments, parts) in [
+        (&["swap", "--processor", "4000"][..], &["no processor 4000", "--processor"][..]),
+        (&["pps", "--only", ""], &["no contestant is called ``", "socat"]),
+    ] {
+        let text = complaint(bench().args(arguments));
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        assert!(!text.contains("setting up"), "{text}");
+    }
+    let output = bench().args(["pps", "--duration", "0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
 /// The report of the run before stays as it is until there is another.
 #[test]
 fn to_look_whether_files_can_be_written_leaves_none_and_changes_none() {
