@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
 
@@ -18,6 +19,8 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Result<String> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // Ctrl-C is for the bench, which would be left without its tools.
+        .process_group(0)
         .spawn()
         .with_context(|| format!("cannot run `{shown}`; `cargo xtask setup` installs the tools"))?;
     let mut stdin = child.stdin.take().expect("standard input is a pipe");
@@ -31,4 +34,25 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Result<String> {
         bail!("`{shown}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ctrl-C on a terminal goes to everyone in the group of the foreground: a
+    /// second one would end the tools that take away what the bench has made.
+    #[test]
+    fn tools_are_out_of_reach_of_the_terminals_ctrl_c() {
+        let script = "cut -d ' ' -f 5 /proc/self/stat";
+        let group = run(Command::new("sh").args(["-c", script]), "").unwrap();
+        assert_ne!(group.trim(), nix::unistd::getpgrp().to_string());
+    }
+
+    #[test]
+    fn a_failure_is_told_with_the_command_and_its_complaint() {
+        let error = run(Command::new("sh").args(["-c", "echo why >&2; exit 3"]), "").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("sh -c") && text.ends_with("failed: why"), "{text}");
+    }
 }

@@ -225,6 +225,7 @@ mod tests {
         let suite = recorder.finish();
         assert_eq!(suite.targets.len(), 1);
         assert!(suite.targets[0].what.contains("1,000 requests"), "{}", suite.targets[0].what);
+        assert_eq!(suite.targets[0].bound, Bound::AtMost(0.6));
         let told = |name: &str, case: &str| {
             suite.notes.iter().any(|note| note.starts_with(name) && note.contains(case))
         };

@@ -246,8 +246,14 @@ fn record_beyond(case: &str, cpu: &[(&str, f64)], recorder: &mut Recorder) {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{self, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
     use super::*;
-    use crate::progress::Progress;
+    use crate::{lan, progress::Progress, route::tests::is_root};
 
     fn recorder() -> Recorder {
         let mut recorder = Recorder::new("stream", "", Progress::silent());
@@ -255,6 +261,48 @@ mod tests {
             Effort { rounds: None, duration: None, processor: 0, quick: true, only: Vec::new() };
         introduce(&effort, &mut recorder);
         recorder
+    }
+
+    #[test]
+    fn the_targets_are_those_that_were_set() {
+        let targets = recorder().finish().targets;
+        let asked: Vec<_> = targets.iter().map(|target| (&*target.what, target.bound)).collect();
+        let expected = ["1 stream", "8 streams"].map(|streams| {
+            [
+                ("iptables, wire-like", 1.25),
+                ("the best bounce, wire-like", 0.97),
+                ("iptables, GSO", 1.05),
+                ("direct, GSO", 0.93),
+            ]
+            .map(|(over, least)| {
+                (format!("redirectd's best against {over}, {streams}"), Bound::AtLeast(least))
+            })
+        });
+        let expected: Vec<_> =
+            expected.as_flattened().iter().map(|(what, bound)| (&**what, *bound)).collect();
+        assert_eq!(asked, expected);
+    }
+
+    /// What is said to have gone past home and did not.
+    #[test]
+    fn bytes_that_took_another_way_than_they_should_are_an_error() {
+        if !is_root() {
+            return;
+        }
+        let lan = Lan::new(&WIRES[0].1).unwrap();
+        let listener = lan.host.enter(|| Ok(TcpListener::bind((lan::HOST, PORT))?)).unwrap();
+        // Ends with the test's process.
+        thread::spawn(move || {
+            for mut connection in listener.incoming().flatten() {
+                let received = io::copy(&mut connection, &mut io::sink()).unwrap();
+                connection.write_all(&received.to_be_bytes()).unwrap();
+            }
+        });
+        let ready = Ready { _servers: Vec::new(), _running: Box::new(()), target: lan::HOST, lan };
+        assert!(ready.transfer(1, Duration::ZERO).is_ok());
+        ready.lan.set_neighbour(&ready.lan.peer, lan::HOST, lan::HOME_MAC).unwrap();
+        let error = ready.transfer(1, Duration::ZERO).unwrap_err().to_string();
+        assert!(error.contains("home has received"), "{error}");
     }
 
     #[test]
