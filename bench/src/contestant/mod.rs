@@ -56,6 +56,7 @@ pub(crate) const NAMES: &[&str] = &[
     "direct",
     "bounce-tc",
     "bounce-xdp",
+    "touch-xdp",
     "redirectd-tc",
     "redirectd-xdp",
     "nftables",
@@ -71,6 +72,7 @@ pub(crate) fn all() -> Vec<Box<dyn Contestant>> {
     vec![
         Box::new(drop::Drop),
         Box::new(bounce::Bounce::Xdp),
+        Box::new(bounce::Bounce::Touch),
         Box::new(bounce::Bounce::Tc),
         Box::new(redirectd::Redirectd::Xdp),
         Box::new(redirectd::Redirectd::Tc),

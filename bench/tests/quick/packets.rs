@@ -12,8 +12,15 @@ fn every_contestant_forwards_what_is_sent() {
     for case in losses {
         let figures = figures(case);
         let names: Vec<_> = figures.iter().map(|figure| figure.0).collect();
-        let mut expected =
-            vec!["drop", "bounce-xdp", "bounce-tc", "redirectd-xdp", "redirectd-tc", "nftables"];
+        let mut expected = vec![
+            "drop",
+            "bounce-xdp",
+            "touch-xdp",
+            "bounce-tc",
+            "redirectd-xdp",
+            "redirectd-tc",
+            "nftables",
+        ];
         if case["name"].as_str().unwrap().ends_with(" 1 redirect") {
             expected.push("iptables");
         }
