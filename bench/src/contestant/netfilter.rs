@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::{Contestant, Forwarder, Running, conntrack};
 use crate::{
-    command::run,
+    command::{not_installed, run},
     nat_rules::NatRules,
     scenario::{Scenario, busy_endpoints},
     stream::{HOST_PORT, PORTS},
@@ -19,6 +19,10 @@ pub(super) struct Nftables;
 impl Contestant for Nftables {
     fn name(&self) -> &'static str {
         "nftables"
+    }
+
+    fn unavailable(&self) -> Option<String> {
+        not_installed("nft")
     }
 
     fn set_up(&self, lab: &Lab, scenario: &Scenario) -> Result<Running> {
@@ -41,6 +45,10 @@ pub(super) struct Iptables;
 impl Contestant for Iptables {
     fn name(&self) -> &'static str {
         "iptables"
+    }
+
+    fn unavailable(&self) -> Option<String> {
+        not_installed("iptables")
     }
 
     fn absent(&self, scenario: &Scenario) -> Option<&'static str> {

@@ -4,9 +4,9 @@ use std::any::Any;
 
 use anyhow::Result;
 
-use super::{Route, not_installed};
+use super::Route;
 use crate::{
-    command::run,
+    command::{not_installed, run},
     lan::{HOME, HOST, Lan},
     nat_rules::NatRules,
 };
