@@ -1,4 +1,5 @@
-//! Runs the system's tools (ip, nft, iptables, ethtool) and says what failed.
+//! Runs the system's tools (ip, nft, iptables, ethtool) and says what failed, or
+//! is missing.
 
 use std::{
     io::Write,
@@ -34,6 +35,13 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Result<String> {
         bail!("`{shown}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Why `program` cannot be run, if it is not installed.
+pub(crate) fn not_installed(program: &str) -> Option<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    (!found).then(|| format!("{program} is not installed; `cargo xtask setup` installs it"))
 }
 
 #[cfg(test)]

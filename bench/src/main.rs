@@ -14,6 +14,7 @@ mod lan;
 mod load;
 mod machine;
 mod measure;
+mod nat_rules;
 mod netns;
 mod pace;
 mod pair;

@@ -17,6 +17,11 @@ pub(crate) trait Contestant {
     /// Its name in reports, which is also the one to choose it by.
     fn name(&self) -> &'static str;
 
+    /// Why it cannot be set up on this machine, if so.
+    fn unavailable(&self) -> Option<String> {
+        None
+    }
+
     /// Why `scenario` cannot be asked of it, if it cannot.
     fn absent(&self, _scenario: &Scenario) -> Option<&'static str> {
         None

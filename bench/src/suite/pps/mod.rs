@@ -67,8 +67,12 @@ fn scenarios(quick: bool) -> Vec<Scenario> {
 /// # Errors
 /// A contestant cannot be set up or does not forward, or the run was interrupted.
 pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
-    let contestants: Vec<_> =
-        contestant::all().into_iter().filter(|c| effort.wants(c.name())).collect();
+    let mut contestants = contestant::all();
+    contestants.retain(|c| effort.wants(c.name()));
+    contestants.retain(|c| {
+        let reason = c.unavailable();
+        reason.as_ref().inspect(|reason| recorder.absent(c.name(), None, reason)).is_none()
+    });
     let scenarios = scenarios(effort.quick);
     let mut fields = Vec::new();
     for scenario in &scenarios {
