@@ -78,7 +78,7 @@ pub(crate) struct Measuring {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// Milliseconds that one measurement lasts [default: each suite has its own]
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     duration: Option<u64>,
     /// The processor that does home's work [default: the last]
     #[arg(long, value_name = "N")]
@@ -103,7 +103,7 @@ impl Measuring {
         let effort = Effort {
             rounds: self.rounds.map(usize::from),
             duration: self.duration.map(Duration::from_millis),
-            processor: self.processor.map_or_else(processor::last, Ok)?,
+            processor: self.processor.map_or_else(processor::last, processor::usable)?,
             quick: self.quick,
             only: self.only.clone(),
         };

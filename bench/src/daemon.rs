@@ -26,6 +26,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     command::run,
+    console::say,
     interrupt,
     netns::Netns,
     pins::Pins,
@@ -266,7 +267,7 @@ impl Drop for Daemon {
         let deadline = Instant::now() + PATIENCE;
         while matches!(self.child.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
-                eprintln!("warning: redirectd does not stop; killed");
+                say("warning: redirectd does not stop; killed");
                 let _ = self.child.kill();
                 let _ = self.child.wait();
             }

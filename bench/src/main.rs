@@ -1,9 +1,11 @@
 //! Measures redirectd side by side with what it replaces. See `--help`, and
 //! docs on how the figures come about in each suite's file.
 
+mod alone;
 mod arguments;
 mod command;
 mod compare;
+mod console;
 mod contestant;
 mod daemon;
 mod deputy;
@@ -12,6 +14,7 @@ mod lan;
 mod load;
 mod machine;
 mod measure;
+mod nat_rules;
 mod netns;
 mod pace;
 mod pair;
@@ -45,6 +48,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 use crate::{
+    alone::Alone,
     arguments::{Arguments, Command, Measuring},
     machine::Machine,
     progress::Progress,
@@ -69,7 +73,7 @@ fn main() -> ExitCode {
         Some(Command::Report { file, to }) => again(&file, &to).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        console::say(&format!("error: {error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -77,7 +81,15 @@ fn main() -> ExitCode {
 fn bench(asked: &Measuring) -> Result<()> {
     interrupt::install()?;
     let effort = asked.effort()?;
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the bench makes network namespaces and loads BPF programs, for which it must be root: \
+         `cargo xtask bench` asks for it, by sudo"
+    );
     report::prepare(&asked.report)?;
+    asked.json.as_deref().map_or(Ok(()), report::try_writing)?;
+    // The figures of a quick one mean nothing anyhow.
+    let _alone = if effort.quick { None } else { Some(Alone::on_this_machine()?) };
     let mut run = Run {
         version: result::VERSION,
         quick: effort.quick,
@@ -91,14 +103,26 @@ fn bench(asked: &Measuring) -> Result<()> {
     // What was measured before an error is worth as much.
     run.ended_early = result.as_ref().err().map(|error| format!("{error:#}"));
     let written = show(&run, asked);
+    if let (Err(_), Err(error)) = (&result, &written) {
+        // Beside the reason for the end.
+        console::say(&format!("error: {error:#}"));
+    }
     result.and(written)
 }
 
-/// Shows `run` and writes its report. One that has no figures would only
-/// overwrite another that has.
+/// Shows `run` and writes its report.
+///
+/// # Errors
+/// It cannot be written; or there are no figures in it, and it would only
+/// overwrite another that has some.
 fn show(run: &Run, asked: &Measuring) -> Result<()> {
-    if run.suites.iter().all(|suite| suite.metrics.iter().all(|metric| metric.cases.is_empty())) {
-        eprintln!("nothing was measured, so that no report is written");
+    if !run.suites.iter().any(|suite| suite.is_measured()) {
+        ensure!(
+            run.ended_early.is_some(),
+            "nothing was measured, so that no report is written: {}",
+            report::absences(run).unwrap_or_else(|| "nobody named by --only takes part".into())
+        );
+        console::say("nothing was measured, so that no report is written");
         return Ok(());
     }
     // Files first, and each of them: the figures cost an hour.
@@ -133,8 +157,7 @@ fn say_where(page: &Path) {
 
 /// Runs `suites` and puts their figures into `run`.
 fn measure(suites: &[Suite], effort: &Effort, run: &mut Run) -> Result<()> {
-    for (n, suite) in suites.iter().enumerate() {
-        let later = suites[n + 1..].iter().map(|later| later.estimate(effort)).sum();
+    for (suite, later) in Suite::with_later(suites, effort) {
         let progress = Progress::new(suite.estimate(effort), later);
         let mut recorder = Recorder::new(&suite.name(), suite.title(), progress);
         let result = suite.run(effort, &mut recorder);

@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{command::run, processor};
+use crate::{command::run, console::say, processor};
 
 /// A network namespace of this run's own; removed, with all interfaces in it,
 /// when dropped.
@@ -120,6 +120,6 @@ fn path(name: &str) -> String {
 
 fn delete(name: &str) {
     if let Err(error) = run(Command::new("ip").args(["netns", "del", name]), "") {
-        eprintln!("warning: network namespace {name} is left behind: {error:#}");
+        say(&format!("warning: network namespace {name} is left behind: {error:#}"));
     }
 }

@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context, Result};
 
+use crate::console::say;
+
 /// Where the BPF file system is, by convention.
 const BPF_FS: &str = "/sys/fs/bpf";
 
@@ -45,7 +47,7 @@ impl Drop for Pins {
         match fs::remove_dir_all(&self.0) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => eprintln!("warning: {} is left behind: {error}", self.0.display()),
+            Err(error) => say(&format!("warning: {} is left behind: {error}", self.0.display())),
         }
     }
 }

@@ -70,8 +70,26 @@ pub(crate) fn switches() -> Result<u64> {
 /// # Errors
 /// The kernel does not say which there are.
 pub(crate) fn last() -> Result<usize> {
+    all()?.last().copied().context("no processor to run on")
+}
+
+/// `processor`, if this process may use it.
+///
+/// # Errors
+/// It may not; the message says which it may use.
+pub(crate) fn usable(processor: usize) -> Result<usize> {
+    let all = all()?;
+    let known = || all.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    ensure!(
+        all.contains(&processor),
+        "there is no processor {processor} to be used (--processor); there are {}",
+        known()
+    );
+    Ok(processor)
+}
+
+/// All processors this process may use, in their order.
+fn all() -> Result<Vec<usize>> {
     let set = nix::sched::sched_getaffinity(Pid::from_raw(0))?;
-    let last = (0..CpuSet::count()).rev().find(|&n| set.is_set(n).unwrap_or(false));
-    ensure!(last.is_some(), "no processor to run on");
-    Ok(last.unwrap_or(0))
+    Ok((0..CpuSet::count()).filter(|&n| set.is_set(n).unwrap_or(false)).collect())
 }

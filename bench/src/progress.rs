@@ -1,7 +1,7 @@
 //! What is being done, and how long the rest will take.
 
 use std::{
-    io::{IsTerminal, Write, stderr},
+    io::{IsTerminal, stderr},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{self, RecvTimeoutError, Sender},
@@ -9,6 +9,8 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+
+use crate::console;
 
 /// The steps of a suite, of about the same length, shown on standard error with
 /// the time left: one line that changes on a terminal; elsewhere a line for each
@@ -97,7 +99,7 @@ impl Drop for Progress {
             let _ = thread.join();
         }
         if lock(&self.state).shown == Shown::Live {
-            eprint!("\r\x1b[K");
+            console::show("");
         }
     }
 }
@@ -133,11 +135,8 @@ impl State {
             _ => format!("[{begun}/{total}] {subject}: {detail}, {left} left"),
         };
         match self.shown {
-            Shown::Live => {
-                eprint!("\r\x1b[K{text}");
-                let _ = stderr().flush();
-            }
-            Shown::Lines => eprintln!("{text}"),
+            Shown::Live => console::show(&text),
+            Shown::Lines => console::say(&text),
             #[cfg(test)]
             Shown::Not => {}
         }

@@ -155,3 +155,39 @@ fn establish_portion(
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        contestant::{self, Forwarder},
+        route::tests::is_root,
+        scenario::Scenario,
+    };
+
+    /// A contestant that counts one flow too many.
+    struct Boasting(Box<dyn Forwarder>);
+
+    impl Forwarder for Boasting {
+        fn flows(&self, lab: &Lab) -> Result<u64> {
+            Ok(self.0.flows(lab)? + 1)
+        }
+    }
+
+    #[test]
+    fn the_contestants_own_count_of_flows_must_be_that_of_the_case() {
+        if !is_root() {
+            return;
+        }
+        let contestants = contestant::all();
+        let nftables = contestants.iter().find(|one| one.name() == "nftables").unwrap();
+        let flows = 8;
+        let lab = Lab::new().unwrap();
+        let running = nftables.set_up(&lab, &Scenario { flows, redirects: 1 }).unwrap();
+        let Running::Forwards(contestant) = running else { panic!("nftables forwards") };
+        let boasting = Running::Forwards(Box::new(Boasting(contestant)));
+        let track = Track::new(lab, boasting, flows, processor::last().unwrap());
+        let error = track.err().expect("the count is wrong").to_string();
+        assert_eq!(error, "9 of 8 flows are established");
+    }
+}

@@ -105,6 +105,21 @@ fn requests_are_answered_by_deputies_too() {
     }
 }
 
+/// With the last byte of its first frame: a length of 4 bytes, then these.
+#[test]
+fn a_deputy_says_whether_it_reads_ahead() {
+    for (switch, says) in [("", 0), ("--gather", 1)] {
+        let [port] = free_ports();
+        let _deputy = Running::start(&format!("deputy --at 127.0.0.1:{port} {switch}"));
+        let mut process = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut length = [0; 4];
+        process.read_exact(&mut length).unwrap();
+        let mut greeting = vec![0; u32::from_be_bytes(length) as usize];
+        process.read_exact(&mut greeting).unwrap();
+        assert_eq!(greeting.last(), Some(&says), "{switch}: {greeting:?}");
+    }
+}
+
 #[test]
 fn a_client_without_a_server_names_it() {
     let [port] = free_ports();

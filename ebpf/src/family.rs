@@ -10,6 +10,7 @@ use redirectd_ebpf::{
     csum::Delta,
     nat,
     reason::Reason,
+    shared_hop::SharedHop,
     wire::{Ipv4, Ipv6, Ipv6Fragment, proto},
 };
 
@@ -27,6 +28,7 @@ pub struct Maps<A: 'static> {
     pub fragments: &'static LruHashMap<FragmentKey<A>, Fragments<A>>,
     pub held: &'static LruHashMap<HeldKey<A>, Held>,
     pub draft: &'static PerCpuArray<Draft<A>>,
+    pub hops: &'static PerCpuArray<SharedHop<A>>,
 }
 
 /// An address family.
@@ -109,6 +111,7 @@ impl Family for V4 {
             fragments: &maps::FRAGMENTS4,
             held: &maps::HELD4,
             draft: &maps::DRAFT4,
+            hops: &maps::HOPS4,
         }
     }
 
@@ -191,6 +194,7 @@ impl Family for V6 {
             fragments: &maps::FRAGMENTS6,
             held: &maps::HELD6,
             draft: &maps::DRAFT6,
+            hops: &maps::HOPS6,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Next hops, by the kernel's routes and neighbours.
 //!
-//! A flow keeps the hop it found and asks again after [`MAX_AGE`], so a changed
-//! route or MAC address counts within that time whether or not a daemon runs.
+//! A flow keeps the hop it found and asks again after [`MAX_AGE`], or lets
+//! another flow's answer confirm it (see [`shared_hop`]), so a changed route or
+//! MAC address counts within that time whether or not a daemon runs.
 
 use core::ffi::c_void;
 
@@ -9,7 +10,10 @@ use aya_ebpf::{
     bindings::BPF_ANY,
     helpers::generated::{bpf_check_mtu, bpf_fib_lookup},
 };
-use redirectd_ebpf::abi::{FlowKey, Neighbour, NextHop, Tuple, hop_kind};
+use redirectd_ebpf::{
+    abi::{FlowKey, Neighbour, NextHop, Tuple, hop_kind},
+    shared_hop,
+};
 
 use crate::{family::Family, maps};
 
@@ -66,6 +70,17 @@ pub fn is_fresh(hop: &NextHop, now: u64) -> bool {
 /// interface on which forwarding can be allowed without making home a router.
 #[inline(never)]
 pub fn find<F: Family>(
+    ctx: *mut c_void,
+    to: &Tuple<F::Addr>,
+    protocol: u32,
+    now: u64,
+    hop: &mut NextHop,
+) -> u32 {
+    look_up::<F>(ctx, to, protocol, now, hop)
+}
+
+#[inline(always)]
+fn look_up<F: Family>(
     ctx: *mut c_void,
     to: &Tuple<F::Addr>,
     protocol: u32,
@@ -144,8 +159,41 @@ pub fn refresh<F: Family>(
     if is_fresh(hop, now) {
         return false;
     }
-    find::<F>(ctx, to, key.protocol, now, hop);
-    true
+    ask::<F>(ctx, to, key.protocol, now, hop) != 0
+}
+
+/// Has a hop that is no longer fresh confirmed by what another flow was told, or
+/// looks it up. Returns 1 if it was looked up.
+#[inline(never)]
+fn ask<F: Family>(
+    ctx: *mut c_void,
+    to: &Tuple<F::Addr>,
+    protocol: u32,
+    now: u64,
+    hop: &mut NextHop,
+) -> u32 {
+    let place = shared_hop::place(to.source, to.destination);
+    let Some(shared) = F::maps().hops.get_ptr_mut(place) else { return 0 };
+    // SAFETY: this processor's own. Should another program interrupt this one
+    // between two words of it, a hop that never was may be kept, which confirms
+    // nothing.
+    let shared = unsafe { &mut *shared };
+    if hop.checked != 0
+        && is_fresh(&shared.hop, now)
+        && shared.confirms(to.source, to.destination, hop)
+        && !shared_hop::is_own_turn(to.source_port, to.destination_port, clock(now))
+    {
+        // No later than when the kernel was asked: what is passed on does not
+        // get younger.
+        hop.checked = shared.hop.checked;
+        return 0;
+    }
+    look_up::<F>(ctx, to, protocol, now, hop);
+    // Field by field: the stack is short.
+    shared.source = to.source;
+    shared.destination = to.destination;
+    shared.hop = *hop;
+    1
 }
 
 /// How long the kernel may go without a packet for a neighbour, in nanoseconds.

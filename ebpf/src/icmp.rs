@@ -209,7 +209,10 @@ pub fn translate<F: Errors>(ctx: &TcContext) -> Result<i32, Reason> {
     let to = translation.to;
     // SAFETY: no arguments, no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    hop::refresh::<F>(ctx.as_ptr(), &key, &to, now, &mut flow.hop);
+    // By itself, as nothing is to be gained with packets so rare.
+    if !hop::is_fresh(&flow.hop, now) {
+        hop::find::<F>(ctx.as_ptr(), &to, key.protocol, now, &mut flow.hop);
+    }
     let hop = &flow.hop;
     if hop.kind == hop_kind::NONE {
         return Err(Reason::NoRoute);

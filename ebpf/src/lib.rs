@@ -13,4 +13,5 @@ pub mod endpoint_set;
 pub mod group;
 pub mod nat;
 pub mod reason;
+pub mod shared_hop;
 pub mod wire;

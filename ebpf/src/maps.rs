@@ -12,6 +12,7 @@ use redirectd_ebpf::{
     },
     endpoint_set,
     group::{self, GroupCounts, GroupWord},
+    shared_hop::{self, SharedHop},
 };
 
 type V4 = u32;
@@ -101,6 +102,13 @@ pub static XDP_INTERFACES: Array<Station> = Array::pinned(redirectd_ebpf::abi::X
 /// monotonic clock. Programs only.
 #[map]
 pub static NEIGHBOURS: LruHashMap<Neighbour, u64> = LruHashMap::pinned(1 << 12, 0);
+
+/// Next hops that flows between the same addresses share. Programs only.
+#[map]
+pub static HOPS4: PerCpuArray<SharedHop<V4>> = PerCpuArray::pinned(shared_hop::PLACES, 0);
+/// As [`HOPS4`].
+#[map]
+pub static HOPS6: PerCpuArray<SharedHop<V6>> = PerCpuArray::pinned(shared_hop::PLACES, 0);
 
 /// Fragmented datagrams under way. tc writes and reads.
 #[map]

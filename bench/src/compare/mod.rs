@@ -84,9 +84,19 @@ enum Verdict {
 /// writes it to `json` if that is given. Returns whether something got worse.
 ///
 /// # Errors
-/// A file is no run of the bench, or one whose figures mean nothing.
+/// A file is no run of the bench, or one whose figures mean nothing; or the runs
+/// have nothing in common.
 pub(crate) fn run(before: &Path, after: &Path, json: Option<&Path>) -> Result<bool> {
-    let comparison = Comparison::of(&read(before)?, &read(after)?);
+    let (old, new) = (read(before)?, read(after)?);
+    let comparison = Comparison::of(&old, &new);
+    ensure!(
+        !comparison.changes.is_empty(),
+        "the runs have no figure in common: {} has the suites {}, {} has {}",
+        before.display(),
+        old.suite_names(),
+        after.display(),
+        new.suite_names()
+    );
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&comparison)? + "\n";
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;

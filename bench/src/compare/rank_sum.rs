@@ -11,7 +11,7 @@ pub(super) const ENOUGH: usize = 4;
 
 /// Up to this many values in a sample every share is counted, beyond it the
 /// distribution of the shares is as good as normal.
-const COUNTED: usize = 25;
+pub(super) const COUNTED: usize = 25;
 
 /// Chance below which samples are taken to differ, and the deviation that the
 /// normal distribution exceeds (both ways together) with that chance.
@@ -105,6 +105,14 @@ mod tests {
         assert_eq!(differ(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]), Some(true));
         assert_eq!(differ(&[1.0, 3.0, 5.0, 7.0], &[2.0, 4.0, 6.0, 8.0]), Some(false));
         assert_eq!(differ(&[1.0; 9], &[1.0; 9]), Some(false));
+    }
+
+    #[test]
+    fn a_chance_of_one_in_twenty_is_the_bound() {
+        // As uneven are 4 of 70 shares (5.7 %), and 8 of 252 (3.2 %).
+        assert_eq!(differ(&[1.0, 2.0, 3.0, 5.0], &[4.0, 6.0, 7.0, 8.0]), Some(false));
+        let (a, b) = ([1.0, 2.0, 3.0, 4.0, 7.0], [5.0, 6.0, 8.0, 9.0, 10.0]);
+        assert_eq!(differ(&a, &b), Some(true));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! A comparison as text for a terminal.
 
-use super::{Change, Comparison, Name, Side, Verdict, rank_sum::ENOUGH};
+use super::{
+    Change, Comparison, Name, Side, Verdict,
+    rank_sum::{COUNTED, ENOUGH},
+};
 use crate::report::{number::number, table::Table, wrapped};
 
 /// All of it.
@@ -77,9 +80,9 @@ fn summary(changes: &[Change]) -> String {
         format!("{worse} worse and {better} better of {judged} figures that can be judged.");
     let method = format!(
         "A change exceeds the noise if the rounds of one run lie so much above those of the other \
-         that chance alone would do it in less than 5 % of cases (exact Mann-Whitney U test). Of \
-         {judged} figures, about {:.0} would do so although nothing has changed: doubt single ones, \
-         and small ones, and measure again.",
+         that chance alone would do it in less than 5 % of cases (Mann-Whitney U test, exact up to \
+         {COUNTED} rounds). Of {judged} figures, about {:.0} would do so although nothing has \
+         changed: doubt single ones, and small ones, and measure again.",
         judged as f64 * 0.05
     );
     format!("\n{}{}", wrapped(&verdicts), wrapped(&method))

@@ -19,6 +19,8 @@ use crate::{
 pub(super) enum Bounce {
     /// Native XDP.
     Xdp,
+    /// Native XDP, with one look at memory of the flow's own.
+    Touch,
     /// tc.
     Tc,
 }
@@ -27,11 +29,12 @@ impl Contestant for Bounce {
     fn name(&self) -> &'static str {
         match self {
             Self::Xdp => "bounce-xdp",
+            Self::Touch => "touch-xdp",
             Self::Tc => "bounce-tc",
         }
     }
 
-    fn set_up(&self, lab: &Lab, _: &Scenario) -> Result<Running> {
+    fn set_up(&self, lab: &Lab, scenario: &Scenario) -> Result<Running> {
         lab.home
             .enter(|| {
                 let way = redirectd_bench_bpf::Onward {
@@ -39,11 +42,17 @@ impl Contestant for Bounce {
                     destination: HOST0_MAC,
                     source: OUT0_MAC,
                 };
-                let mut bpf =
-                    EbpfLoader::new().override_global("ONWARD", &way, true).load(OBJECT)?;
+                // Twice the flows and more, as a table has it that is to have short ways.
+                let touched = 2 * scenario.flows.next_power_of_two();
+                let mut bpf = EbpfLoader::new()
+                    .override_global("ONWARD", &way, true)
+                    .override_global("TOUCHED_MASK", &(touched - 1), true)
+                    .map_max_entries("TOUCHED", touched)
+                    .load(OBJECT)?;
                 match self {
-                    Self::Xdp => {
-                        let program = bpf.program_mut("onward_xdp").context("no bounce for XDP")?;
+                    Self::Xdp | Self::Touch => {
+                        let name = if let Self::Touch = self { "touch_xdp" } else { "onward_xdp" };
+                        let program = bpf.program_mut(name).context("no bounce for XDP")?;
                         let program: &mut Xdp = program.try_into()?;
                         program.load()?;
                         program.attach(IN0, XdpMode::Driver)?;

@@ -6,6 +6,8 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::console::say;
+
 /// Most connections of a namespace.
 const LIMIT: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// Buckets of the hash table, which all namespaces share.
@@ -45,7 +47,10 @@ impl Room {
 /// # Errors
 /// There is not.
 pub(crate) fn check(flows: u32) -> Result<()> {
-    let limit = read(LIMIT)?;
+    is_enough(read(LIMIT)?, flows)
+}
+
+fn is_enough(limit: u32, flows: u32) -> Result<()> {
     // 0 is no limit.
     ensure!(
         limit == 0 || limit > flows,
@@ -90,10 +95,10 @@ impl Drop for Setting {
             return;
         }
         if let Err(error) = fs::write(self.path, self.before.to_string()) {
-            eprintln!(
+            say(&format!(
                 "warning: {} stays at {} (was {}): {error}",
                 self.path, self.now, self.before
-            );
+            ));
         }
     }
 }
@@ -114,6 +119,13 @@ mod tests {
     fn each_direction_of_each_flow_has_a_bucket() {
         assert_eq!(buckets(1, 2), 4);
         assert_eq!(buckets(1_000_000, 2), 4_194_304);
+    }
+
+    #[test]
+    fn too_little_room_is_an_error_with_its_cure() {
+        assert!(is_enough(0, 1_000_000).is_ok() && is_enough(1_001, 1_000).is_ok());
+        let error = is_enough(1_000, 1_000).unwrap_err().to_string();
+        assert!(error.contains("`sysctl net.netfilter.nf_conntrack_max=2000`"), "{error}");
     }
 
     #[test]

@@ -17,6 +17,11 @@ pub(crate) trait Contestant {
     /// Its name in reports, which is also the one to choose it by.
     fn name(&self) -> &'static str;
 
+    /// Why it cannot be set up on this machine, if so.
+    fn unavailable(&self) -> Option<String> {
+        None
+    }
+
     /// Why `scenario` cannot be asked of it, if it cannot.
     fn absent(&self, _scenario: &Scenario) -> Option<&'static str> {
         None
@@ -56,6 +61,7 @@ pub(crate) const NAMES: &[&str] = &[
     "direct",
     "bounce-tc",
     "bounce-xdp",
+    "touch-xdp",
     "redirectd-tc",
     "redirectd-xdp",
     "nftables",
@@ -71,6 +77,7 @@ pub(crate) fn all() -> Vec<Box<dyn Contestant>> {
     vec![
         Box::new(drop::Drop),
         Box::new(bounce::Bounce::Xdp),
+        Box::new(bounce::Bounce::Touch),
         Box::new(bounce::Bounce::Tc),
         Box::new(redirectd::Redirectd::Xdp),
         Box::new(redirectd::Redirectd::Tc),

@@ -1,17 +1,17 @@
-//! The kernel's own NAT, by nftables and by iptables: DNAT towards the host,
-//! SNAT to home, and what conntrack undoes on the way back.
-
-use std::fmt::Write;
+//! The kernel's own NAT, by nftables and by iptables.
 
 use anyhow::{Context, Result};
 
 use super::{Contestant, Forwarder, Running, conntrack};
 use crate::{
-    command::run,
+    command::{not_installed, run},
+    nat_rules::NatRules,
     scenario::{Scenario, busy_endpoints},
     stream::{HOST_PORT, PORTS},
     topology::{HOME, HOST, Lab},
 };
+
+const RULES: NatRules = NatRules { protocol: "udp", home: HOME, host: HOST };
 
 /// nftables with all redirects in one map: its best form.
 pub(super) struct Nftables;
@@ -19,6 +19,10 @@ pub(super) struct Nftables;
 impl Contestant for Nftables {
     fn name(&self) -> &'static str {
         "nftables"
+    }
+
+    fn unavailable(&self) -> Option<String> {
+        not_installed("nft")
     }
 
     fn set_up(&self, lab: &Lab, scenario: &Scenario) -> Result<Running> {
@@ -31,29 +35,8 @@ impl Contestant for Nftables {
 /// The rules of `scenario`, for `nft -f`: all redirects in the map `targets` of
 /// the table `redirects`.
 pub(crate) fn ruleset(scenario: &Scenario) -> String {
-    let mut elements = String::new();
-    for (home, port, host_port) in busy_endpoints() {
-        let _ = write!(elements, "{home} . {port} : {HOST} . {host_port}, ");
-    }
-    for (home, port) in scenario.idle_endpoints() {
-        let _ = write!(elements, "{home} . {port} : {HOST} . {HOST_PORT}, ");
-    }
-    format!(
-        "table ip redirects {{
-           map targets {{
-             type ipv4_addr . inet_service : ipv4_addr . inet_service
-             elements = {{ {elements} }}
-           }}
-           chain prerouting {{
-             type nat hook prerouting priority dstnat
-             dnat ip to ip daddr . udp dport map @targets
-           }}
-           chain postrouting {{
-             type nat hook postrouting priority srcnat
-             ip daddr {HOST} snat to {HOME}
-           }}
-         }}\n"
-    )
+    let idle = scenario.idle_endpoints().map(|(home, port)| (home, port, HOST_PORT));
+    RULES.nft(busy_endpoints().chain(idle))
 }
 
 /// iptables, with the rules of the papers.
@@ -62,6 +45,10 @@ pub(super) struct Iptables;
 impl Contestant for Iptables {
     fn name(&self) -> &'static str {
         "iptables"
+    }
+
+    fn unavailable(&self) -> Option<String> {
+        not_installed("iptables")
     }
 
     fn absent(&self, scenario: &Scenario) -> Option<&'static str> {
@@ -75,22 +62,10 @@ impl Contestant for Iptables {
     fn set_up(&self, lab: &Lab, scenario: &Scenario) -> Result<Running> {
         prepare_conntrack(lab, scenario)?;
         for (home, port, host_port) in busy_endpoints() {
-            lab.home.run(
-                "iptables",
-                &format!(
-                    "-t nat -A PREROUTING -p udp -d {home} --dport {port} \
-                     -j DNAT --to-destination {HOST}:{host_port}"
-                ),
-            )?;
+            lab.home.run("iptables", &RULES.dnat(home, port, host_port))?;
         }
         let last = HOST_PORT + PORTS - 1;
-        lab.home.run(
-            "iptables",
-            &format!(
-                "-t nat -A POSTROUTING -p udp -d {HOST} --dport {HOST_PORT}:{last} \
-                 -j SNAT --to-source {HOME}"
-            ),
-        )?;
+        lab.home.run("iptables", &RULES.snat(&format!("{HOST_PORT}:{last}")))?;
         Ok(Running::Forwards(Box::new(Rules)))
     }
 }

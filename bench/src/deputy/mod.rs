@@ -45,6 +45,8 @@ mod frame;
 pub(crate) mod home;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire_tests;
 
 /// Bytes that are sent on to the process before it has asked for them, for each
 /// of its sockets.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::processes;
-use crate::netns::Netns;
+use crate::{console::say, netns::Netns};
 
 /// The share of time in which some process of home waited for a processor, from
 /// [`Self::start`] on (the kernel's pressure stall information). Processes that
@@ -75,7 +75,7 @@ impl Drop for HomePressure {
             let _ = enter(&self.former, id);
         }
         if let Err(error) = fs::remove_dir(&self.group) {
-            eprintln!("warning: {} is left behind: {error}", self.group.display());
+            say(&format!("warning: {} is left behind: {error}", self.group.display()));
         }
     }
 }

@@ -162,7 +162,48 @@ fn exchange_all(
 
 #[cfg(test)]
 mod tests {
+    use std::{net::TcpListener, num::NonZeroU32};
+
     use super::*;
+
+    /// What a client sees that sends 100,000 bytes to a server which says, after
+    /// `pause`, that it has `received` so many.
+    fn client_of(pause: Duration, received: u64) -> Result<Figures> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            let (mut server, _) = listener.accept().unwrap();
+            std::io::copy(&mut server, &mut std::io::sink()).unwrap();
+            thread::sleep(pause);
+            server.write_all(&received.to_be_bytes()).unwrap();
+        });
+        measure(&Arguments {
+            to: Ipv4Addr::LOCALHOST,
+            port,
+            pairs: NonZeroU16::MIN,
+            buffer: NonZeroU32::new(8192).unwrap(),
+            extent: Extent { amount: Some(100_000), time: None },
+            answer: None,
+            json: false,
+        })
+    }
+
+    /// What the servers' programs have not yet is not there yet, whatever the
+    /// kernels have taken.
+    #[test]
+    fn the_clock_runs_until_the_server_has_told_what_it_received() {
+        let pause = Duration::from_millis(200);
+        let figures = client_of(pause, 100_000).unwrap();
+        assert!(figures.seconds >= pause.as_secs_f64(), "{figures:?}");
+        assert!(figures.connections[0].seconds >= pause.as_secs_f64(), "{figures:?}");
+        assert_eq!(figures.arrived(), 100_000);
+    }
+
+    #[test]
+    fn bytes_that_did_not_arrive_are_an_error() {
+        let error = client_of(Duration::ZERO, 99_999).unwrap_err();
+        assert!(format!("{error:#}").contains("of 100000 bytes 99999 reached"), "{error:#}");
+    }
 
     #[test]
     fn an_amount_is_sent_to_the_last_byte_and_no_further() {

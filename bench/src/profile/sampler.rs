@@ -158,3 +158,54 @@ impl Count<'_> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ticks of samples, each of a process in a function, of which `worker`'s
+    /// are those measured.
+    fn ticks(samples: &[(u32, &[u64])]) -> Ticks {
+        let symbols = Symbols::of(&[(100, "tcp_v4_rcv"), (200, "ip_rcv"), (300, "do_idle")]);
+        let workers = HashSet::from([WORKER]);
+        let ticks = Ticks::default();
+        let mut count =
+            Count { symbols: &symbols, workers: &workers, names: HashMap::new(), ticks };
+        for (process, frames) in samples {
+            // SAFETY: any bytes are a sample.
+            let mut sample: Sample = unsafe { std::mem::zeroed() };
+            sample.process = *process;
+            sample.bytes = size_of_val(*frames) as _;
+            sample.frames[..frames.len()].copy_from_slice(frames);
+            count.add(&sample);
+        }
+        count.ticks
+    }
+
+    const WORKER: u32 = 7;
+    const IDLE: u32 = 0;
+    const STRANGER: u32 = 8;
+
+    #[test]
+    fn only_the_work_of_home_s_threads_is_a_layer_s() {
+        let seen = ticks(&[(WORKER, &[100, 200]), (WORKER, &[205]), (STRANGER, &[100])]);
+        let mut expected = Ticks { others: 1, ..Ticks::default() };
+        expected.by_layer[Layer::Tcp as usize] = 1;
+        expected.by_layer[Layer::Ip as usize] = 1;
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn without_a_kernel_stack_a_worker_is_in_user_space() {
+        let mut expected = Ticks { others: 1, ..Ticks::default() };
+        expected.by_layer[Layer::User as usize] = 1;
+        assert_eq!(ticks(&[(WORKER, &[]), (STRANGER, &[])]), expected);
+    }
+
+    #[test]
+    fn what_is_done_on_the_way_out_of_idleness_is_home_s() {
+        let mut expected = Ticks { idle: 1, ..Ticks::default() };
+        expected.by_layer[Layer::Tcp as usize] = 1;
+        assert_eq!(ticks(&[(IDLE, &[300]), (IDLE, &[100])]), expected);
+    }
+}

@@ -23,6 +23,12 @@ impl Symbols {
         Ok(Self(known.into_iter().map(|(address, name)| (address, plain(&name))).collect()))
     }
 
+    /// These, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(known: &[(u64, &str)]) -> Self {
+        Self(known.iter().map(|&(address, name)| (address, name.to_owned())).collect())
+    }
+
     /// The function that `address` is in.
     pub(crate) fn name(&self, address: u64) -> Option<&str> {
         self.0.range(..=address).next_back().map(|(_, name)| name.as_str())

@@ -43,18 +43,36 @@ fn running(schedstat: &Path) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::{
+        process::{Child, Command},
+        thread,
+        time::Instant,
+    };
 
     use super::*;
 
+    /// A program that is always at work; ended when dropped. The test's own
+    /// process would not do: threads of other tests end and take their time with them.
+    struct Spinning(Child);
+
+    impl Drop for Spinning {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
     #[test]
     fn time_that_passes_at_work_is_accounted_for() {
-        let account = || Account::of([std::process::id(), u32::MAX]).unwrap();
-        let before = account();
-        let start = Instant::now();
-        while start.elapsed() < Duration::from_millis(20) {}
-        // Others may have had part of it.
-        assert!(account().since(&before) >= Duration::from_millis(1));
+        let script = ["-c", "while :; do :; done"];
+        let spinning = Spinning(Command::new("sh").args(script).spawn().unwrap());
+        let account = || Account::of([spinning.0.id(), u32::MAX]).unwrap();
+        let (before, deadline) = (account(), Instant::now() + Duration::from_secs(60));
+        // However little the others leave it.
+        while account().since(&before) < Duration::from_millis(10) {
+            assert!(Instant::now() < deadline, "none of its time is accounted for");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[test]

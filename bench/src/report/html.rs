@@ -7,7 +7,7 @@ use super::{
     grid::{self, Cell, Grid, Heading},
     number::{NOTHING, minutes},
     plot,
-    verdict::{self, Outcome},
+    verdict::{self, Outcome, Verdict},
     warnings,
 };
 use crate::result::{Metric, Run, Suite};
@@ -51,19 +51,28 @@ fn targets(run: &Run) -> Markup {
                 table {
                     thead { tr { th { "suite" } th { "target" } th.n { "asked" } th.n { "measured" } th {} } }
                     tbody {
-                        @for line in &verdicts {
-                            tr {
-                                td { a href={ "#" (line.suite) } { (line.suite) } }
-                                td { (line.what) }
-                                td.n { (line.asked) }
-                                td.n { (line.measured) }
-                                td class={ "outcome " (class(line.outcome)) } {
-                                    (sign(line.outcome)) " " (line.outcome.text())
-                                }
+                        @for suite in &verdicts {
+                            @for line in &suite.verdicts { (target(line)) }
+                            @for cause in &suite.causes {
+                                tr.cause { td {} td colspan="4" { (prose(cause)) } }
                             }
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+fn target(line: &Verdict) -> Markup {
+    html! {
+        tr {
+            td { a href={ "#" (line.suite) } { (line.suite) } }
+            td { (line.what) }
+            td.n { (line.asked) }
+            td.n { (line.measured) }
+            td class={ "outcome " (class(line.outcome)) } {
+                (sign(line.outcome)) " " (line.text())
             }
         }
     }

@@ -32,10 +32,16 @@ fn targets(run: &Run) -> String {
     let Some(sentence) = verdict::sentence(&verdicts) else { return String::new() };
     let mut text = format!("## Targets\n\n{sentence}\n\n");
     text += "| suite | target | asked | measured | |\n|---|---|---|---|---|\n";
-    for line in verdicts {
-        let cells = [line.suite, line.what, line.asked, line.measured];
-        let cells = cells.map(|cell| escaped(&cell)).join(" | ");
-        text += &format!("| {cells} | {} |\n", line.outcome.text());
+    for suite in verdicts {
+        for line in suite.verdicts {
+            let outcome = line.text();
+            let cells = [line.suite, line.what, line.asked, line.measured];
+            let cells = cells.map(|cell| escaped(&cell)).join(" | ");
+            text += &format!("| {cells} | {outcome} |\n");
+        }
+        for cause in suite.causes {
+            text += &format!("| | {} | | | |\n", prose(&cause));
+        }
     }
     text + "\n"
 }

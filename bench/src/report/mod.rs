@@ -15,7 +15,7 @@ mod verdict;
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,9 @@ use anyhow::{Context, Result};
 pub(crate) use self::paragraph::wrapped;
 use self::plot::{Palette, Plot};
 use crate::result::{Absent, Metric, Run};
+
+/// The file of a report that is for programs.
+const JSON: &str = "report.json";
 
 /// A plot, and what it is of.
 struct Drawn<'a> {
@@ -34,10 +37,25 @@ struct Drawn<'a> {
 /// Makes sure that a report can be written to `folder`, before a long run.
 ///
 /// # Errors
-/// The folder is not there and cannot be made, or is none.
+/// The folder is not there and cannot be made, or is none, or is not writable.
 pub(crate) fn prepare(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the folder {} for the report", folder.display()))
+        .with_context(|| format!("cannot make the folder {} for the report", folder.display()))?;
+    try_writing(&folder.join(JSON))
+}
+
+/// Makes sure that the file at `path` can be written; what is in it stays.
+///
+/// # Errors
+/// It cannot.
+pub(crate) fn try_writing(path: &Path) -> Result<()> {
+    let is_new = !path.exists();
+    let opened = File::options().create(true).append(true).open(path);
+    opened.with_context(|| format!("cannot write {}", path.display()))?;
+    if is_new {
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Writes `run` in all formats to `folder`, over what is there; returns the path
@@ -56,7 +74,7 @@ pub(crate) fn write(run: &Run, folder: &Path) -> Result<PathBuf> {
     for Drawn { plot, .. } in &plots {
         file(&plot.file, &plot.document())?;
     }
-    file("report.json", &json(run)?)?;
+    file(JSON, &json(run)?)?;
     file("report.md", &markdown::text(run, &plots))?;
     file("report.html", &html::page(run, &plots))
 }
@@ -94,6 +112,13 @@ fn warnings(run: &Run) -> Vec<String> {
         format!("The run ended early; what was measured before is here. The reason: {reason}")
     });
     early.into_iter().chain(run.quick.then(|| quick.to_owned())).collect()
+}
+
+/// Who was not measured in `run`, and why; `None` if nobody is said to be absent.
+pub(crate) fn absences(run: &Run) -> Option<String> {
+    let absent = run.suites.iter().flat_map(|suite| &suite.absent).map(absence);
+    let sentences: Vec<_> = absent.collect();
+    (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 
 /// Who was not measured, and why, in a sentence.

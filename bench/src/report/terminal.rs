@@ -87,9 +87,13 @@ fn targets(run: &Run) -> String {
     let verdicts = verdict::of(run);
     let Some(sentence) = verdict::sentence(&verdicts) else { return String::new() };
     let mut table = Table::new(&["target", "asked", "measured", ""]);
-    for verdict in verdicts {
-        let what = format!("{}: {}", verdict.suite, verdict.what);
-        table.row(vec![what, verdict.asked, verdict.measured, verdict.outcome.text().into()]);
+    let mut causes = String::new();
+    for suite in verdicts {
+        for verdict in suite.verdicts {
+            let (what, outcome) = (format!("{}: {}", verdict.suite, verdict.what), verdict.text());
+            table.row(vec![what, verdict.asked, verdict.measured, outcome]);
+        }
+        suite.causes.iter().for_each(|cause| causes += &wrapped(cause));
     }
-    format!("{}{sentence}\n\n", table.text())
+    format!("{}{causes}{sentence}\n\n", table.text())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use roxmltree::{Document, Node};
 
 use super::*;
-use crate::result::fixture;
+use crate::result::{fixture, target::Target};
 
 /// The run in all formats that are for people.
 fn texts(run: &Run) -> [(&'static str, String); 3] {
@@ -84,6 +84,58 @@ fn every_target_has_its_verdict() {
     }
 }
 
+/// The numbers of causes in the table of targets of `run`, in the Markdown report.
+fn lines_of_causes(run: &Run) -> Vec<String> {
+    let text = markdown::text(run, &draw(run));
+    let targets = text.split("## ").nth(1).expect("there are targets");
+    let lines = targets.lines().filter(|line| line.contains("(1)") || line.contains("(2)"));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_cause_is_told_of_what_was_missed_and_of_nothing_else() {
+    for (format, text) in texts(&fixture::run()) {
+        let text = text.replace(['\\', '`'], "");
+        assert!(text.contains("not reached (1)"), "{format}: {text}");
+        let cause = format!("(1) {}", fixture::CAUSE.replace('`', ""));
+        assert_eq!(text.matches(&cause).count(), 1, "{format}: {text}");
+        // Of what was reached, and of what was not measured.
+        assert!(!text.contains("Nobody asks why"), "{format}: {text}");
+        assert!(!text.contains("known cause"), "{format}: {text}");
+    }
+    let run = Run { quick: true, ..fixture::run() };
+    for (format, text) in texts(&run) {
+        assert!(!text.contains("are near"), "{format}: {text}");
+    }
+}
+
+#[test]
+fn a_cause_is_told_once_for_all_that_a_suite_has_missed_by_it() {
+    let mut run = fixture::run();
+    let missed = run.suites[0].targets[1].clone();
+    let other = |cause: &str| Target { what: "another".into(), ..missed.clone() }.because(cause);
+    run.suites[0].targets.push(other(fixture::CAUSE));
+    run.suites[0].targets.push(other("It <rains>."));
+    let lines = lines_of_causes(&run);
+    let ends: Vec<_> = lines.iter().map(|line| line.trim_end_matches([' ', '|'])).collect();
+    assert_eq!(ends.len(), 5, "{lines:?}");
+    assert!(ends[0].contains("away") && ends[0].ends_with("not reached (1)"), "{lines:?}");
+    assert!(ends[1].ends_with("not reached (1)") && ends[2].ends_with("not reached (2)"));
+    assert!(ends[3].contains("| (1) Its ") && ends[4].contains("| (2) It "), "{lines:?}");
+}
+
+#[test]
+fn what_was_missed_without_a_known_cause_is_told() {
+    let mut run = fixture::run();
+    run.suites[0].targets[1].cause = None;
+    for (format, text) in texts(&run) {
+        assert!(
+            text.contains("1 not reached (1 without a known cause), 1 not measured"),
+            "{format}: {text}"
+        );
+    }
+}
+
 #[test]
 fn what_is_not_a_figure_is_told_too() {
     let run = fixture::run();
@@ -115,6 +167,13 @@ fn what_is_not_a_figure_is_told_too() {
             parts.iter().for_each(|part| assert!(text.contains(part), "{format}: no {part}"));
         }
     }
+}
+
+#[test]
+fn a_run_without_figures_tells_whom_it_lacks() {
+    let told = "haproxy was not measured with 50 connections: it is not installed";
+    assert_eq!(absences(&fixture::run()).as_deref(), Some(told));
+    assert_eq!(absences(&Run { suites: Vec::new(), ..fixture::run() }), None);
 }
 
 #[test]

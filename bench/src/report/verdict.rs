@@ -44,16 +44,36 @@ pub(super) struct Verdict {
     pub(super) measured: String,
     /// Whether it was reached.
     pub(super) outcome: Outcome,
+    /// The number of its cause, if it was missed and that is known.
+    cause: Option<usize>,
+}
+
+impl Verdict {
+    /// Such as `not reached (2)`, with the number of the cause.
+    pub(super) fn text(&self) -> String {
+        let outcome = self.outcome.text();
+        self.cause.map_or(outcome.into(), |number| format!("{outcome} {}", mark(number)))
+    }
+}
+
+/// The targets of one suite, and why those that were missed were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OfSuite {
+    /// In their order.
+    pub(super) verdicts: Vec<Verdict>,
+    /// Each once, with its number before it; running text.
+    pub(super) causes: Vec<String>,
 }
 
 /// All targets of `run`, in the order of its suites.
-pub(super) fn of(run: &Run) -> Vec<Verdict> {
-    let of_suite = |suite| move |target| of_target(suite, target, run.quick);
-    run.suites.iter().flat_map(|suite| suite.targets.iter().map(of_suite(suite))).collect()
+pub(super) fn of(run: &Run) -> Vec<OfSuite> {
+    let mut numbers = 0;
+    run.suites.iter().map(|suite| of_suite(suite, run.quick, &mut numbers)).collect()
 }
 
 /// How many were reached, in a sentence; `None` if there are no targets.
-pub(super) fn sentence(verdicts: &[Verdict]) -> Option<String> {
+pub(super) fn sentence(suites: &[OfSuite]) -> Option<String> {
+    let verdicts: Vec<_> = suites.iter().flat_map(|suite| &suite.verdicts).collect();
     let count = |outcome| verdicts.iter().filter(|verdict| verdict.outcome == outcome).count();
     let (reached, missed) = (count(Outcome::Reached), count(Outcome::Missed));
     let (unknown, unjudged) = (count(Outcome::Unknown), count(Outcome::NotJudged));
@@ -63,11 +83,43 @@ pub(super) fn sentence(verdicts: &[Verdict]) -> Option<String> {
             Some(format!("{all} targets, none of which a quick run can judge."))
         }
         all => {
+            let is_open =
+                |verdict: &&&Verdict| verdict.outcome == Outcome::Missed && verdict.cause.is_none();
+            let open = match verdicts.iter().filter(is_open).count() {
+                0 => String::new(),
+                open => format!(" ({open} without a known cause)"),
+            };
             let more =
                 if unknown > 0 { format!(", {unknown} not measured") } else { String::new() };
-            Some(format!("{reached} of {all} targets reached, {missed} not reached{more}."))
+            Some(format!("{reached} of {all} targets reached, {missed} not reached{open}{more}."))
         }
     }
+}
+
+/// Causes are numbered on from `numbers`.
+fn of_suite(suite: &Suite, quick: bool, numbers: &mut usize) -> OfSuite {
+    let mut causes: Vec<&str> = Vec::new();
+    let verdict = |target| {
+        let mut verdict = of_target(suite, target, quick);
+        if let (Outcome::Missed, Some(cause)) = (verdict.outcome, &target.cause) {
+            let at = causes.iter().position(|known| known == cause).unwrap_or_else(|| {
+                causes.push(cause);
+                causes.len() - 1
+            });
+            verdict.cause = Some(*numbers + 1 + at);
+        }
+        verdict
+    };
+    let verdicts = suite.targets.iter().map(verdict).collect();
+    let numbered = (*numbers + 1..).zip(&causes);
+    let told = numbered.map(|(number, cause)| format!("{} {cause}", mark(number))).collect();
+    *numbers += causes.len();
+    OfSuite { verdicts, causes: told }
+}
+
+/// How a cause is referred to.
+fn mark(number: usize) -> String {
+    format!("({number})")
 }
 
 fn of_target(suite: &Suite, target: &Target, quick: bool) -> Verdict {
@@ -93,5 +145,6 @@ fn of_target(suite: &Suite, target: &Target, quick: bool) -> Verdict {
         asked: format!("{side} {}", with_unit(&number(value, own_digits), unit)),
         measured: measured.map_or(NOTHING.into(), |found| with_range(&found, digits)),
         outcome,
+        cause: None,
     }
 }

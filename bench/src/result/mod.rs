@@ -138,7 +138,20 @@ pub(crate) struct Absent {
     pub(crate) reason: String,
 }
 
+impl Run {
+    /// Such as `paper, pps`.
+    pub(crate) fn suite_names(&self) -> String {
+        self.suites.iter().map(|suite| suite.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl Suite {
+    /// Whether there is a figure that is not a paper's.
+    pub(crate) fn is_measured(&self) -> bool {
+        let mut series = self.metrics.iter().flat_map(|m| &m.cases).flat_map(|c| &c.series);
+        series.any(|series| !series.quoted && !series.rounds.is_empty())
+    }
+
     /// The metric of this name.
     pub(crate) fn metric(&self, name: &str) -> Option<&Metric> {
         self.metrics.iter().find(|metric| metric.name == name)

@@ -50,6 +50,16 @@ mod tests {
         assert_eq!(Run::from_json(&serde_json::to_vec(&run).unwrap()).unwrap(), run);
     }
 
+    /// Runs from before causes were stated are of the same version.
+    #[test]
+    fn a_target_without_a_cause_is_read() {
+        let mut run = fixture::run();
+        run.suites[0].targets.iter_mut().for_each(|target| target.cause = None);
+        let text = serde_json::to_string(&run).unwrap();
+        assert!(!text.contains("cause"), "{text}");
+        assert_eq!(Run::from_json(text.as_bytes()).unwrap(), run);
+    }
+
     #[test]
     fn what_is_no_number_does_not_spoil_the_run() {
         let mut run = fixture::run();

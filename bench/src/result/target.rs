@@ -16,6 +16,9 @@ pub(crate) struct Target {
     pub(crate) over: Option<Figure>,
     /// The bound.
     pub(crate) bound: Bound,
+    /// What is known to keep figures from it; told only where it is missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cause: Option<String>,
 }
 
 /// A figure, by its place in the suite.
@@ -78,12 +81,18 @@ impl Figure {
 impl Target {
     /// That `figure` is within `bound`.
     pub(crate) fn figure(what: &str, figure: Figure, bound: Bound) -> Self {
-        Self { what: what.into(), figure, over: None, bound }
+        Self { what: what.into(), figure, over: None, bound, cause: None }
     }
 
     /// That `figure` divided by `over` is within `bound`.
     pub(crate) fn ratio(what: &str, figure: Figure, over: Figure, bound: Bound) -> Self {
-        Self { what: what.into(), figure, over: Some(over), bound }
+        Self { what: what.into(), figure, over: Some(over), bound, cause: None }
+    }
+
+    /// The same, with what is known to be the `cause` where it is missed: running
+    /// text, in which `code` stands between backquotes.
+    pub(crate) fn because(self, cause: &str) -> Self {
+        Self { cause: Some(cause.into()), ..self }
     }
 
     /// What was measured in `suite`; `None` if nothing was. The median is held

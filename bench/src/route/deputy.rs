@@ -21,6 +21,17 @@ pub(super) enum Deputies {
     Gather,
 }
 
+impl Deputies {
+    /// Of the deputy for the server on `port`.
+    fn arguments(&self, port: u16) -> Vec<String> {
+        let mut arguments = vec!["deputy".into(), "--at".into(), of_server(port).to_string()];
+        if matches!(self, Self::Gather) {
+            arguments.push("--gather".into());
+        }
+        arguments
+    }
+}
+
 impl Route for Deputies {
     fn name(&self) -> &'static str {
         match self {
@@ -32,10 +43,7 @@ impl Route for Deputies {
     fn set_up(&self, lan: &Lan, ports: &[u16]) -> Result<Box<dyn Any>> {
         let deputies = ports.iter().map(|&port| {
             let mut command = pair(&lan.home)?;
-            command.args(["deputy", "--at", &of_server(port).to_string()]);
-            if matches!(self, Self::Gather) {
-                command.arg("--gather");
-            }
+            command.args(self.arguments(port));
             Process::spawn(command)
         });
         let mut deputies = deputies.collect::<Result<Vec<_>>>()?;
@@ -51,4 +59,17 @@ impl Route for Deputies {
 /// Where the deputy of the server on `port` waits for it.
 pub(super) fn of_server(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(HOME, port + DEPUTIES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_one_that_is_called_so_gathers() {
+        for way in [Deputies::Plain, Deputies::Gather] {
+            let gathers = way.arguments(5000).iter().any(|argument| argument == "--gather");
+            assert_eq!(gathers, way.name() == "deputy-gather", "{}", way.name());
+        }
+    }
 }

@@ -85,13 +85,6 @@ pub(crate) fn deputies() -> Vec<Box<dyn Route>> {
     vec![Box::new(deputy::Deputies::Plain), Box::new(deputy::Deputies::Gather)]
 }
 
-/// Why `program` cannot be run, if it is not installed.
-fn not_installed(program: &str) -> Option<String> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    (!found).then(|| format!("{program} is not installed; `cargo xtask setup` installs it"))
-}
-
 /// Why a program of XDP cannot work with links like `wire`, if so.
 fn unfit_for_xdp(wire: &Wire) -> Option<String> {
     const NOT_FRAMES: &str = "XDP is for frames as a card delivers them; these are not yet cut \

@@ -1,15 +1,17 @@
-//! The kernel's own NAT: DNAT towards the host, SNAT to home, and what
-//! conntrack undoes on the way back.
+//! The kernel's own NAT, by iptables and by nftables.
 
-use std::{any::Any, fmt::Write as _};
+use std::any::Any;
 
 use anyhow::Result;
 
-use super::{Route, not_installed};
+use super::Route;
 use crate::{
-    command::run,
+    command::{not_installed, run},
     lan::{HOME, HOST, Lan},
+    nat_rules::NatRules,
 };
+
+const RULES: NatRules = NatRules { protocol: "tcp", home: HOME, host: HOST };
 
 /// iptables, with the rules of the papers.
 pub(super) struct Iptables;
@@ -24,16 +26,9 @@ impl Route for Iptables {
     }
 
     fn set_up(&self, lan: &Lan, ports: &[u16]) -> Result<Box<dyn Any>> {
-        for port in ports {
-            let there = format!(
-                "-t nat -A PREROUTING -p tcp -d {HOME} --dport {port} \
-                 -j DNAT --to-destination {HOST}:{port}"
-            );
-            let back = format!(
-                "-t nat -A POSTROUTING -p tcp -d {HOST} --dport {port} -j SNAT --to-source {HOME}"
-            );
-            lan.home.run("iptables", &there)?;
-            lan.home.run("iptables", &back)?;
+        for &port in ports {
+            lan.home.run("iptables", &RULES.dnat(HOME, port, port))?;
+            lan.home.run("iptables", &RULES.snat(&port.to_string()))?;
         }
         Ok(Box::new(()))
     }
@@ -52,43 +47,10 @@ impl Route for Nftables {
     }
 
     fn set_up(&self, lan: &Lan, ports: &[u16]) -> Result<Box<dyn Any>> {
-        run(lan.home.command("nft").args(["-f", "-"]), &ruleset(ports))?;
+        run(
+            lan.home.command("nft").args(["-f", "-"]),
+            &RULES.nft(ports.iter().map(|&port| (HOME, port, port))),
+        )?;
         Ok(Box::new(()))
-    }
-}
-
-fn ruleset(ports: &[u16]) -> String {
-    let mut elements = String::new();
-    for port in ports {
-        let _ = write!(elements, "{HOME} . {port} : {HOST} . {port}, ");
-    }
-    format!(
-        "table ip redirects {{
-           map targets {{
-             type ipv4_addr . inet_service : ipv4_addr . inet_service
-             elements = {{ {elements} }}
-           }}
-           chain prerouting {{
-             type nat hook prerouting priority dstnat
-             dnat ip to ip daddr . tcp dport map @targets
-           }}
-           chain postrouting {{
-             type nat hook postrouting priority srcnat
-             ip daddr {HOST} snat to {HOME}
-           }}
-         }}\n"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_port_is_an_element_of_the_map() {
-        let text = ruleset(&[5000, 5001]);
-        assert!(text.contains(
-            "{ 198.18.0.1 . 5000 : 198.18.0.3 . 5000, 198.18.0.1 . 5001 : 198.18.0.3 . 5001,  }"
-        ));
     }
 }

@@ -19,8 +19,9 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use super::{Route, not_installed};
+use super::Route;
 use crate::{
+    command::not_installed,
     interrupt,
     lan::{HOME, HOST, Lan},
 };

@@ -73,6 +73,19 @@ impl Suite {
         Duration::from_secs(if effort.quick { quick } else { whole })
     }
 
+    /// Each of `suites`, and how long those after it will take.
+    pub(crate) fn with_later<'a>(
+        suites: &'a [Self],
+        effort: &Effort,
+    ) -> impl Iterator<Item = (Self, Duration)> + 'a {
+        let mut later: Duration = suites.iter().map(|suite| suite.estimate(effort)).sum();
+        let own: Vec<_> = suites.iter().map(|suite| suite.estimate(effort)).collect();
+        suites.iter().zip(own).map(move |(&suite, own)| {
+            later -= own;
+            (suite, later)
+        })
+    }
+
     /// Runs it; what was measured is in `recorder`, after an error too.
     ///
     /// # Errors
@@ -130,10 +143,31 @@ impl Effort {
         for name in &self.only {
             ensure!(
                 contestant::NAMES.contains(&name.as_str()),
-                "no contestant is called {name}; there are {}",
+                "no contestant is called `{name}`; there are {}",
                 contestant::NAMES.join(", ")
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_left_is_that_of_the_suites_that_come_after() {
+        let effort =
+            Effort { rounds: None, duration: None, processor: 0, quick: false, only: Vec::new() };
+        let suites = [Suite::Paper, Suite::Pps, Suite::Control];
+        let [paper, pps, control] = suites.map(|suite| suite.estimate(&effort));
+        assert!(paper > Duration::ZERO && pps > Duration::ZERO && control > Duration::ZERO);
+        let later: Vec<_> = Suite::with_later(&suites, &effort).collect();
+        let expected = [
+            (Suite::Paper, pps + control),
+            (Suite::Pps, control),
+            (Suite::Control, Duration::ZERO),
+        ];
+        assert_eq!(later, expected);
     }
 }

@@ -38,6 +38,9 @@ fn redirects_change_under_packets_and_the_daemon_restarts_under_them() {
         assert_eq!(times.len(), 2 * 3 * 2, "{metric}");
         assert!(times.iter().all(|time| *time > 0.0), "{metric}: {times:?}");
     }
+    // Some 100 pass between two changes, wherever they end.
+    let lost = all_figures(&suite, "packets of the stream lost", &ways, 1);
+    assert!(lost.iter().all(|packets| (0.0..100.0).contains(packets)), "{lost:?}");
     let between = all_figures(&suite, "flip: packets lost or at both hosts", &ways, 1);
     assert!(between.iter().all(|packets| *packets == 0.0), "{between:?}");
 

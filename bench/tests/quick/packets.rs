@@ -1,6 +1,8 @@
 //! Packets and the programs they go through.
 
-use crate::{cases, figures, quick};
+use serde_json::Value;
+
+use crate::{bench, cases, figures, quick};
 
 /// Every packet of a measurement is counted where it arrives, and every
 /// contestant's flows are counted before.
@@ -12,8 +14,15 @@ fn every_contestant_forwards_what_is_sent() {
     for case in losses {
         let figures = figures(case);
         let names: Vec<_> = figures.iter().map(|figure| figure.0).collect();
-        let mut expected =
-            vec!["drop", "bounce-xdp", "bounce-tc", "redirectd-xdp", "redirectd-tc", "nftables"];
+        let mut expected = vec![
+            "drop",
+            "bounce-xdp",
+            "touch-xdp",
+            "bounce-tc",
+            "redirectd-xdp",
+            "redirectd-tc",
+            "nftables",
+        ];
         if case["name"].as_str().unwrap().ends_with(" 1 redirect") {
             expected.push("iptables");
         }
@@ -79,4 +88,36 @@ fn the_programs_take_the_way_they_are_timed_on() {
     }
     // Names that the kernel cuts off are told apart.
     assert!(sizes.iter().all(|case| figures(case)[0].1.len() == 1), "{sizes:?}");
+}
+
+/// A contestant whose tools are not there is absent with that reason; the others
+/// are measured.
+#[test]
+fn what_is_not_installed_is_absent_and_keeps_nobody_else_from_being_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    for tool in ["ip", "nsenter", "sysctl", "ethtool", "taskset"] {
+        let found = std::env::split_paths(&path).map(|folder| folder.join(tool));
+        let found = found.into_iter().find(|file| file.is_file());
+        let found = found.unwrap_or_else(|| panic!("{tool} is not installed"));
+        std::os::unix::fs::symlink(found, folder.path().join(tool)).unwrap();
+    }
+    let json = folder.path().join("results.json");
+    let mut command = bench();
+    command.env("PATH", folder.path()).args(["pps", "--quick", "--only", "drop,nftables,iptables"]);
+    let output = command.arg("--json").arg(&json).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let run: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let suite = &run["suites"][0];
+    for case in cases(suite, "lost") {
+        assert_eq!(figures(case).len(), 1, "{case}");
+    }
+    for (name, tool) in [("nftables", "nft"), ("iptables", "iptables")] {
+        let mut absent = suite["absent"].as_array().unwrap().iter();
+        let reason = format!("{tool} is not installed");
+        let is_told = |absent: &Value| {
+            absent["contestant"] == name && absent["reason"].as_str().unwrap().contains(&reason)
+        };
+        assert!(absent.any(is_told), "{name}: {}", suite["absent"]);
+    }
 }

@@ -17,6 +17,7 @@ mod frame;
 mod home;
 mod network;
 mod run;
+mod shared_ways;
 mod table;
 mod talk;
 

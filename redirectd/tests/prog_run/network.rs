@@ -160,7 +160,13 @@ pub(crate) fn inside(test: impl FnOnce() + Send) {
 
 /// Runs `ip` with `commands`, one a line, in this thread's namespace.
 pub(crate) fn ip(commands: &str) {
+    ip_with(&[], commands);
+}
+
+/// As [`ip`], with options of its own, such as the family of rules.
+pub(crate) fn ip_with(options: &[&str], commands: &str) {
     let mut child = Command::new("ip")
+        .args(options)
         .args(["-batch", "-"])
         .stdin(Stdio::piped())
         .spawn()

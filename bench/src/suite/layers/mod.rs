@@ -209,3 +209,18 @@ fn name_missing(recorder: &mut Recorder) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Progress;
+
+    #[test]
+    fn the_targets_are_those_that_were_set() {
+        let mut recorder = Recorder::new("layers", "", Progress::silent());
+        introduce(&mut recorder);
+        let targets = recorder.finish().targets;
+        assert_eq!(targets.len(), 2);
+        assert!(targets.iter().all(|target| target.bound == Bound::AtMost(0.2)), "{targets:?}");
+    }
+}

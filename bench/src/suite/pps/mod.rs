@@ -67,8 +67,12 @@ fn scenarios(quick: bool) -> Vec<Scenario> {
 /// # Errors
 /// A contestant cannot be set up or does not forward, or the run was interrupted.
 pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
-    let contestants: Vec<_> =
-        contestant::all().into_iter().filter(|c| effort.wants(c.name())).collect();
+    let mut contestants = contestant::all();
+    contestants.retain(|c| effort.wants(c.name()));
+    contestants.retain(|c| {
+        let reason = c.unavailable();
+        reason.as_ref().inspect(|reason| recorder.absent(c.name(), None, reason)).is_none()
+    });
     let scenarios = scenarios(effort.quick);
     let mut fields = Vec::new();
     for scenario in &scenarios {
@@ -182,7 +186,10 @@ fn marginal(rate: f64, floor: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Progress;
+    use crate::{
+        progress::Progress,
+        result::target::{Bound, Target},
+    };
 
     #[test]
     fn the_marginal_cost_is_that_of_the_same_round_beyond_the_floor() {
@@ -199,6 +206,30 @@ mod tests {
         assert_eq!(marginal.rounds(case, "nftables"), Some(&[250.0, 500.0][..]));
         assert_eq!(marginal.contestants(), ["nftables"]);
         assert_eq!(marginal.case(case).unwrap().x, Some(1_000.0));
+    }
+
+    #[test]
+    fn the_targets_are_those_that_were_set() {
+        let mut recorder = Recorder::new("pps", "", Progress::silent());
+        explain::targets(&mut recorder, &scenarios(false));
+        let targets = recorder.finish().targets;
+        let asked = |what: &str| {
+            let bound = |target: &Target| (target.what == what).then_some(target.bound);
+            targets.iter().find_map(bound).unwrap_or_else(|| panic!("nobody asks for {what}"))
+        };
+        for (flows, xdp) in [("1 flow", 2.7), ("100,000 flows", 2.7), ("1,000,000 flows", 2.5)] {
+            let against = |who| asked(&format!("{who} against iptables, {flows}, 1 redirect"));
+            assert_eq!(against("redirectd-xdp"), Bound::AtLeast(xdp));
+            assert_eq!(against("redirectd-tc"), Bound::AtLeast(1.5));
+        }
+        for clock in ["by the generator's clock", "by wall clock"] {
+            let what = format!("redirectd-xdp against drop, 1 flow, 1 redirect, {clock}");
+            assert_eq!(asked(&what), Bound::AtLeast(0.8));
+        }
+        for who in ["redirectd-xdp", "redirectd-tc"] {
+            let what = format!("{who}: marginal cost with 32,768 flows against 1 flow");
+            assert_eq!(asked(&what), Bound::AtMost(1.5));
+        }
     }
 
     #[test]

@@ -230,7 +230,56 @@ impl Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Progress;
+    use crate::{
+        progress::Progress,
+        result::target::{Bound, Target},
+        route::tests::is_root,
+    };
+
+    #[test]
+    fn the_targets_are_those_that_were_set() {
+        let mut recorder = Recorder::new("program", "", Progress::silent());
+        explain::targets(&mut recorder, &path::all(Amounts { many: 32_768, most: 100_000 }));
+        let targets = recorder.finish().targets;
+        assert_eq!(targets.len(), 8);
+        for (entry, of_hits) in [("XDP", 3.5), ("tc", 4.5)] {
+            for (case, most) in [
+                ("flow-hit, TCP over IPv4, 1 flow", of_hits),
+                ("flow-hit, TCP over IPv6, 1 flow", of_hits),
+                ("no redirect", 1.6),
+                ("no redirect, but for another address", 1.6),
+            ] {
+                let what = format!("{case}, {entry}, times the empty program");
+                let bound = |target: &Target| (target.what == what).then_some(target.bound);
+                assert_eq!(targets.iter().find_map(bound), Some(Bound::AtMost(most)), "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn packets_that_redirectd_counts_as_something_else_are_an_error() {
+        if !is_root() {
+            return;
+        }
+        let amounts = Amounts { many: 8, most: 16 };
+        let find = |entry, case: &str| {
+            let mut paths = path::all(amounts).into_iter();
+            paths.find(|path| path.entry == entry && path.case == case).unwrap()
+        };
+        let lab = Lab::new().unwrap();
+        let inside = || {
+            let tested = Tested::new(&lab, path::spread(amounts.most), path::spread(amounts.many))?;
+            for entry in [Entry::Xdp, Entry::Tc] {
+                let hit = find(entry, &path::hit("TCP over IPv4", 1));
+                Subject::new(hit.clone(), &tested)?.measure(&tested, 10_000)?;
+                let elsewhere = Path { proof: Proof::Translated, ..find(entry, "no redirect") };
+                let error = Subject::new(elsewhere, &tested)?.measure(&tested, 10_000).unwrap_err();
+                assert!(format!("{error:#}").contains("were counted, not"), "{entry}: {error:#}");
+            }
+            Ok(())
+        };
+        lab.home.enter(inside).unwrap();
+    }
 
     #[test]
     fn the_wrapper_of_the_same_packets_and_hook_is_subtracted() {

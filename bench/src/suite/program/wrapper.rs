@@ -242,7 +242,34 @@ pub(super) fn context(entry: Entry, interface: &str, length: usize) -> Result<Ve
 
 #[cfg(test)]
 mod tests {
-    use super::within;
+    use super::{super::path, *};
+    use crate::{route::tests::is_root, topology::Lab};
+
+    #[test]
+    fn packets_that_the_bench_s_own_program_does_not_know_are_an_error() {
+        if !is_root() {
+            return;
+        }
+        let lab = Lab::new().unwrap();
+        let inside = || {
+            for entry in [Entry::Xdp, Entry::Tc] {
+                let mut bpf = EbpfLoader::new().load(OBJECT)?;
+                let empty = format!("empty_{}", entry.suffix());
+                load(&mut bpf, entry, &empty)?;
+                let unused = bpf.program(&empty).context("it was loaded")?.fd()?;
+                let mut wrapper = Wrapper::new(entry, &path::tcp4(1), Program::Bare, unused)?;
+                wrapper.run(10_000)?;
+                let map = wrapper.bpf.map_mut("BARE").context("no map BARE")?;
+                let mut map: HashMap<_, BareKey, BareFlow> = map.try_into()?;
+                let keys: Vec<_> = map.keys().collect::<Result<_, _>>()?;
+                keys.iter().try_for_each(|key| map.remove(key))?;
+                let error = wrapper.run(10_000).unwrap_err().to_string();
+                assert!(error.starts_with("10000 of 10000 packets did not"), "{entry}: {error}");
+            }
+            Ok(())
+        };
+        lab.home.enter(inside).unwrap();
+    }
 
     #[test]
     fn the_time_of_the_empty_program_is_one_that_the_kernel_confirms() {
