@@ -420,13 +420,13 @@ fn groups_are_adopted() {
             assert_eq!((groups[0].group, groups[0].phase), (group, Phase::Parked));
             assert_eq!(groups[0].redirects, relocation(&from, &to).redirects);
             home.table(&[held("it is still parked", &data(&talk)(talk.peer_sends()))]);
-            let mut capture = Capture::towards(family.second);
             home.bpf.group_commit(group).expect("it is parked");
             // What the daemon has read goes with it.
             assert_eq!(home.bpf.group_held(group).expect("it is there").traffic.packets, 1);
             home.restart().expect("it adopts its own");
             assert_eq!(home.bpf.groups().expect("they can be read")[0].phase, Phase::Committed);
             home.table(&[held("it is still waited for", &data(&talk)(talk.peer_sends()))]);
+            let mut capture = Capture::towards(family.second);
             assert_eq!(home.bpf.group_replay(group).expect("it is committed").lost, 1);
             let frame = data(&talk)(there.host_gets()).ttl(TTL - 1).bytes();
             assert_eq!(capture.frames(1), [frame]);
