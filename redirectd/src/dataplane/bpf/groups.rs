@@ -204,9 +204,10 @@ impl Bpf {
             true => (gate::NEXT_HELD, gate::NEXT),
             false => (gate::BACK_HELD, gate::OPEN),
         };
-        let replayed = self.parking.deliver(&mut self.maps, group, gates)?;
+        let mut replayed = self.parking.deliver(&mut self.maps, group, gates)?;
         let leads = self.slots.settle(&mut self.maps, &members, committed)?;
         flows::bring_all_along(&mut self.maps, &leads)?;
+        replayed.lost += self.parking.deliver_errors(&mut self.maps, group)?;
         self.dismiss(group);
         if self.groups.is_empty() {
             park::forget(&mut self.maps)?;

@@ -28,6 +28,7 @@ use std::{
 };
 
 use aya::Ebpf;
+use tracing::warn;
 
 pub use self::load::uninstall;
 use self::{groups::Groups, maps::Maps, park::Parking, slots::Slots};
@@ -75,7 +76,10 @@ impl Bpf {
         let groups = Groups::adopt(&maps, slots.in_groups(&maps)?)?;
         let mut parking = Parking::new(maps::take(&mut ebpf, "PARKED")?)?;
         for group in groups.numbers() {
-            parking.open(&mut ebpf, group, &attached)?;
+            // Without it what is held is lost, but all else goes on.
+            if let Err(error) = parking.open(&mut ebpf, group, &attached) {
+                warn!(group, "held packets cannot be delivered: {}", error.one_line());
+            }
         }
         if groups.is_empty() {
             parking.rest();

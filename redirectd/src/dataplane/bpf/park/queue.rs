@@ -9,7 +9,7 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use redirectd_ebpf::group::ParkedHeader;
 
-use super::frame::ends;
+use super::frame::{Origin, origin};
 use crate::{
     dataplane::{Group, HeldFlow, Traffic},
     rule::Protocol,
@@ -28,6 +28,9 @@ pub(super) struct Packet {
 pub(super) struct Queue {
     /// What is still to be delivered.
     pub(super) packets: VecDeque<Packet>,
+    /// ICMP errors still to be delivered: last, when their flows are known to
+    /// lead where they lead now.
+    pub(super) errors: VecDeque<Packet>,
     /// How many have ever been in it.
     pub(super) received: u64,
     flows: HashMap<FlowId, usize>,
@@ -78,16 +81,23 @@ impl Queues {
 impl Queue {
     fn push(&mut self, header: ParkedHeader, frame: &[u8]) {
         self.received += 1;
-        if let Some((protocol, (peer, home))) = ends(frame) {
-            let at = *self.flows.entry((protocol, peer, home)).or_insert_with(|| {
-                self.listed.push(HeldFlow { protocol, peer, home, traffic: Traffic::default() });
-                self.listed.len() - 1
-            });
-            let traffic = &mut self.listed[at].traffic;
-            traffic.packets += 1;
-            traffic.bytes += frame.len() as u64;
-        }
-        self.packets.push_back(Packet { header, frame: frame.to_vec() });
+        let packet = Packet { header, frame: frame.to_vec() };
+        let Some(Origin { protocol, peer, home, error }) = origin(frame) else {
+            self.packets.push_back(packet);
+            return;
+        };
+        self.note(frame.len(), protocol, peer, home);
+        if error { self.errors.push_back(packet) } else { self.packets.push_back(packet) }
+    }
+
+    fn note(&mut self, bytes: usize, protocol: Protocol, peer: (IpAddr, u16), home: (IpAddr, u16)) {
+        let at = *self.flows.entry((protocol, peer, home)).or_insert_with(|| {
+            self.listed.push(HeldFlow { protocol, peer, home, traffic: Traffic::default() });
+            self.listed.len() - 1
+        });
+        let traffic = &mut self.listed[at].traffic;
+        traffic.packets += 1;
+        traffic.bytes += bytes as u64;
     }
 
     /// What was held of each flow.

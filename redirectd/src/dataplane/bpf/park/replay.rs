@@ -39,7 +39,8 @@ const LONGEST: Duration = Duration::from_secs(5);
 const COMMIT: Duration = Duration::from_millis(5);
 
 impl Parking {
-    /// Delivers what `group` has held, until nothing is held any more: `held` is
+    /// Delivers what `group` has held, but for ICMP errors, until nothing is held any
+    /// more: `held` is
     /// the gate behind which packets wait for those before them, `open` that
     /// behind which nothing waits.
     pub(in crate::dataplane::bpf) fn deliver(
@@ -89,6 +90,16 @@ impl Parking {
             drop(queues);
             thread::yield_now();
         }
+    }
+
+    /// Delivers the ICMP errors that `group` has held; returns how many were lost.
+    pub(in crate::dataplane::bpf) fn deliver_errors(
+        &mut self,
+        maps: &mut Maps,
+        group: Group,
+    ) -> Result<u64, Error> {
+        let errors = self.queues().get(group).map(|queue| std::mem::take(&mut queue.errors));
+        self.send_all(maps, errors.unwrap_or_default())
     }
 
     /// Sends packets in order; returns how many were lost.
