@@ -11,6 +11,7 @@ mod scene;
 mod transfer;
 
 mod abort;
+mod hook;
 mod kinds;
 mod probe;
 mod trips;

@@ -125,6 +125,7 @@ impl Criu {
         let what = format!("move {} is {}, not parked", self.id, moved.state);
         let cure = match moved.state {
             MoveState::Parked => return Ok(()),
+            MoveState::Aborted if self.back => return Ok(()),
             MoveState::Aborted => "the process is where it was; begin another move",
             MoveState::Committed => "the process is at its new host already",
             MoveState::Prepared => "dump the process with this action script first",
