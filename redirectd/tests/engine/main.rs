@@ -11,6 +11,7 @@ mod scene;
 mod transfer;
 
 mod abort;
+mod busy;
 mod hook;
 mod kinds;
 mod probe;
