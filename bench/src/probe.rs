@@ -162,3 +162,56 @@ impl Witness {
         Ok(self.seen.get(&0, 0)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        route::tests::is_root,
+        topology::{HOME, HOST0, HOST0_MAC, PEER, PEER0, PEER0_MAC, neighbour, wire},
+    };
+
+    const PORT: u16 = 7777;
+
+    /// What `witness` has seen as soon as it is `enough`.
+    fn seen(witness: &Witness, enough: impl Fn(&Seen) -> bool) -> Seen {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let seen = witness.seen().unwrap();
+            if enough(&seen) {
+                return seen;
+            }
+            assert!(Instant::now() < deadline, "{} packets were seen", seen.packets);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_witness_knows_number_and_time_of_the_first_and_of_the_last_packet() {
+        if !is_root() {
+            return;
+        }
+        let (peer, host) = (Netns::new("peer").unwrap(), Netns::new("host").unwrap());
+        wire((&peer, PEER0, PEER0_MAC), (&host, HOST0, HOST0_MAC)).unwrap();
+        peer.run("ip", &format!("address add {PEER}/24 dev {PEER0}")).unwrap();
+        neighbour(&peer, HOME, HOST0_MAC, PEER0).unwrap();
+        let expect = Expect { addr: HOME.into(), first: PORT, last: PORT };
+        let witness = Witness::attach(&host, HOST0, &expect).unwrap();
+        let start = now().unwrap();
+        let processor = processor::last().unwrap();
+        let probe = Probe::start(&peer, processor, (PEER, 7000), (HOME, PORT)).unwrap();
+        let first = seen(&witness, |seen| seen.packets > 0);
+        let middle = now().unwrap();
+        let some = seen(&witness, |_| true).packets;
+        seen(&witness, |seen| seen.packets > some);
+        let sent = probe.finish().unwrap();
+        let last = seen(&witness, |seen| seen.packets == sent.packets);
+        assert_eq!((last.visits, last.first, last.last), (1, 0, sent.packets - 1));
+        assert!(start < first.first_at && first.first_at < middle, "{}", first.first_at);
+        assert_eq!(last.first_at, first.first_at);
+        assert!(last.last_at > middle, "{} after {middle}", last.last_at);
+        assert_eq!(sent.intervals.len() as u64, sent.packets - 1);
+    }
+}

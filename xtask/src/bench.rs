@@ -14,7 +14,7 @@ use crate::{
 /// Tells the bench where its report goes, if nobody says so on the command line.
 const REPORT: &str = "REDIRECTD_BENCH_REPORT";
 
-/// Becomes the bench with `arguments`, as root.
+/// Becomes the bench with `arguments`, as root if that is needed.
 ///
 /// # Errors
 /// When setup or the build fails, or the bench cannot be started.
@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     let bench = workspace::target_dir().join("release/redirectd-bench");
     let report = std::env::var_os(REPORT)
         .map_or_else(|| workspace::target_dir().join("bench"), PathBuf::from);
-    let mut command = if nix::unistd::geteuid().is_root() {
+    let mut command = if nix::unistd::geteuid().is_root() || !measures(arguments) {
         Command::new("env")
     } else {
         // It keeps no variables, so that `env` sets this one behind it.
@@ -43,4 +43,32 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     // In place of this process, so that signals and the exit code are the bench's.
     let error = command.args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {}", bench.display()))
+}
+
+/// Whether the bench measures something if it is given `arguments`: it can also
+/// say what it could do, and compare or show what was measured.
+fn measures(arguments: &[OsString]) -> bool {
+    const ASKS: [&str; 4] = ["-h", "--help", "-V", "--version"];
+    const READS: [&str; 3] = ["compare", "report", "help"];
+    let is = |argument: &OsString, known: &[&str]| known.iter().any(|known| argument == known);
+    !arguments.first().is_some_and(|first| is(first, &READS))
+        && !arguments.iter().any(|argument| is(argument, &ASKS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_need_be_root_to_read() {
+        let measures = |words: &str| {
+            measures(&words.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+        };
+        for words in ["", "pps", "--quick", "latency --only direct", "--json compare"] {
+            assert!(measures(words), "{words}");
+        }
+        for words in ["compare a b", "report a --to b", "help", "--help", "pps -h", "--version"] {
+            assert!(!measures(words), "{words}");
+        }
+    }
 }

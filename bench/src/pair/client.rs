@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpStream},
     num::{NonZeroU16, NonZeroU32},
-    sync::Barrier,
+    sync::{Barrier, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -90,13 +90,17 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Figures> {
         arguments.port
     );
     let barrier = Barrier::new(usize::from(pairs));
+    // Of the first that gets to run: the others have been made to wait by it.
+    let start = OnceLock::new();
     let connections = thread::scope(|scope| {
         let started = (0..pairs).map(|n| {
-            let barrier = &barrier;
+            let (barrier, start) = (&barrier, &start);
             scope.spawn(move || {
                 barrier.wait();
+                let start = *start.get_or_init(Instant::now);
                 let port = arguments.port + n;
-                one(arguments, port).with_context(|| format!("{}, port {port}", arguments.to))
+                one(arguments, port, start)
+                    .with_context(|| format!("{}, port {port}", arguments.to))
             })
         });
         // All are started before the first is waited for.
@@ -108,8 +112,8 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<Figures> {
     Ok(Figures { seconds, connections })
 }
 
-fn one(arguments: &Arguments, port: u16) -> Result<Connection> {
-    let start = Instant::now();
+/// One connection, whose time counts from `start`.
+fn one(arguments: &Arguments, port: u16, start: Instant) -> Result<Connection> {
     let mut stream =
         TcpStream::connect(SocketAddrV4::new(arguments.to, port)).context("cannot connect")?;
     let (sent, arrived, returned) = match arguments.answer {
@@ -166,9 +170,9 @@ mod tests {
 
     use super::*;
 
-    /// What a client sees that sends 100,000 bytes to a server which says, after
-    /// `pause`, that it has `received` so many.
-    fn client_of(pause: Duration, received: u64) -> Result<Figures> {
+    /// A server which says, after `pause`, that it has `received` so many bytes: its
+    /// port, and what a client is told that sends it 100,000.
+    fn server(pause: Duration, received: u64) -> (u16, Arguments) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         thread::spawn(move || {
@@ -177,7 +181,7 @@ mod tests {
             thread::sleep(pause);
             server.write_all(&received.to_be_bytes()).unwrap();
         });
-        measure(&Arguments {
+        let arguments = Arguments {
             to: Ipv4Addr::LOCALHOST,
             port,
             pairs: NonZeroU16::MIN,
@@ -185,7 +189,13 @@ mod tests {
             extent: Extent { amount: Some(100_000), time: None },
             answer: None,
             json: false,
-        })
+        };
+        (port, arguments)
+    }
+
+    /// What the client of such a server sees.
+    fn client_of(pause: Duration, received: u64) -> Result<Figures> {
+        measure(&server(pause, received).1)
     }
 
     /// What the servers' programs have not yet is not there yet, whatever the
@@ -197,6 +207,15 @@ mod tests {
         assert!(figures.seconds >= pause.as_secs_f64(), "{figures:?}");
         assert!(figures.connections[0].seconds >= pause.as_secs_f64(), "{figures:?}");
         assert_eq!(figures.arrived(), 100_000);
+    }
+
+    /// One of 50 that does not get to run at once is no faster for that.
+    #[test]
+    fn time_counts_from_the_common_start_of_all_connections() {
+        let (port, arguments) = server(Duration::ZERO, 100_000);
+        let late = Duration::from_secs(5);
+        let connection = one(&arguments, port, Instant::now().checked_sub(late).unwrap()).unwrap();
+        assert!(connection.seconds >= late.as_secs_f64(), "{connection:?}");
     }
 
     #[test]
