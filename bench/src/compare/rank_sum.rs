@@ -113,6 +113,22 @@ mod tests {
         assert_eq!(differ(&[1.0, 2.0, 3.0, 5.0], &[4.0, 6.0, 7.0, 8.0]), Some(false));
         let (a, b) = ([1.0, 2.0, 3.0, 4.0, 7.0], [5.0, 6.0, 8.0, 9.0, 10.0]);
         assert_eq!(differ(&a, &b), Some(true));
+        // Of larger samples the deviation: 1.84 and 2.21.
+        let sample = |shift: f64| (0..30).map(|n| f64::from(n) + shift).collect::<Vec<_>>();
+        assert_eq!(differ(&sample(0.0), &sample(4.5)), Some(false));
+        assert_eq!(differ(&sample(0.0), &sample(5.5)), Some(true));
+    }
+
+    #[test]
+    fn values_that_are_equal_deviate_less() {
+        // By the books, n m / 12 × (N + 1 − Σ(t³ − t) / (N (N − 1))), here of doubled
+        // ranks and hence four times as much.
+        let halves: Vec<f64> = [0.0; 30].into_iter().chain([1.0; 30]).collect();
+        let ranks = doubled_ranks(&halves[..30], &halves[30..]);
+        let ties = 2.0 * (30.0_f64.powi(3) - 30.0) / (60.0 * 59.0);
+        let variance: f64 = 4.0 * 900.0 / 12.0 * (61.0 - ties);
+        let found = deviation(&ranks, 30, 30, 201);
+        assert!((found - 200.0 / variance.sqrt()).abs() < 1e-9, "{found}");
     }
 
     #[test]

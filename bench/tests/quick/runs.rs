@@ -84,6 +84,9 @@ fn a_report_is_written_in_every_format_and_a_quick_one_is_not_compared() {
     let read = |file: &str| std::fs::read_to_string(report.join(file)).unwrap();
     let json: Value = serde_json::from_str(&read("report.json")).unwrap();
     assert_eq!(json["suites"][0]["name"], "pps");
+    let command = json["command"].as_str().unwrap();
+    assert!(command.starts_with("cargo xtask bench pps --quick --json"), "{command}");
+    assert!(command.ends_with("made/for/it"), "{command}");
     for file in ["report.md", "report.html"] {
         assert!(read(file).contains("This was a quick run"), "{file}");
     }
