@@ -103,6 +103,20 @@ fn datagrams_keep_their_order_by_clsact() -> Result<()> {
     datagrams("clsact", &V4)
 }
 
+/// On such kernels nothing is removed when a daemon dies.
+#[test]
+fn a_filter_that_a_daemon_has_left_is_removed() -> Result<()> {
+    let mut scene = Scene::tc()?;
+    redirect(&scene, &V4)?;
+    let mut mover = Mover::take_over_by_clsact(&mut scene)?;
+    let group = mover.begin(&["echo"], V4.d)?;
+    let mut mover = mover.die_and_come_again(&mut scene)?;
+    mover.abort(group)?;
+    let group = mover.begin(&["echo"], V4.d)?;
+    mover.commit(group)?;
+    Ok(())
+}
+
 #[test]
 fn datagrams_keep_their_order_by_xdp() -> Result<()> {
     datagrams("xdp", &V4)?;
