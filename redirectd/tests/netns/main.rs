@@ -24,6 +24,7 @@ mod fragments;
 mod icmp;
 mod local;
 mod neighbours;
+mod parked_tcp;
 mod parking;
 mod pmtu;
 mod refused;
