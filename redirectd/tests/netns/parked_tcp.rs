@@ -4,6 +4,11 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -12,6 +17,7 @@ use redirectd::{
     dataplane::{Connection, Dataplane as _},
     rule::Protocol,
 };
+use xtask::lab::soon;
 
 use crate::{
     echo::{self, Echo, ask},
@@ -106,26 +112,80 @@ fn a_connection_is_opened_where_the_process_is_then() -> Result<()> {
     opening(&V6)
 }
 
-/// Sends `amount` bytes and gives the connection, once all were acknowledged.
-fn send_all(mut connection: TcpStream, amount: usize) -> Result<TcpStream> {
-    let block: Vec<u8> = (0..=250).cycle().take(251 * 1000).collect();
-    for _ in 0..amount / block.len() {
+/// A stream from a peer to a listener: numbers that show where bytes are missing.
+struct Bulk {
+    end: Arc<AtomicBool>,
+    received: Arc<AtomicUsize>,
+    sender: JoinHandle<Result<(TcpStream, usize)>>,
+    receiver: JoinHandle<Result<bool>>,
+}
+
+/// The pattern's length: a prime, so that it fits no packet.
+const PERIOD: usize = 251;
+
+impl Bulk {
+    fn start(connection: TcpStream, listener: TcpListener) -> Self {
+        let (end, received) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let told = Arc::clone(&end);
+        let sender = std::thread::spawn(move || send(connection, &told));
+        let count = Arc::clone(&received);
+        let receiver = std::thread::spawn(move || receive(&listener, &count));
+        Self { end, received, sender, receiver }
+    }
+
+    /// Waits until much more has arrived, and so the sender's window is open wide.
+    fn flow(&self) -> Result<()> {
+        let wanted = self.received.load(Ordering::Relaxed) + (20 << 20);
+        soon("the stream flows", || (self.received.load(Ordering::Relaxed) >= wanted).then_some(()))
+    }
+
+    /// Ends it; asserts that all arrived as it was sent, and nothing was sent twice.
+    fn finish(self) -> Result<()> {
+        self.end.store(true, Ordering::Relaxed);
+        let (connection, sent) = self.sender.join().expect("it sends")?;
+        assert!(self.receiver.join().expect("it receives")?, "the bytes differ");
+        assert_eq!(self.received.load(Ordering::Relaxed), sent);
+        assert_eq!(retransmissions(&connection), 0);
+        Ok(())
+    }
+}
+
+fn send(mut connection: TcpStream, end: &AtomicBool) -> Result<(TcpStream, usize)> {
+    let block: Vec<u8> = (0..PERIOD as u8).cycle().take(PERIOD * 1000).collect();
+    let mut sent = 0;
+    while !end.load(Ordering::Relaxed) {
         connection.write_all(&block)?;
+        sent += block.len();
     }
     connection.shutdown(std::net::Shutdown::Write)?;
-    Ok(connection)
+    Ok((connection, sent))
+}
+
+/// Whether what comes is what [`send`] sends.
+fn receive(listener: &TcpListener, count: &AtomicUsize) -> Result<bool> {
+    let (mut connection, _) = listener.accept()?;
+    let mut buffer = vec![0; 1 << 20];
+    let (mut received, mut right) = (0, true);
+    loop {
+        let length = connection.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(right);
+        }
+        let expected = (received..received + length).map(|at| (at % PERIOD) as u8);
+        right &= expected.eq(buffer[..length].iter().copied());
+        received += length;
+        count.store(received, Ordering::Relaxed);
+    }
 }
 
 /// A sender's large packets, a batch of segments each, come out whole.
 fn bulk(ends: &Ends, name: char) -> Result<()> {
-    const AMOUNT: usize = 251 * 1000 * 400;
     let mut scene = Scene::tc()?;
     patient(&scene)?;
     let (host, endpoint) =
         if name == 'c' { (&scene.lan.c, ends.c) } else { (&scene.lan.home, ends.home) };
     let endpoint: SocketAddr = endpoint.parse()?;
     let listener = host.enter(|| TcpListener::bind(endpoint))?;
-    let receiver = std::thread::spawn(move || receive_all(&listener));
     if name == 'c' {
         redirect(&scene, ends)?;
     }
@@ -133,35 +193,16 @@ fn bulk(ends: &Ends, name: char) -> Result<()> {
     if name == 'h' {
         mover.add(at_home(ends)?)?;
     }
-    let connection = echo::connect(&scene.lan.peer, ends.home)?;
-    let sender = std::thread::spawn(move || send_all(connection, AMOUNT));
+    let stream = Bulk::start(echo::connect(&scene.lan.peer, ends.home)?, listener);
     for _ in 0..3 {
+        stream.flow()?;
         let group = mover.park(&["echo"], ends.d)?;
         let held = mover.held(group, 4)?;
         assert!(held.traffic.bytes > 1514 * held.traffic.packets, "no batches: {held:?}");
         assert_delivered(&mover.abort(group)?, 4);
     }
-    let connection = sender.join().expect("it sends")?;
-    let (received, right) = receiver.join().expect("it receives")?;
-    assert_eq!((received, right), (AMOUNT, true));
-    assert_eq!(retransmissions(&connection), 0);
-    Ok(())
-}
-
-/// How many bytes came, and whether they are those of [`send_all`].
-fn receive_all(listener: &TcpListener) -> Result<(usize, bool)> {
-    let (mut connection, _) = listener.accept()?;
-    let mut buffer = vec![0; 1 << 20];
-    let (mut received, mut right) = (0, true);
-    loop {
-        let length = connection.read(&mut buffer)?;
-        if length == 0 {
-            return Ok((received, right));
-        }
-        let expected = (received..received + length).map(|at| (at % 251) as u8);
-        right &= expected.eq(buffer[..length].iter().copied());
-        received += length;
-    }
+    stream.flow()?;
+    stream.finish()
 }
 
 #[test]

@@ -8,10 +8,10 @@ use redirectd::{
     dataplane::{Dataplane as _, Replayed},
     rule::{Flows, Mode, PortRange, Protocol, Redirect},
 };
-use xtask::lab::Lab;
+use xtask::lab::{Lab, soon};
 
 use crate::{
-    echo::Echo,
+    echo::{self, Echo},
     numbered::{Numbered, Report},
     relocate::Mover,
     scene::Scene,
@@ -188,4 +188,37 @@ fn a_process_leaves_a_peer_on_home_and_comes_back() -> Result<()> {
 fn a_process_leaves_home_and_comes_back_by_xdp() -> Result<()> {
     there_and_back("xdp", &V4, V4.peer)?;
     there_and_back("xdp", &V6, V6.peer)
+}
+
+/// The first fragment is held, the others are copied as they always are: they come
+/// out together where the process is then.
+fn fragments(ends: &Ends) -> Result<()> {
+    let mut scene = Scene::tc()?;
+    let _servers = (
+        Echo::udp(&scene.lan.home, ends.home, b'h')?,
+        Echo::udp(&scene.lan.c, ends.c, b'c')?,
+        Echo::udp(&scene.lan.d, ends.d, b'd')?,
+    );
+    let mut mover = Mover::take_over(&mut scene)?;
+    mover.add(at_home(ends)?)?;
+    let socket = echo::udp(&scene.lan.peer, ends.peer)?;
+    socket.connect(ends.home)?;
+    let data: Vec<u8> = (0..=250).cycle().take(9_000).collect();
+    let mut answer = vec![0; 65_536];
+    for (target, name) in [(ends.c, b'c'), (ends.d, b'd'), (ends.home, b'h')] {
+        let group = mover.park(&["echo"], target)?;
+        socket.send(&data)?;
+        mover.held(group, 1)?;
+        assert_delivered(&mover.commit(group)?, 1);
+        let length = soon("the answer comes", || socket.recv(&mut answer).ok())?;
+        assert_eq!(answer[0], name);
+        assert_eq!(answer[1..length], data);
+    }
+    Ok(())
+}
+
+#[test]
+fn datagrams_in_fragments_come_out_whole() -> Result<()> {
+    fragments(&V4)?;
+    fragments(&V6)
 }
