@@ -9,6 +9,7 @@ mod echo;
 mod numbered;
 mod raw;
 mod relocate;
+mod repair;
 mod scene;
 
 mod attach;
@@ -24,6 +25,7 @@ mod icmp;
 mod local;
 mod moves;
 mod neighbours;
+mod parked_tcp;
 mod parking;
 mod pmtu;
 mod process;
