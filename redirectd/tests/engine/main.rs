@@ -12,6 +12,7 @@ mod transfer;
 
 mod abort;
 mod hook;
+mod busy;
 mod kinds;
 mod probe;
 mod trips;

@@ -60,6 +60,18 @@ while line := connection.recv(4096):
     connection.sendall(connection.getsockname()[0].encode() + b' ' + line)
 ";
 
+/// Sends back what it gets, as it comes; a thread for each connection.
+pub(crate) const MIRROR: &str = "
+import socket, sys, threading
+def serve(connection):
+    while some := connection.recv(1 << 16):
+        connection.sendall(some)
+listener = socket.create_server((sys.argv[1], 7000))
+print('listening', flush=True)
+while True:
+    threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+";
+
 /// A process for each connection.
 pub(crate) const FORKS: &str = "
 import os, signal, socket, sys
