@@ -11,8 +11,8 @@ mod scene;
 mod transfer;
 
 mod abort;
-mod hook;
 mod busy;
+mod hook;
 mod kinds;
 mod probe;
 mod trips;
