@@ -87,16 +87,17 @@ impl Move {
         !self.is_over() && self.plan.shifts.iter().any(|shift| shift.name() == redirect)
     }
 
-    /// Why it is to be aborted by itself at `now`, if it is.
+    /// Why it is to be aborted by itself, if it is, having been in its state for
+    /// `waited`.
     #[must_use]
-    pub fn overdue(&self, now: Moment) -> Option<String> {
+    pub fn overdue(&self, waited: Duration) -> Option<String> {
         let timeout = Duration::from_millis(self.plan.timeout_ms);
-        match (self.state, self.parked) {
-            (MoveState::Parked, Some(since)) if now.since(since) >= timeout => Some(format!(
+        match self.state {
+            MoveState::Parked if waited >= timeout => Some(format!(
                 "it was parked for {timeout:?} and neither committed nor aborted; whoever moved \
                  the process seems to be gone"
             )),
-            (MoveState::Prepared, _) if now.since(self.begun) >= FORGOTTEN.max(timeout) => {
+            MoveState::Prepared if waited >= FORGOTTEN.max(timeout) => {
                 Some("it was prepared and never parked".to_owned())
             }
             _ => None,
