@@ -16,6 +16,7 @@ pub mod gone;
 pub mod images;
 mod messages;
 pub mod names;
+pub mod sockopts;
 pub mod stream;
 pub mod workdir;
 mod worker;

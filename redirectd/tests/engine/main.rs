@@ -12,6 +12,7 @@ mod transfer;
 
 mod abort;
 mod busy;
+mod death;
 mod kinds;
 mod probe;
 mod trips;

@@ -88,6 +88,23 @@ while True:
     connection.close()
 ";
 
+/// One connection, with options of its own; answers with those it has.
+pub(crate) const OPTIONS: &str = "
+import socket, sys
+listener = socket.create_server((sys.argv[1], 7000))
+print('listening', flush=True)
+connection = listener.accept()[0]
+connection.setsockopt(socket.IPPROTO_TCP, 13, b'reno')
+connection.setsockopt(socket.IPPROTO_TCP, 18, 4321)
+connection.setsockopt(socket.IPPROTO_TCP, 25, 65432)
+connection.setsockopt(socket.IPPROTO_IP, 10, 0)
+while line := connection.recv(4096):
+    name = connection.getsockopt(socket.IPPROTO_TCP, 13, 16).rstrip(b'\\0').decode()
+    numbers = [connection.getsockopt(6, 18), connection.getsockopt(6, 25),
+               connection.getsockopt(0, 10)]
+    connection.sendall(f'{name},{numbers} '.replace(', ', ',').encode() + line)
+";
+
 /// UDP; counts what it has answered.
 pub(crate) const UDP: &str = "
 import socket, sys

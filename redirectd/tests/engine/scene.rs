@@ -1,7 +1,7 @@
 //! Where a test begins: machines that processes move between, one of them home
 //! with redirectd.
 
-use std::{fs, net::IpAddr, path::Path, time::Duration};
+use std::{fs, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use redirectd::{
@@ -12,7 +12,7 @@ use redirectd::{
             TREE,
             tree::{self, Process},
         },
-        names,
+        names, sockopts,
         workdir::WorkDir,
     },
 };
@@ -45,7 +45,7 @@ pub(crate) struct Scene {
 
 /// A machine that processes move to.
 pub(crate) struct Place {
-    pub(crate) machine: Machine,
+    pub(crate) machine: Arc<Machine>,
     pub(crate) v4: &'static str,
     pub(crate) v6: &'static str,
 }
@@ -97,8 +97,9 @@ impl Scene {
             let add = ["add", name, endpoint, "--to", "home", "--protocol", "tcp,udp"];
             daemon.redirect(&[&add[..], &["--flows", "follow", "--no-check"]].concat())?;
         }
-        let place =
-            |host, v4, v6| Ok::<_, anyhow::Error>(Place { machine: Machine::new(host)?, v4, v6 });
+        let place = |host, v4, v6| {
+            Ok::<_, anyhow::Error>(Place { machine: Arc::new(Machine::new(host)?), v4, v6 })
+        };
         let home = place(&lan.home, "10.0.0.2", "fd00::2")?;
         let c = place(&lan.c, "10.0.0.3", "fd00::3")?;
         let d = place(&lan.d, "10.0.0.4", "fd00::4")?;
@@ -129,7 +130,8 @@ impl Scene {
                 DumpStage::Frozen => moved.park().map_err(as_error),
                 DumpStage::Written => {
                     transfer.take().expect("all is written once").complete()?;
-                    arrival = Some(Arrival::begin(to.criu(), arrived.clone())?);
+                    let mend = mending(&images, from, to).map_err(as_error)?;
+                    arrival = Some(Arrival::begin(to.criu(), arrived.clone(), mend)?);
                     Ok(())
                 }
             })
@@ -145,6 +147,29 @@ impl Scene {
         arrival.context("it has arrived")?.complete()?;
         Ok(processes)
     }
+}
+
+/// What sets the options of the sockets in `images` again on `to` that CRIU will
+/// forget; all can be.
+fn mending(
+    images: &Path,
+    from: &Place,
+    to: &Place,
+) -> Result<impl FnMut() -> Result<(), Error> + Send + 'static> {
+    let mut kept = Vec::new();
+    for Process { pid, .. } in tree::processes(&fs::read(images.join(TREE))?)? {
+        let outside = from.machine.outside(pid).context("it is frozen there")?;
+        kept.push((pid, sockopts::keep(outside)?));
+    }
+    let machine = Arc::clone(&to.machine);
+    Ok(move || {
+        for (pid, kept) in &kept {
+            let outside = machine.outside(*pid).expect("it is revived there");
+            let lost = sockopts::mend(outside, kept)?;
+            assert!(lost.is_empty(), "{lost:?}");
+        }
+        Ok(())
+    })
 }
 
 /// What a test's own steps fail with, for the engine.
