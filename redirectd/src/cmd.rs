@@ -5,6 +5,7 @@ mod apply;
 mod check;
 mod completions;
 mod flows;
+mod hook;
 mod list;
 mod log;
 mod man;
@@ -75,6 +76,7 @@ enum Verb {
     Monitor(monitor::Monitor),
     Top(top::Top),
     Move(moves::Move),
+    Hook(hook::Hook),
     Status(status::Status),
     Log(log::Log),
     #[command(hide = true)]
@@ -137,6 +139,7 @@ impl Cli {
             Verb::Monitor(verb) => verb.run(&context).await,
             Verb::Top(verb) => verb.run(&context).await,
             Verb::Move(verb) => verb.run(&context).await,
+            Verb::Hook(verb) => verb.run(&context).await,
             Verb::Status(verb) => verb.run(&context).await,
             Verb::Log(verb) => verb.run(&context).await,
             Verb::Completions(verb) => verb.run(),

@@ -98,7 +98,8 @@ impl Daemon {
     }
 
     /// The process of the move `id` is the new host's. When this returns, that is
-    /// so for good, and what was held has been delivered there, or will be.
+    /// so for good, and what was held has been delivered there, or will be. What is
+    /// left, [`Daemon::settle_moves`] does: the process need not wait for it.
     ///
     /// # Errors
     /// It is out of order, or cannot be done: the move is parked as before.
@@ -120,7 +121,6 @@ impl Daemon {
         info!(id, flip = ?begin.elapsed(), "move committed");
         self.deliver(id, group);
         self.tell(&changes);
-        self.settle(id, true);
         self.tell_move(id);
         self.show_move(id)
     }
@@ -147,7 +147,7 @@ impl Daemon {
                 }
             }
         }
-        self.settle(id, true);
+        self.settle(id);
         self.tell_move(id);
         self.show_move(id)
     }
@@ -157,7 +157,7 @@ impl Daemon {
         self.moves.book.ledger().get(id)?.after(call)
     }
 
-    /// The commit of the move `id` on paper, and prepared on disk.
+    /// The commit of the move `id` on paper; whether the disk would take it is tried.
     fn stage_commit(&mut self, id: Id) -> Result<(Vec<Change>, Shifted), Error> {
         let there = self.moves.book.ledger().get(id)?.clone();
         let undo = self.desired.shift(&there.plan.shifts, id)?;

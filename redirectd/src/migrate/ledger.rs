@@ -44,7 +44,7 @@ pub struct Move {
     /// When it was committed or aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<Moment>,
-    /// When nothing was left to do.
+    /// When all that was held had been delivered; set once nothing is left to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Moment>,
     /// Why it was aborted.

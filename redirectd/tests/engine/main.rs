@@ -13,6 +13,7 @@ mod transfer;
 mod abort;
 mod busy;
 mod death;
+mod hook;
 mod kinds;
 mod probe;
 mod trips;

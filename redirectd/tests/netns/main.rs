@@ -9,6 +9,7 @@ mod echo;
 mod numbered;
 mod raw;
 mod relocate;
+mod repair;
 mod scene;
 
 mod attach;

@@ -4,12 +4,12 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
+    time::Duration,
 };
 
 use anyhow::{Result, ensure};
 use redirectd::{
-    dataplane::{Dataplane as _, Replayed},
+    dataplane::{Connection, Dataplane as _, Replayed},
     rule::{Flows, Mode, PortRange, Protocol, Redirect},
 };
 use xtask::lab::Lab;
@@ -18,6 +18,7 @@ use crate::{
     echo::{self, Echo, ask},
     numbered::{Numbered, Report},
     relocate::Mover,
+    repair::{self, Taken},
     scene::Scene,
 };
 
@@ -59,10 +60,14 @@ fn assert_in_turn(report: &Report, names: &[char]) {
 }
 
 fn datagrams(attach: &str, ends: &Ends) -> Result<()> {
-    let mut scene = Scene::in_lab(Lab::alone()?, attach)?;
+    let mut scene = Scene::in_lab(Lab::alone()?, if attach == "xdp" { "xdp" } else { "tc" })?;
     let _servers = (Echo::udp(&scene.lan.c, ends.c, b'c')?, Echo::udp(&scene.lan.d, ends.d, b'd')?);
     redirect(&scene, ends)?;
-    let mut mover = Mover::take_over(&mut scene)?;
+    let mut mover = if attach == "clsact" {
+        Mover::take_over_by_clsact(&mut scene)?
+    } else {
+        Mover::take_over(&mut scene)?
+    };
     let stream = Numbered::start(&scene.lan.peer, ends.peer, ends.home, 1000)?;
     assert_eq!(stream.hear_more(100)?.by, 'c');
 
@@ -92,6 +97,12 @@ fn datagrams_keep_their_order_by_tc() -> Result<()> {
     datagrams("tc", &V6)
 }
 
+/// As on kernels before 6.6.
+#[test]
+fn datagrams_keep_their_order_by_clsact() -> Result<()> {
+    datagrams("clsact", &V4)
+}
+
 #[test]
 fn datagrams_keep_their_order_by_xdp() -> Result<()> {
     datagrams("xdp", &V4)?;
@@ -115,14 +126,16 @@ fn at_home(ends: &Ends) -> Result<Redirect> {
     })
 }
 
-/// Away from home, and home again.
-fn there_and_back(attach: &str, ends: &Ends) -> Result<()> {
+/// Away from home, and home again. The peer is where `from` is an address of.
+fn there_and_back(attach: &str, ends: &Ends, from: &str) -> Result<()> {
     let mut scene = Scene::in_lab(Lab::alone()?, attach)?;
+    let from_home = from != ends.peer;
+    let peer = if from_home { scene.lan.home.clone() } else { scene.lan.peer.clone() };
     let servers =
         (Echo::udp(&scene.lan.home, ends.home, b'h')?, Echo::udp(&scene.lan.c, ends.c, b'c')?);
     let mut mover = Mover::take_over(&mut scene)?;
     mover.add(at_home(ends)?)?;
-    let stream = Numbered::start(&scene.lan.peer, ends.peer, ends.home, 1000)?;
+    let stream = Numbered::start(&peer, from, ends.home, 1000)?;
     assert_eq!(stream.hear_more(100)?.by, 'h');
 
     let group = mover.park(&["echo"], ends.d)?;
@@ -151,32 +164,26 @@ fn there_and_back(attach: &str, ends: &Ends) -> Result<()> {
 
 #[test]
 fn a_process_leaves_home_and_comes_back_by_tc() -> Result<()> {
-    there_and_back("tc", &V4)?;
-    there_and_back("tc", &V6)
+    there_and_back("tc", &V4, V4.peer)?;
+    there_and_back("tc", &V6, V6.peer)
+}
+
+/// Its packets come in by `lo`, and do so again.
+#[test]
+fn a_process_leaves_a_peer_on_home_and_comes_back() -> Result<()> {
+    there_and_back("tc", &V4, "10.0.0.2:5000")?;
+    there_and_back("tc", &V6, "[fd00::2]:5000")
 }
 
 #[test]
 fn a_process_leaves_home_and_comes_back_by_xdp() -> Result<()> {
-    there_and_back("xdp", &V4)?;
-    there_and_back("xdp", &V6)
+    there_and_back("xdp", &V4, V4.peer)?;
+    there_and_back("xdp", &V6, V6.peer)
 }
 
 /// How many segments were sent again, as the kernel's `TCP_INFO` tells.
 fn retransmissions(connection: &TcpStream) -> u32 {
-    // SAFETY: all zero is a valid tcp_info.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: there is room for as many bytes as `length` says.
-    let done = unsafe {
-        libc::getsockopt(
-            connection.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut length,
-        )
-    };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    let info: libc::tcp_info = repair::get(connection, libc::TCP_INFO).expect("the kernel tells");
     info.tcpi_total_retrans
 }
 
@@ -327,4 +334,66 @@ fn bulk_goes_on_at_the_host() -> Result<()> {
 fn bulk_goes_on_at_home() -> Result<()> {
     bulk(&V4, 'h')?;
     bulk(&V6, 'h')
+}
+
+/// A connection that was open at home goes on at two hosts in turn, and at home
+/// again; each time the peer asks while its server is nowhere.
+fn connection(ends: &Ends) -> Result<()> {
+    let mut scene = Scene::tc()?;
+    patient(&scene)?;
+    let home: SocketAddr = ends.home.parse()?;
+    let mut mover = Mover::take_over(&mut scene)?;
+    mover.add(at_home(ends)?)?;
+    let lan = &scene.lan;
+    let listener = lan.home.enter(|| TcpListener::bind(home))?;
+    let mut peer = echo::connect(&lan.peer, ends.home)?;
+    let (mut server, from) = listener.accept()?;
+    // Only the connection moves.
+    drop(listener);
+    peer.write_all(b"at home")?;
+    assert_eq!(read(&mut server)?, b"at home");
+    server.write_all(b"yes")?;
+    assert_eq!(read(&mut peer)?, b"yes");
+    for (host, own) in [(&lan.c, ends.c), (&lan.d, ends.d), (&lan.home, ends.home)] {
+        let group = mover.park(&["echo"], own)?;
+        let taken = Taken::from(server)?;
+        peer.write_all(own.as_bytes())?;
+        mover.held(group, 1)?;
+        let end = if own == ends.home {
+            from
+        } else {
+            let host: SocketAddr = own.parse()?;
+            let [there, at_home, at_host] = [from, home, host].map(|end| (end.ip(), end.port()));
+            let claim = Connection {
+                protocol: Protocol::Tcp,
+                peer: there,
+                home: at_home,
+                host: at_host,
+                snat_port: 0,
+            };
+            let entered = mover.at_home(|bpf| bpf.group_return(group, &[claim]))?;
+            SocketAddr::new(home.ip(), entered[0].snat_port)
+        };
+        server = taken.put_down(host, own, end)?;
+        // By the way back, before the flip.
+        server.write_all(b"I am here")?;
+        assert_eq!(read(&mut peer)?, b"I am here");
+        assert_delivered(&mover.commit(group)?, 1);
+        assert_eq!(read(&mut server)?, own.as_bytes());
+    }
+    assert_eq!((retransmissions(&peer), retransmissions(&server)), (0, 0));
+    Ok(())
+}
+
+fn read(connection: &mut TcpStream) -> Result<Vec<u8>> {
+    let mut buffer = [0; 64];
+    connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let length = connection.read(&mut buffer)?;
+    Ok(buffer[..length].to_vec())
+}
+
+#[test]
+fn a_connection_goes_from_home_to_two_hosts_and_back() -> Result<()> {
+    connection(&V4)?;
+    connection(&V6)
 }

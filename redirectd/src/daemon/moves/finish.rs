@@ -55,11 +55,18 @@ impl Daemon {
         self.moves.delivered.insert(id, (Moment::now(), outcome));
     }
 
-    /// Ends the move `id`, if all has been delivered. `staged` if what the store has
-    /// to keep was prepared already.
-    pub(super) fn settle(&mut self, id: Id, staged: bool) {
+    /// Ends the moves that are decided and delivered.
+    pub fn settle_moves(&mut self) {
+        let delivered: Vec<Id> = self.moves.delivered.keys().copied().collect();
+        for id in delivered {
+            self.settle(id);
+        }
+    }
+
+    /// Ends the move `id`, if all has been delivered.
+    pub(super) fn settle(&mut self, id: Id) {
         let Some((at, outcome)) = self.moves.delivered.get(&id).cloned() else { return };
-        let done = self.keep(id, staged).and_then(|()| {
+        let done = self.keep(id).and_then(|()| {
             self.moves.book.write(Record::Settled { id, at, outcome: outcome.clone() })
         });
         if let Err(error) = done {
@@ -76,7 +83,7 @@ impl Daemon {
     }
 
     /// Has the store keep what the move `id` changed.
-    fn keep(&mut self, id: Id, staged: bool) -> Result<(), Error> {
+    fn keep(&mut self, id: Id) -> Result<(), Error> {
         let there = self.moves.book.ledger().get(id)?;
         if there.state != MoveState::Committed {
             return Ok(());
@@ -85,9 +92,7 @@ impl Daemon {
         if changes.is_empty() {
             return Ok(());
         }
-        if !staged {
-            self.store.stage(&changes, self.desired.api())?;
-        }
+        self.store.stage(&changes, self.desired.api())?;
         self.store.commit()
     }
 
@@ -109,7 +114,7 @@ impl Daemon {
         } else if !self.moves.delivered.contains_key(&id) {
             self.delivered(id, Outcome::default());
         }
-        self.settle(id, false);
+        self.settle(id);
         self.tell_move(id);
     }
 

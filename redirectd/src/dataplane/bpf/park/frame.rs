@@ -27,8 +27,15 @@ const CWR: u8 = 0x80;
 /// Length of an Ethernet header.
 const ETHERNET: usize = 14;
 
-/// A peer's endpoint, then home's.
-pub(super) type Ends = ((IpAddr, u16), (IpAddr, u16));
+/// The connection that a frame is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) protocol: Protocol,
+    pub(super) peer: (IpAddr, u16),
+    pub(super) home: (IpAddr, u16),
+    /// Whether the frame is an ICMP error about it.
+    pub(super) error: bool,
+}
 
 /// An IP packet, and where its parts are in what it lies in.
 struct Packet {
@@ -104,9 +111,8 @@ fn is_partial(bytes: &[u8], field: u16, pseudo: u16, tcp: bool) -> bool {
     !absent && field == pseudo && sum(bytes, u64::from(pseudo)) != 0xffff
 }
 
-/// Which connection a held frame is of, peer first. An ICMP error is of the one
-/// it is about.
-pub(super) fn ends(frame: &[u8]) -> Option<(Protocol, Ends)> {
+/// Which connection a held frame is of. An ICMP error is of the one it is about.
+pub(super) fn origin(frame: &[u8]) -> Option<Origin> {
     let packet = ethernet(frame)?;
     if packet.later {
         return None;
@@ -115,22 +121,23 @@ pub(super) fn ends(frame: &[u8]) -> Option<(Protocol, Ends)> {
         proto::ICMP | proto::ICMPV6 => {
             let quote = frame.get(packet.l4 + 8..)?;
             let about = ip(quote, 0, packet.source.is_ipv4())?;
+            let sent = of_transport(quote, &about)?;
             // What is quoted was sent from here: its source is home.
-            let (protocol, (home, peer)) = of_transport(quote, &about)?;
-            Some((protocol, (peer, home)))
+            Some(Origin { peer: sent.home, home: sent.peer, error: true, ..sent })
         }
         _ => of_transport(frame, &packet),
     }
 }
 
-fn of_transport(bytes: &[u8], packet: &Packet) -> Option<(Protocol, Ends)> {
+fn of_transport(bytes: &[u8], packet: &Packet) -> Option<Origin> {
     let protocol = match packet.protocol {
         proto::TCP => Protocol::Tcp,
         proto::UDP => Protocol::Udp,
         _ => return None,
     };
     let port = |at| word(bytes, packet.l4 + at);
-    Some((protocol, ((packet.source, port(0)?), (packet.destination, port(2)?))))
+    let (peer, home) = ((packet.source, port(0)?), (packet.destination, port(2)?));
+    Some(Origin { protocol, peer, home, error: false })
 }
 
 fn ethernet(frame: &[u8]) -> Option<Packet> {
@@ -335,13 +342,14 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_is_known_by_its_ends() {
+    fn a_flow_is_known_by_its_endpoints() {
         for (v4, tcp) in KINDS {
             let bytes = frame(v4, tcp, b"hello");
-            let (protocol, (peer, home)) = ends(&bytes).expect("it has ends");
-            assert_eq!(protocol, if tcp { Protocol::Tcp } else { Protocol::Udp });
-            assert_eq!((peer.1, home.1), (40_000, 80));
-            assert_eq!(peer.0.is_ipv4(), v4);
+            let origin = origin(&bytes).expect("it has one");
+            assert_eq!(origin.protocol, if tcp { Protocol::Tcp } else { Protocol::Udp });
+            assert_eq!((origin.peer.1, origin.home.1), (40_000, 80));
+            assert_eq!(origin.peer.0.is_ipv4(), v4);
+            assert!(!origin.error);
         }
     }
 
@@ -351,7 +359,7 @@ mod tests {
         let with = tagged(&bytes, 0x8100_0064);
         assert_eq!(with.len(), bytes.len() + 4);
         assert_eq!(with[12..16], [0x81, 0, 0, 0x64]);
-        assert_eq!(ends(&with), ends(&bytes));
+        assert_eq!(origin(&with), origin(&bytes));
         assert_eq!(tagged(&bytes, 0), bytes);
     }
 
@@ -361,7 +369,7 @@ mod tests {
             let bytes = frame(v4, tcp, b"hello");
             for length in 0..bytes.len() {
                 let mut cut = bytes[..length].to_vec();
-                let _ = ends(&cut);
+                let _ = origin(&cut);
                 let _ = offload(&mut cut, 0);
                 let _ = offload(&mut cut, 1_000);
             }
