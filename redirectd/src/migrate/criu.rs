@@ -10,6 +10,8 @@
 //!
 //! All of it blocks: call it on a thread of its own. It takes root's rights.
 
+pub mod datagrams;
+mod descriptors;
 pub mod engine;
 mod failure;
 pub mod gone;

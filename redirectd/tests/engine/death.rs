@@ -83,7 +83,7 @@ fn while_reviving() -> Result<()> {
     })?;
     talk.say()?;
     let open_files = images.join(redirectd::migrate::criu::images::FILES);
-    fs::write(&open_files, moved.readdress(&fs::read(&open_files)?)?)?;
+    fs::write(&open_files, moved.readdress(&fs::read(&open_files)?, Vec::new())?.0)?;
 
     let restore = Restore { images: images.clone(), shell_job: false };
     let revived = |stage: &RestoreStage| matches!(stage, RestoreStage::Revived { .. });

@@ -16,4 +16,5 @@ mod death;
 mod hook;
 mod kinds;
 mod probe;
+mod queued;
 mod trips;

@@ -1,13 +1,19 @@
 //! Where a test begins: machines that processes move between, one of them home
 //! with redirectd.
 
-use std::{fs, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs, mem,
+    net::IpAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use redirectd::{
     error::Error,
     migrate::criu::{
-        Criu, Dump, DumpStage, gone,
+        Criu, Dump, DumpStage, datagrams, gone,
         images::{
             TREE,
             tree::{self, Process},
@@ -121,18 +127,29 @@ impl Scene {
         let (images, arrived) = (there.path().to_owned(), here.path().to_owned());
         let moved = Move::begin(&self.daemon, from, to)?;
         let mut arrival = None;
+        let waiting = Mutex::new(Vec::new());
         let dumped = std::thread::scope(|scope| {
-            let readdress = |image: &[u8]| moved.readdress(image).map_err(as_error);
+            let readdress = |image: &[u8]| {
+                let mut waiting = waiting.lock().expect("nobody panics with it");
+                let (image, renamed) =
+                    moved.readdress(image, mem::take(&mut waiting)).map_err(as_error)?;
+                *waiting = renamed;
+                Ok(image)
+            };
             let mut transfer = Some(Transfer::begin(scope, &images, &arrived, readdress)?);
             let dump = Dump { pid, images: images.clone(), shell_job: false };
             from.criu().dump(&dump, &mut |stage| match stage {
                 DumpStage::Running => Ok(()),
                 DumpStage::Frozen => moved.park().map_err(as_error),
                 DumpStage::Written => {
+                    let frozen = frozen(&images, from).map_err(as_error)?;
+                    let pids: Vec<i32> = frozen.iter().map(|(_, outside)| *outside).collect();
+                    *waiting.lock().expect("nobody panics with it") = datagrams::waiting(&pids)?;
                     transfer.take().expect("all is written once").complete()?;
-                    let mend = mending(&images, from, to).map_err(as_error)?;
+                    let mend = mending(&frozen, to)?;
                     arrival = Some(Arrival::begin(to.criu(), arrived.clone(), mend)?);
-                    Ok(())
+                    let waiting = waiting.lock().expect("nobody panics with it");
+                    to.machine.host().enter(|| datagrams::deliver(&waiting))
                 }
             })
         });
@@ -149,17 +166,25 @@ impl Scene {
     }
 }
 
-/// What sets the options of the sockets in `images` again on `to` that CRIU will
+/// The processes in `images`, which are frozen at `from`: their own numbers, and
+/// those that they have outside.
+fn frozen(images: &Path, from: &Place) -> Result<Vec<(i32, i32)>> {
+    let processes = tree::processes(&fs::read(images.join(TREE))?)?.into_iter();
+    let numbers = processes.map(|Process { pid, .. }| {
+        Ok((pid, from.machine.outside(pid).context("it is frozen there")?))
+    });
+    numbers.collect()
+}
+
+/// What sets the options of the sockets of `frozen` again on `to` that CRIU will
 /// forget; all can be.
 fn mending(
-    images: &Path,
-    from: &Place,
+    frozen: &[(i32, i32)],
     to: &Place,
-) -> Result<impl FnMut() -> Result<(), Error> + Send + 'static> {
+) -> Result<impl FnMut() -> Result<(), Error> + Send + 'static, Error> {
     let mut kept = Vec::new();
-    for Process { pid, .. } in tree::processes(&fs::read(images.join(TREE))?)? {
-        let outside = from.machine.outside(pid).context("it is frozen there")?;
-        kept.push((pid, sockopts::keep(outside)?));
+    for (pid, outside) in frozen {
+        kept.push((*pid, sockopts::keep(*outside)?));
     }
     let machine = Arc::clone(&to.machine);
     Ok(move || {

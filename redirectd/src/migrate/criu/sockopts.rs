@@ -4,17 +4,12 @@
 //! while the process is frozen, and once it is revived, those that differ are set
 //! again. What cannot be set is told.
 
-use std::{
-    fmt, fs, io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-};
+use std::{fmt, io, os::fd::OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use super::descriptors::{self, Process};
 use crate::error::{Error, Kind};
-
-/// The longest value: the name of an algorithm.
-const VALUE_MAX: usize = 16;
 
 /// An option: what people call it, its level, its number.
 type Name = (&'static str, i32, i32);
@@ -68,16 +63,9 @@ impl fmt::Display for Lost {
 /// # Errors
 /// There is no such process, or it may not be looked at.
 pub fn keep(pid: i32) -> Result<Vec<Kept>, Error> {
-    let kept = sockets(pid).and_then(|sockets| {
-        let process = pidfd(pid)?;
-        let of = |fd| match descriptor(&process, fd) {
-            Ok(socket) => Some(Ok(Kept { fd, options: read_all(&socket) })),
-            Err(error) if error.raw_os_error() == Some(libc::EBADF) => None,
-            Err(error) => Some(Err(error)),
-        };
-        sockets.into_iter().filter_map(of).collect()
-    });
-    kept.map_err(|error: io::Error| {
+    let of = |(fd, socket)| Kept { fd, options: read_all(&socket) };
+    let kept = descriptors::sockets(pid).map(|sockets| sockets.into_iter().map(of).collect());
+    kept.map_err(|error| {
         Error::new(Kind::Failed, format!("cannot look at the sockets of process {pid}: {error}"))
     })
 }
@@ -88,7 +76,7 @@ pub fn keep(pid: i32) -> Result<Vec<Kept>, Error> {
 /// # Errors
 /// There is no such process, or it may not be looked at.
 pub fn mend(pid: i32, kept: &[Kept]) -> Result<Vec<Lost>, Error> {
-    let process = pidfd(pid).map_err(|error| {
+    let process = Process::open(pid).map_err(|error| {
         Error::new(Kind::Failed, format!("cannot look at process {pid}: {error}"))
     })?;
     let mut lost = Vec::new();
@@ -96,7 +84,7 @@ pub fn mend(pid: i32, kept: &[Kept]) -> Result<Vec<Lost>, Error> {
         let mut lose = |option: &str, why: String| {
             lost.push(Lost { fd: *fd, option: option.to_owned(), why });
         };
-        match descriptor(&process, *fd) {
+        match process.descriptor(*fd) {
             Ok(socket) => options.iter().for_each(|(option, value)| {
                 if let Err(error) = mend_one(&socket, option, value) {
                     lose(option, error.to_string());
@@ -127,66 +115,20 @@ fn read_all(socket: &OwnedFd) -> Vec<(String, Vec<u8>)> {
     OPTIONS.iter().filter_map(value).collect()
 }
 
-fn get(socket: &OwnedFd, (_, level, option): &Name) -> Option<Vec<u8>> {
-    let mut value = [0u8; VALUE_MAX];
-    let mut length = VALUE_MAX as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `value`, and how many to
-    // `length`; both outlive the call.
-    let done = unsafe {
-        let value = value.as_mut_ptr().cast();
-        libc::getsockopt(socket.as_raw_fd(), *level, *option, value, &raw mut length)
-    };
-    (done == 0).then(|| value[..VALUE_MAX.min(length as usize)].to_vec())
+fn get(socket: &OwnedFd, &(_, level, option): &Name) -> Option<Vec<u8>> {
+    descriptors::get(socket, level, option)
 }
 
-fn set(socket: &OwnedFd, (_, level, option): &Name, value: &[u8]) -> io::Result<()> {
-    let length = value.len() as libc::socklen_t;
-    // SAFETY: the kernel reads `length` bytes of `value`, which outlives the call.
-    let done = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), *level, *option, value.as_ptr().cast(), length)
-    };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// The file descriptors of a process that are sockets.
-fn sockets(pid: i32) -> io::Result<Vec<i32>> {
-    let mut sockets = Vec::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        let entry = entry?;
-        let target = match fs::read_link(entry.path()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            target => target?,
-        };
-        let fd: Option<i32> = entry.file_name().to_str().and_then(|fd| fd.parse().ok());
-        sockets.extend(fd.filter(|_| target.to_string_lossy().starts_with("socket:")));
-    }
-    Ok(sockets)
-}
-
-/// A descriptor of the process itself (Linux 5.3).
-fn pidfd(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: pidfd_open takes two integers.
-    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
-}
-
-/// The file `fd` of a process, as one of ours (Linux 5.6).
-fn descriptor(process: &OwnedFd, fd: i32) -> io::Result<OwnedFd> {
-    // SAFETY: pidfd_getfd takes three integers, the first of them open.
-    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0) })
-}
-
-/// The descriptor that a system call gave, or why it gave none.
-fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
-    match i32::try_from(result) {
-        // SAFETY: the kernel has just made it, for nobody else.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
-    }
+fn set(socket: &OwnedFd, &(_, level, option): &Name, value: &[u8]) -> io::Result<()> {
+    descriptors::set(socket, level, option, value)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, UdpSocket};
+    use std::{
+        net::{TcpListener, UdpSocket},
+        os::fd::AsRawFd as _,
+    };
 
     use super::*;
 
