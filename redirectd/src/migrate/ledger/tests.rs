@@ -1,5 +1,7 @@
 //! Records in any order, and the shortest way to the same ledger.
 
+use std::time::Duration;
+
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{super::record::Shift, *};
