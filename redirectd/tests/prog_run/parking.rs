@@ -3,6 +3,7 @@
 
 use std::{net::IpAddr, thread, time::Duration};
 
+use caps::{CapSet, Capability};
 use redirectd::{
     dataplane::{
         Attach, Change, Dataplane as _, Group, Phase, Relocation, Removal, Replayed, Timers,
@@ -10,6 +11,7 @@ use redirectd::{
     error::{Error, Kind},
     rule::{Flows, Protocol, Redirect},
 };
+use xtask::lab::soon;
 
 use crate::{
     capture::Capture,
@@ -353,6 +355,22 @@ fn groups_are_adopted() {
     });
 }
 
+/// What could not be delivered is not held in the first place.
+#[test]
+fn without_the_right_to_deliver_no_move_begins() {
+    at_entry(Entry::Tc, TABLES, |home| {
+        let [from, to] = [V4.host, V4.second].map(|at| process(&V4, at));
+        add(home, &from);
+        // Of this thread alone.
+        caps::drop(None, CapSet::Effective, Capability::CAP_NET_RAW).expect("it may be dropped");
+        let error = home.bpf.group_begin(&relocation(&from, &to)).expect_err("it may not begin");
+        assert_eq!(error.kind, Kind::NotPermitted);
+        assert!(error.cure.is_some_and(|cure| cure.contains("CAP_NET_RAW")));
+        assert!(home.bpf.groups().expect("they can be read").is_empty());
+        home.table(&Talk::new(Protocol::Udp, &V4, 40_000).opening());
+    });
+}
+
 /// What came in by it is delivered as well, and does not leave by it.
 #[test]
 fn an_interface_that_joins_during_a_move() {
@@ -360,7 +378,9 @@ fn an_interface_that_joins_during_a_move() {
         home.bpf.detach(BACK).expect("it is attached");
         add(home, &process(&V4, V4.host));
         let group = begin(home, &V4, V4.host, V4.second);
-        home.bpf.attach(BACK, Attach::Tc, false).expect("tc is there");
+        // The kernel takes its time to let go of a link.
+        let attach = || home.bpf.attach(BACK, Attach::Tc, false).ok();
+        soon("it is attached again", attach).expect("tc is there");
         home.bpf.group_park(group).expect("it has begun");
         let talk = Talk::new(Protocol::Udp, &V4, 40_000);
         let talk = Talk { peer: (V4.host, 40_000).into(), ..talk };
