@@ -31,6 +31,9 @@ const LONGEST_TIMER: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The largest table: 2^24 flows take gigabytes of kernel memory.
 const LARGEST_TABLE: u32 = 1 << 24;
 
+/// The most memory for packets held during moves: 64 GiB.
+const MOST_HELD_MIB: u32 = 1 << 16;
+
 /// The longest path that fits `sun_path` with its terminating zero (unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;
 
@@ -152,7 +155,26 @@ pub(super) fn tables(texts: Option<&text::Tables>, spot: &Spot, issues: &mut Iss
         redirects: size("redirects", texts.redirects.as_ref(), 16_384),
         flows: size("flows", texts.flows.as_ref(), 262_144),
         half_open: size("half_open", texts.half_open.as_ref(), 65_536),
-        held_mib: size("held_mib", texts.held_mib.as_ref(), 64),
+        held_mib: held_mib(texts.held_mib.as_ref(), spot, issues),
+    }
+}
+
+/// Memory for packets that are held, in MiB.
+fn held_mib(text: Option<&String>, spot: &Spot, issues: &mut Issues) -> u32 {
+    const DEFAULT: u32 = 64;
+    let Some(text) = text else { return DEFAULT };
+    match text.parse() {
+        Ok(mib) if (1..=MOST_HELD_MIB).contains(&mib) => mib,
+        _ => {
+            issues.add(Issue::new(
+                spot.at("held_mib"),
+                format!("`{}` is not an amount of memory for held packets", shown(text)),
+                format!(
+                    "write a number of MiB from 1 to {MOST_HELD_MIB}; the default is {DEFAULT}"
+                ),
+            ));
+            DEFAULT
+        }
     }
 }
 

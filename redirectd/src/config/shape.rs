@@ -66,7 +66,7 @@ const MAIN_KEYS: &[(&str, Shape)] = &[
     (
         "tables",
         Record {
-            keys: &[("redirects", Text), ("flows", Text), ("half_open", Text)],
+            keys: &[("redirects", Text), ("flows", Text), ("half_open", Text), ("held_mib", Text)],
             optional: true,
         },
     ),

@@ -3,17 +3,21 @@
 
 use std::{net::IpAddr, thread, time::Duration};
 
+use caps::{CapSet, Capability};
 use redirectd::{
-    dataplane::{Change, Dataplane as _, Group, Phase, Relocation, Removal, Replayed, Timers},
+    dataplane::{
+        Attach, Change, Dataplane as _, Group, Phase, Relocation, Removal, Replayed, Timers,
+    },
     error::{Error, Kind},
     rule::{Flows, Protocol, Redirect},
 };
+use xtask::lab::soon;
 
 use crate::{
     capture::Capture,
     frame::{ACK, Frame, SYN, TTL},
     home::{Entry, Fate, Home, TABLES, at_entry, at_home, redirect},
-    network::{FAMILIES, FRONT_MAC, Family, GATEWAY_MAC, V4, way_to},
+    network::{BACK, FAMILIES, FRONT_MAC, Family, GATEWAY_MAC, V4, way_to},
     table::Row,
     talk::{HOME_PORT, HOST_PORT, Talk},
 };
@@ -348,6 +352,43 @@ fn groups_are_adopted() {
             let installed: Vec<_> = installed.into_iter().map(|one| one.redirect).collect();
             assert!(to.iter().all(|redirect| installed.contains(redirect)), "{installed:#?}");
         }
+    });
+}
+
+/// What could not be delivered is not held in the first place.
+#[test]
+fn without_the_right_to_deliver_no_move_begins() {
+    at_entry(Entry::Tc, TABLES, |home| {
+        let [from, to] = [V4.host, V4.second].map(|at| process(&V4, at));
+        add(home, &from);
+        // Of this thread alone.
+        caps::drop(None, CapSet::Effective, Capability::CAP_NET_RAW).expect("it may be dropped");
+        let error = home.bpf.group_begin(&relocation(&from, &to)).expect_err("it may not begin");
+        assert_eq!(error.kind, Kind::NotPermitted);
+        assert!(error.cure.is_some_and(|cure| cure.contains("CAP_NET_RAW")));
+        assert!(home.bpf.groups().expect("they can be read").is_empty());
+        home.table(&Talk::new(Protocol::Udp, &V4, 40_000).opening());
+    });
+}
+
+/// What came in by it is delivered as well, and does not leave by it.
+#[test]
+fn an_interface_that_joins_during_a_move() {
+    at_entry(Entry::Tc, TABLES, |home| {
+        home.bpf.detach(BACK).expect("it is attached");
+        add(home, &process(&V4, V4.host));
+        let group = begin(home, &V4, V4.host, V4.second);
+        // The kernel takes its time to let go of a link.
+        let attach = || home.bpf.attach(BACK, Attach::Tc, false).ok();
+        soon("it is attached again", attach).expect("tc is there");
+        home.bpf.group_park(group).expect("it has begun");
+        let talk = Talk::new(Protocol::Udp, &V4, 40_000);
+        let talk = Talk { peer: (V4.host, 40_000).into(), ..talk };
+        home.table(&[held("from the host", &talk.peer_sends().data(b"1"))]);
+        let mut capture = Capture::towards(V4.second);
+        assert_eq!(commit(home, group).lost, 0);
+        let there = Talk { host: (V4.second, HOST_PORT).into(), ..talk };
+        assert_eq!(capture.frames(1), [there.host_gets().data(b"1").ttl(TTL - 1).bytes()]);
     });
 }
 

@@ -193,7 +193,7 @@ fn document() -> impl Strategy<Value = Value> {
         prop::option::of(named(record(&["attach"]))),
         prop::option::of(named(form())),
         prop::option::of(record(&["tcp_established", "tcp_transitory", "udp", "udp_unreplied"])),
-        prop::option::of(record(&["redirects", "flows", "half_open"])),
+        prop::option::of(record(&["redirects", "flows", "half_open", "held_mib"])),
         prop::option::of(record(&["socket", "group"])),
         prop::option::weighted(0.05, form()),
     );

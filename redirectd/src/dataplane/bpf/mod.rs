@@ -151,7 +151,9 @@ impl Dataplane for Bpf {
         attach: Attach,
         replace: bool,
     ) -> Result<Attached, Error> {
-        attach::attach(self, interface, attach, replace)
+        let attached = attach::attach(self, interface, attach, replace)?;
+        self.parking.follow(&mut self.ebpf, &attached)?;
+        Ok(attached)
     }
 
     fn detach(&mut self, interface: &str) -> Result<(), Error> {

@@ -68,14 +68,18 @@ impl Parking {
                 Drain::start(&self.queues, ring).map_err(|error| failed("follow", &error))?;
             self.machinery = Some(Machinery { sender, turns: Turns::default(), _drain: drain });
         }
-        if let Some(machinery) = &mut self.machinery {
-            for attached in interfaces {
-                let clsact = attached.running.ends_with("clsact");
-                machinery.turns.put_on(ebpf, &attached.interface, clsact)?;
-            }
+        for attached in interfaces {
+            self.follow(ebpf, attached)?;
         }
         self.queues().open(group, done);
         Ok(())
+    }
+
+    /// The programs are on one more interface.
+    pub(super) fn follow(&mut self, ebpf: &mut Ebpf, attached: &Attached) -> Result<(), Error> {
+        let Some(machinery) = &mut self.machinery else { return Ok(()) };
+        let clsact = attached.running.ends_with("clsact");
+        machinery.turns.put_on(ebpf, &attached.interface, clsact)
     }
 
     /// The group is no more. What a processor is about to hold for it at this very

@@ -133,6 +133,9 @@ impl Machinery {
         packet: &Packet,
         patience: Duration,
     ) -> Result<bool, Error> {
+        if !self.turns.are_on(packet.header.ifindex) {
+            return Ok(false);
+        }
         let before = read(counts, count::REPLAYED)?;
         if let Err(error) = self.sender.send(packet) {
             let error = failed("deliver", &error);

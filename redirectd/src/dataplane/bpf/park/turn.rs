@@ -13,6 +13,8 @@ use aya::{
     },
 };
 
+use nix::net::if_::if_nametoindex;
+
 use crate::{
     dataplane::bpf::{
         attach::{HANDLE, PRIORITY, is_unknown_to_kernel},
@@ -21,9 +23,9 @@ use crate::{
     error::Error,
 };
 
-/// The links, by interface.
+/// The links, by the interface's index.
 #[derive(Default)]
-pub(super) struct Turns(HashMap<String, SchedClassifierLink>);
+pub(super) struct Turns(HashMap<u32, SchedClassifierLink>);
 
 impl Turns {
     /// Puts the program on `interface`, if it is not there.
@@ -33,7 +35,8 @@ impl Turns {
         interface: &str,
         clsact: bool,
     ) -> Result<(), Error> {
-        if self.0.contains_key(interface) {
+        let Ok(index) = if_nametoindex(interface) else { return Ok(()) };
+        if self.are_on(index) {
             return Ok(());
         }
         let program = tc_program(ebpf, REPLAY)?;
@@ -54,7 +57,13 @@ impl Turns {
         let link = id
             .and_then(|id| program.take_link(id))
             .map_err(|error| refused(&format!("attach to {interface} at egress"), &error))?;
-        self.0.insert(interface.to_owned(), link);
+        self.0.insert(index, link);
         Ok(())
+    }
+
+    /// Whether the program is on the interface of that index: what is sent there
+    /// comes in again, and does not leave.
+    pub(super) fn are_on(&self, index: u32) -> bool {
+        self.0.contains_key(&index)
     }
 }
