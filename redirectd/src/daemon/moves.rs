@@ -35,6 +35,9 @@ pub(super) struct Moves {
     pub(super) book: Book,
     /// The kernel's groups of those that are not over.
     groups: BTreeMap<Id, Group>,
+    /// Since when those that are not decided are in their states, by a clock that
+    /// nobody sets.
+    since: BTreeMap<Id, Instant>,
     /// What was delivered of moves that still have something else to do.
     delivered: BTreeMap<Id, (Moment, Outcome)>,
     totals: MoveTotals,
@@ -42,8 +45,8 @@ pub(super) struct Moves {
 
 impl Moves {
     pub(super) fn new(book: Book) -> Self {
-        let (groups, delivered) = (BTreeMap::new(), BTreeMap::new());
-        Self { book, groups, delivered, totals: MoveTotals::default() }
+        let (groups, since, delivered) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { book, groups, since, delivered, totals: MoveTotals::default() }
     }
 
     /// The kernel's group of a move.
@@ -73,6 +76,7 @@ impl Daemon {
             self.abort_move(id, &what)?;
             return Err(Error { what: format!("move {id} is aborted: {what}"), ..error });
         }
+        self.moves.since.insert(id, Instant::now());
         self.tell_move(id);
         self.show_move(id)
     }

@@ -43,6 +43,14 @@ impl Mover {
         Ok(mover)
     }
 
+    /// As when the daemon dies, and another one comes.
+    pub(crate) fn die_and_come_again(self, scene: &mut Scene) -> Result<Self> {
+        // What a destructor would take off stays.
+        std::mem::forget(self);
+        scene.daemon.start_again()?;
+        Self::take(scene, true)
+    }
+
     fn take(scene: &mut Scene, clsact: bool) -> Result<Self> {
         scene.daemon.sigkill()?;
         let options = Options {

@@ -2,6 +2,8 @@
 //! keeping where the process is. What fails is tried again every second, and at
 //! the next start.
 
+use std::time::Instant;
+
 use tracing::{debug, error, info, warn};
 
 use super::kept;
@@ -18,21 +20,35 @@ use crate::{
 impl Daemon {
     /// Moves whose time is up are aborted, and what is left of decided ones is done.
     pub(in crate::daemon) fn follow_moves(&mut self) {
-        let now = Moment::now();
         let open = self.moves.book.ledger().open();
-        let due: Vec<_> =
-            open.map(|there| (there.id, there.state.is_decided(), there.overdue(now))).collect();
-        for (id, decided, overdue) in due {
+        let due = open.map(|there| {
+            let waited = self.moves.since.get(&there.id).map(Instant::elapsed);
+            (there.id, there.state.is_decided(), waited.and_then(|waited| there.overdue(waited)))
+        });
+        for (id, decided, overdue) in due.collect::<Vec<_>>() {
             if decided {
                 self.resume(id);
             } else if let Some(why) = overdue {
-                warn!(id, why, "move given up");
-                if let Err(error) = self.abort_move(id, &why) {
-                    error!(id, error = error.one_line(), "it cannot be aborted; trying again");
-                }
+                self.give_up(id, &why);
             }
         }
         self.moves.book.tidy();
+    }
+
+    /// Aborts all moves that are not decided: the daemon stops, and nobody else would
+    /// deliver what is held.
+    pub fn give_up_moves(&mut self) {
+        let open = self.moves.book.ledger().open().filter(|there| !there.state.is_decided());
+        for id in open.map(|there| there.id).collect::<Vec<_>>() {
+            self.give_up(id, "redirectd was stopped");
+        }
+    }
+
+    fn give_up(&mut self, id: Id, why: &str) {
+        warn!(id, why, "move given up");
+        if let Err(error) = self.abort_move(id, why) {
+            error!(id, error = error.one_line(), "it cannot be aborted");
+        }
     }
 
     /// Delivers what `group` holds for the move `id`, which is decided in the
@@ -52,6 +68,7 @@ impl Daemon {
 
     fn delivered(&mut self, id: Id, outcome: Outcome) {
         self.moves.groups.remove(&id);
+        self.moves.since.remove(&id);
         self.moves.delivered.insert(id, (Moment::now(), outcome));
     }
 

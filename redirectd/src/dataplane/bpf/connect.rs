@@ -11,7 +11,8 @@ use redirectd_ebpf::{
 
 use super::{
     family::MapAddr,
-    flows::{BPF_NOEXIST, now},
+    flows::now,
+    follow::BPF_NOEXIST,
     maps::{FamilyMaps, Maps, failed},
 };
 use crate::{

@@ -10,7 +10,7 @@ use std::{
 use redirectd_ebpf::group::{GROUPS, GroupCounts, GroupWord, gate};
 
 use super::{
-    Bpf, connect, flows,
+    Bpf, connect, follow,
     maps::{Maps, failed},
     park::{self, Parking},
 };
@@ -207,7 +207,7 @@ impl Bpf {
         };
         let mut replayed = self.parking.deliver(&mut self.maps, group, gates)?;
         let leads = self.slots.settle(&mut self.maps, &members, committed)?;
-        flows::bring_all_along(&mut self.maps, &leads)?;
+        follow::bring_all_along(&mut self.maps, &leads)?;
         replayed.lost += self.parking.deliver_errors(&mut self.maps, group)?;
         self.dismiss(group);
         Ok(replayed)

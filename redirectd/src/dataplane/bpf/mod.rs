@@ -12,6 +12,7 @@ mod endpoint_set;
 mod entries;
 mod family;
 mod flows;
+mod follow;
 mod groups;
 mod link;
 mod load;
