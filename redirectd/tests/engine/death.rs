@@ -1,4 +1,5 @@
-//! Whoever drives CRIU dies: its conversation with CRIU ends in the middle.
+//! Whoever drives CRIU dies, so that its conversation with CRIU ends in the middle;
+//! or CRIU does.
 
 use std::{
     fs,
@@ -11,7 +12,7 @@ use redirectd::migrate::criu::{
     Dump, DumpStage, Restore, RestoreStage, gone,
     images::{TREE, tree},
 };
-use xtask::lab::soon;
+use xtask::lab::{Finished, soon};
 
 use crate::{
     home::Move,
@@ -105,4 +106,41 @@ fn while_reviving() -> Result<()> {
     })?;
     assert_eq!(talk.line()?, "10.0.0.3");
     Ok(())
+}
+
+/// CRIU itself is killed before it has touched the process.
+fn of_criu(last: DumpStage) -> Result<()> {
+    let scene = Scene::new()?;
+    let pid = programs::start(&scene.home.machine, SELECT, "0.0.0.0")?;
+    let mut talk = Talk::open(&scene.lan.peer, HOME)?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+    let images = scene.folder("images")?;
+    let dump = Dump { pid, images: images.path().to_owned(), shell_job: false };
+    let dumped = scene.home.criu().dump(&dump, &mut |stage| {
+        if stage == last {
+            // The one that setup brings goes by the name of its loader.
+            let kill = ["pkill", "-KILL", "--exact", "criu|ld-linux.*"];
+            let killed = scene.home.machine.run(&kill).and_then(Finished::success);
+            killed.map_err(crate::scene::as_error)?;
+        }
+        Ok(())
+    });
+    let told = dumped.unwrap_err().to_string();
+    assert!(told.contains("did not answer") && told.contains("SIGKILL"), "{told}");
+    for _ in 0..20 {
+        assert_eq!(talk.line()?, "10.0.0.2");
+    }
+    scene.migrate(pid, &scene.home, &scene.c)?;
+    assert_eq!(talk.line()?, "10.0.0.3");
+    Ok(())
+}
+
+#[test]
+fn of_criu_before_the_freeze() -> Result<()> {
+    of_criu(DumpStage::Running)
+}
+
+#[test]
+fn of_criu_in_the_freeze() -> Result<()> {
+    of_criu(DumpStage::Frozen)
 }

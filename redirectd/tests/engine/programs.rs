@@ -105,6 +105,30 @@ while line := connection.recv(4096):
     connection.sendall(f'{name},{numbers} '.replace(', ', ',').encode() + line)
 ";
 
+/// One connection; holds a lot of memory, a file it has read half of, a file that
+/// is deleted, and a pipe with something in it. Answers with a digest of them all.
+pub(crate) const HOLDS: &str = "
+import hashlib, os, random, socket, sys, tempfile
+memory = random.Random(7).randbytes(96 << 20)
+deleted = tempfile.TemporaryFile()
+deleted.write(b'nobody else has this')
+deleted.flush()
+half = open(sys.argv[2])
+half.readline()
+out, into = os.pipe()
+os.write(into, b'on its way')
+listener = socket.create_server((sys.argv[1], 7000))
+print('listening', flush=True)
+connection = listener.accept()[0]
+while line := connection.recv(4096):
+    deleted.seek(0)
+    held = [memory, deleted.read(), half.readline().encode(), os.read(out, 100)]
+    os.write(into, held[3])
+    half.seek(half.tell() - len(held[2]))
+    digest = hashlib.sha256(b'|'.join(held)).hexdigest()
+    connection.sendall(f'{digest}/{len(memory) + len(held[1]) + len(held[2])} '.encode() + line)
+";
+
 /// UDP; counts what it has answered.
 pub(crate) const UDP: &str = "
 import socket, sys
@@ -121,7 +145,12 @@ while True:
 /// Starts a server of these on `machine`, at port 7000 of `address`; gives its
 /// number.
 pub(crate) fn start(machine: &Machine, program: &str, address: &str) -> Result<i32> {
-    let (pid, log) = machine.start(&["python3", "-c", program, address])?;
+    start_with(machine, program, &[address])
+}
+
+/// The same with more arguments, the first of which is the address.
+pub(crate) fn start_with(machine: &Machine, program: &str, arguments: &[&str]) -> Result<i32> {
+    let (pid, log) = machine.start(&[&["python3", "-c", program], arguments].concat())?;
     let said = || std::fs::read_to_string(&log).ok().filter(|log| log.contains("listening"));
     soon("a server listens", said).with_context(|| {
         format!("its log: {}", std::fs::read_to_string(&log).unwrap_or_default())
