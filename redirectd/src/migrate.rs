@@ -23,6 +23,7 @@
 //! tried again.
 
 pub mod book;
+pub mod criu;
 pub mod journal;
 pub mod ledger;
 pub mod machine;

@@ -23,6 +23,7 @@ mod cleanup;
 mod daemon;
 mod host;
 mod lan;
+mod machine;
 mod process;
 mod servers;
 mod switch;
@@ -44,6 +45,7 @@ pub use self::{
     daemon::{Binaries, Daemon},
     host::{Host, Plug},
     lan::Lan,
+    machine::{Machine, criu},
     process::{Finished, Process},
     servers::{Nginx, iperf3_server},
     switch::Switch,

@@ -9,6 +9,7 @@ use std::{
 use bpf_build::toolchain::{self, Compiler};
 
 use super::{
+    criu,
     packages::{self, Package},
     plan::{BPF_LINKER, CARGO_DENY, Tool},
 };
@@ -26,6 +27,8 @@ pub(super) struct Found {
     pub(super) clippy: bool,
     pub(super) bpf_linker: bool,
     pub(super) cargo_deny: bool,
+    /// Whether there is a CRIU that is new enough.
+    pub(super) criu: bool,
     /// Those of [`packages::TOOLS`] that are not there.
     pub(super) missing_tools: Vec<&'static Package>,
     /// Those of [`packages::LINKER_LIBRARIES`] that are not there.
@@ -70,6 +73,7 @@ impl Found {
             compiler,
             bpf_linker: has_tool(&BPF_LINKER, &path),
             cargo_deny: has_tool(&CARGO_DENY, &path),
+            criu: criu::is_there(&path),
             missing_tools: missing(packages::TOOLS),
             missing_libraries: missing(packages::LINKER_LIBRARIES),
             llvm_dev: (20..40).filter(|version| has_llvm_dev(*version)).collect(),

@@ -3,6 +3,7 @@
 //! [`found`] looks, [`plan`] decides, and this file does. Nothing is done
 //! before all of it has been announced.
 
+mod criu;
 mod found;
 mod packages;
 mod plan;
@@ -103,6 +104,9 @@ fn perform(step: &Step, privilege: Privilege) -> Result<()> {
             &mut cargo_install(&CARGO_DENY),
             &logs.join("cargo-deny.log"),
         ),
+        Step::Criu => {
+            progress::run_logged("unpacking CRIU", &mut criu::bring(), &logs.join("criu.log"))
+        }
         Step::MountBpffs => {
             let mut mount = as_root(privilege, "mount");
             mount.args(["-t", "bpf", "bpf", BPFFS]);

@@ -52,6 +52,8 @@ pub(super) enum Step {
     BpfLinker { llvm: u32 },
     /// Build cargo-deny.
     CargoDeny,
+    /// Unpack CRIU and its libraries from Debian's newest suite.
+    Criu,
     /// Mount the BPF file system.
     MountBpffs,
 }
@@ -68,6 +70,7 @@ impl fmt::Display for Step {
             }
             Self::BpfLinker { .. } => BPF_LINKER.fmt(f),
             Self::CargoDeny => CARGO_DENY.fmt(f),
+            Self::Criu => f.write_str("unpack CRIU from Debian sid into the target folder"),
             Self::MountBpffs => write!(f, "mount the BPF file system at {}", super::BPFFS),
         }
     }
@@ -106,6 +109,11 @@ pub(super) fn plan(found: &Found, purpose: Purpose) -> Plan {
     }
     if purpose == Purpose::Everything && !found.cargo_deny {
         plan.steps.push(Step::CargoDeny);
+    }
+    if !found.criu && found.system.known {
+        plan.steps.push(Step::Criu);
+    } else if !found.criu {
+        plan.by_hand.push("CRIU 4.2 or later, as the program criu".into());
     }
     if !found.bpffs {
         plan.steps.push(Step::MountBpffs);
@@ -197,6 +205,7 @@ mod tests {
             clippy: true,
             bpf_linker: true,
             cargo_deny: true,
+            criu: true,
             missing_tools: Vec::new(),
             missing_libraries: Vec::new(),
             llvm_dev: vec![22],
@@ -213,6 +222,7 @@ mod tests {
             clippy: false,
             bpf_linker: false,
             cargo_deny: false,
+            criu: false,
             missing_tools: packages::TOOLS.iter().collect(),
             missing_libraries: packages::LINKER_LIBRARIES.iter().collect(),
             llvm_dev: Vec::new(),
@@ -245,7 +255,7 @@ mod tests {
         assert_eq!(plan.by_hand, Vec::<String>::new());
         assert_eq!(
             plan.steps[1..],
-            [Step::BpfLinker { llvm: DEBIANS_LLVM }, Step::CargoDeny, Step::MountBpffs]
+            [Step::BpfLinker { llvm: DEBIANS_LLVM }, Step::CargoDeny, Step::Criu, Step::MountBpffs]
         );
         let Step::Packages { names, services } = &plan.steps[0] else { panic!("{plan:?}") };
         for name in
@@ -294,8 +304,12 @@ mod tests {
         let plan = plan(&bare(false), Purpose::Everything);
         assert_eq!(plan.steps, [Step::CargoDeny, Step::MountBpffs]);
         let told = plan.by_hand.join("\n");
-        for named in ["rustup toolchain install nightly", "cargo install bpf-linker", "nginx-light"]
-        {
+        for named in [
+            "rustup toolchain install nightly",
+            "cargo install bpf-linker",
+            "nginx-light",
+            "CRIU 4.2",
+        ] {
             assert!(told.contains(named), "{named} is not in {told}");
         }
     }

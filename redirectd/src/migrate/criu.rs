@@ -1,0 +1,23 @@
+//! Our own engine: it has CRIU freeze, write down and revive processes.
+//!
+//! [`Criu`] runs `criu swrk` and speaks with it over a socket, in the messages
+//! of CRIU's `rpc.proto` (`messages`, `worker`). CRIU tells at each stage
+//! how far it is and waits; whoever moves the process answers, and may say no
+//! ([`engine`]). What CRIU cannot do is told with its own words and a cure
+//! (`failure`). The sockets in its images carry the addresses of the machine
+//! they were made on; [`images`] reads them and writes those of the next one,
+//! and [`stream`] brings them there.
+//!
+//! All of it blocks: call it on a thread of its own. It takes root's rights.
+
+pub mod engine;
+mod failure;
+pub mod gone;
+pub mod images;
+mod messages;
+pub mod names;
+pub mod stream;
+pub mod workdir;
+mod worker;
+
+pub use self::engine::{Criu, Dump, DumpStage, Features, Restore, RestoreStage, Version};

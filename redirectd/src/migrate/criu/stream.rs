@@ -1,0 +1,31 @@
+//! Images on their way to the host, while CRIU still writes them.
+//!
+//! Almost all of a process is its memory, in files that CRIU only ever appends
+//! to. These are sent as they grow; the others, which are small, when all is
+//! written ([`send`]). The host checks what comes and writes it to a folder of
+//! its own ([`receive`]), on a tmpfs like the one it came from ([`workdir`]). No
+//! file system is shared.
+//!
+//! Whoever uses this has authenticated the other side and keeps the stream from
+//! being changed. The checksums find what we or CRIU do wrong, the end that is
+//! told a stream that was cut.
+//!
+//! [`workdir`]: super::workdir
+
+mod frame;
+pub mod receive;
+pub mod send;
+#[cfg(test)]
+mod tests;
+
+/// What came over, or went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// So many files.
+    pub files: usize,
+    /// So many bytes in them.
+    pub bytes: u64,
+}
+
+/// The most bytes that are sent in one piece.
+const CHUNK: usize = 256 << 10;

@@ -1,0 +1,109 @@
+//! What the stream is made of: frames, each a kind, the name of a file, numbers,
+//! and, in a chunk, bytes. Numbers are in the order of the network.
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::CHUNK;
+use crate::error::{Error, Kind};
+
+/// What a stream begins with: a name and a version.
+pub(super) const PREAMBLE: [u8; 8] = *b"rdimage\x01";
+/// The longest name of an image. CRIU's have some twenty bytes.
+const NAME_MAX: usize = 100;
+
+const CHUNK_FRAME: u8 = 1;
+const FILE_FRAME: u8 = 2;
+const END_FRAME: u8 = 3;
+
+/// One frame, without the bytes of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Frame {
+    /// More of a file; so many bytes follow.
+    Chunk { name: String, length: usize },
+    /// A file has come to its end.
+    File {
+        name: String,
+        /// Of the whole file, in bytes.
+        length: u64,
+        /// CRC-32 of the whole file.
+        checksum: u32,
+    },
+    /// All files have come to their ends.
+    End { files: u32 },
+}
+
+impl Frame {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut begin = |kind, name: &str| {
+            bytes.push(kind);
+            bytes.push(u8::try_from(name.len()).expect("an image has a short name"));
+            bytes.extend_from_slice(name.as_bytes());
+        };
+        match self {
+            Self::Chunk { name, length } => {
+                begin(CHUNK_FRAME, name);
+                let length = u32::try_from(*length).expect("a chunk is small");
+                bytes.extend_from_slice(&length.to_be_bytes());
+            }
+            Self::File { name, length, checksum } => {
+                begin(FILE_FRAME, name);
+                bytes.extend_from_slice(&length.to_be_bytes());
+                bytes.extend_from_slice(&checksum.to_be_bytes());
+            }
+            Self::End { files } => {
+                begin(END_FRAME, "");
+                bytes.extend_from_slice(&files.to_be_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// The next frame of `stream`.
+    pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Self, Error> {
+        let kind = stream.read_u8().await.map_err(cut)?;
+        let mut name = vec![0; stream.read_u8().await.map_err(cut)?.into()];
+        stream.read_exact(&mut name).await.map_err(cut)?;
+        match kind {
+            CHUNK_FRAME => {
+                let (name, length) = (image(name)?, stream.read_u32().await.map_err(cut)?);
+                match usize::try_from(length) {
+                    Ok(length) if length <= CHUNK => Ok(Self::Chunk { name, length }),
+                    _ => Err(broken(format!("a piece of {name} has {length} bytes"))),
+                }
+            }
+            FILE_FRAME => Ok(Self::File {
+                name: image(name)?,
+                length: stream.read_u64().await.map_err(cut)?,
+                checksum: stream.read_u32().await.map_err(cut)?,
+            }),
+            END_FRAME => Ok(Self::End { files: stream.read_u32().await.map_err(cut)? }),
+            _ => Err(broken(format!("there are no frames of kind {kind}"))),
+        }
+    }
+}
+
+/// Whether a file of this name may be written in a folder of images: it cannot
+/// be one outside of it.
+pub(super) fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=NAME_MAX).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
+}
+
+fn image(name: Vec<u8>) -> Result<String, Error> {
+    match String::from_utf8(name) {
+        Ok(name) if is_name(&name) => Ok(name),
+        Ok(name) => Err(broken(format!("no image has the name {name:?}"))),
+        Err(name) => Err(broken(format!("no image has the name {:?}", name.as_bytes()))),
+    }
+}
+
+/// The other side sent what it should not.
+pub(super) fn broken(what: String) -> Error {
+    Error::new(Kind::Failed, format!("the stream of images is broken: {what}"))
+}
+
+/// The connection failed.
+pub(super) fn cut(error: std::io::Error) -> Error {
+    Error::new(Kind::Failed, format!("the stream of images was cut: {error}"))
+}

@@ -1,0 +1,142 @@
+//! The side where CRIU will read.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use crc32fast::Hasher;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::{
+    CHUNK, Sum,
+    frame::{Frame, PREAMBLE, broken, cut},
+};
+use crate::error::{Error, Kind};
+
+/// A process with more files of images than this is none: there are some ten for
+/// each of its threads.
+const FILES_MAX: usize = 1 << 20;
+
+/// A folder that fills.
+struct Receiver<'a> {
+    folder: &'a Path,
+    /// So many bytes may still come.
+    left: u64,
+    files: BTreeMap<String, Received>,
+    sum: Sum,
+}
+
+/// A file of which some has come.
+struct Received {
+    path: PathBuf,
+    /// Until its end.
+    file: Option<File>,
+    length: u64,
+    checksum: Hasher,
+}
+
+/// Takes images from `stream` and writes them to `folder`, which must be empty,
+/// at most `most` bytes.
+///
+/// When this fails, what has come stays in the folder, and is good for nothing.
+///
+/// # Errors
+/// The stream is cut or broken, there is more than `most`, or a file cannot be
+/// written.
+pub async fn receive(
+    stream: &mut (impl AsyncRead + Unpin),
+    folder: &Path,
+    most: u64,
+) -> Result<Sum, Error> {
+    let mut preamble = [0; PREAMBLE.len()];
+    stream.read_exact(&mut preamble).await.map_err(cut)?;
+    if preamble != PREAMBLE {
+        return Err(broken("it does not begin as one of this version does".into()));
+    }
+    let mut receiver = Receiver { folder, left: most, files: BTreeMap::new(), sum: Sum::default() };
+    let mut piece = vec![0; CHUNK];
+    loop {
+        match Frame::read(stream).await? {
+            Frame::Chunk { name, length } => {
+                receiver.make_room(length, most)?;
+                let piece = &mut piece[..length];
+                stream.read_exact(piece).await.map_err(cut)?;
+                receiver.file(name)?.add(piece)?;
+            }
+            Frame::File { name, length, checksum } => {
+                let end = receiver.file(name)?.end(length, checksum);
+                end?;
+                receiver.sum.files += 1;
+                receiver.sum.bytes += length;
+            }
+            Frame::End { files } => return receiver.end(files),
+        }
+    }
+}
+
+impl Receiver<'_> {
+    fn make_room(&mut self, length: usize, most: u64) -> Result<(), Error> {
+        self.left = self.left.checked_sub(length as u64).ok_or_else(|| {
+            Error::new(Kind::Failed, format!("the process has more than {most} bytes"))
+                .cure("move it to a host that has more memory to spare")
+        })?;
+        Ok(())
+    }
+
+    /// The file of this name, which is made when it is first spoken of.
+    fn file(&mut self, name: String) -> Result<&mut Received, Error> {
+        if !self.files.contains_key(&name) {
+            if self.files.len() == FILES_MAX {
+                return Err(broken(format!("it has more than {FILES_MAX} files")));
+            }
+            let path = self.folder.join(&name);
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let file = file.map_err(|error| unwritable(&path, &error))?;
+            let received = Received { path, file: Some(file), length: 0, checksum: Hasher::new() };
+            self.files.insert(name.clone(), received);
+        }
+        Ok(self.files.get_mut(&name).expect("it was put there"))
+    }
+
+    fn end(self, files: u32) -> Result<Sum, Error> {
+        let open = self.files.values().find(|received| received.file.is_some());
+        if let Some(Received { path, .. }) = open {
+            return Err(broken(format!("{} has no end", path.display())));
+        }
+        if usize::try_from(files) != Ok(self.sum.files) {
+            return Err(broken(format!("{} files of {files} have come", self.sum.files)));
+        }
+        Ok(self.sum)
+    }
+}
+
+impl Received {
+    fn add(&mut self, piece: &[u8]) -> Result<(), Error> {
+        let Some(file) = &mut self.file else {
+            return Err(broken(format!("{} goes on after its end", self.path.display())));
+        };
+        file.write_all(piece).map_err(|error| unwritable(&self.path, &error))?;
+        self.length += piece.len() as u64;
+        self.checksum.update(piece);
+        Ok(())
+    }
+
+    fn end(&mut self, length: u64, checksum: u32) -> Result<(), Error> {
+        if self.file.take().is_none() {
+            return Err(broken(format!("{} ends twice", self.path.display())));
+        }
+        if (self.length, self.checksum.clone().finalize()) == (length, checksum) {
+            return Ok(());
+        }
+        let (path, came) = (self.path.display(), self.length);
+        Err(broken(format!("{path} has come with {came} bytes, and is not what was sent")))
+    }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Error {
+    Error::new(Kind::Failed, format!("cannot write {}: {error}", path.display()))
+}

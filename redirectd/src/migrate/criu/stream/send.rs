@@ -1,0 +1,164 @@
+//! The side where CRIU writes.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crc32fast::Hasher;
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt as _},
+    time::sleep,
+};
+
+use super::{
+    CHUNK, Sum,
+    frame::{Frame, PREAMBLE, cut, is_name},
+};
+use crate::{
+    error::{Error, Kind},
+    migrate::criu::images,
+};
+
+/// How often is looked for more memory. Short against the time it takes to send
+/// what comes meanwhile, long against what a look costs.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Sends a folder of images.
+///
+/// Reads are of a tmpfs and never wait, so they are made on the task itself.
+#[derive(Debug)]
+pub struct Sender<W> {
+    folder: PathBuf,
+    stream: W,
+    files: BTreeMap<String, Sent>,
+    piece: Vec<u8>,
+}
+
+/// A file of which some has been sent.
+#[derive(Debug)]
+struct Sent {
+    file: File,
+    length: u64,
+    checksum: Hasher,
+}
+
+impl<W: AsyncWrite + Unpin> Sender<W> {
+    /// Sends what CRIU writes to `folder` over `stream`.
+    ///
+    /// # Errors
+    /// The stream fails.
+    pub async fn new(folder: &Path, mut stream: W) -> Result<Self, Error> {
+        stream.write_all(&PREAMBLE).await.map_err(cut)?;
+        let (files, piece) = (BTreeMap::new(), vec![0; CHUNK]);
+        Ok(Self { folder: folder.to_owned(), stream, files, piece })
+    }
+
+    /// Sends the memory as it is written, until `written` comes to its end.
+    ///
+    /// # Errors
+    /// The stream or a file fails.
+    pub async fn follow(&mut self, written: impl Future) -> Result<(), Error> {
+        let mut written = std::pin::pin!(written);
+        loop {
+            for name in self.images()?.into_iter().filter(|name| is_memory(name)) {
+                self.send_more(name).await?;
+            }
+            tokio::select! {
+                _ = &mut written => return Ok(()),
+                () = sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Sends all that is left, when all is written. The image of the open files
+    /// goes as `readdress` gives it back.
+    ///
+    /// # Errors
+    /// The stream or a file fails, or `readdress` refuses.
+    pub async fn finish(
+        mut self,
+        readdress: impl FnOnce(&[u8]) -> Result<Vec<u8>, Error>,
+    ) -> Result<Sum, Error> {
+        let names = self.images()?;
+        for name in names.into_iter().filter(|name| name != images::FILES) {
+            self.send_more(name).await?;
+        }
+        let path = self.folder.join(images::FILES);
+        let open_files = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+        let open_files = readdress(&open_files)?;
+        for piece in open_files.chunks(CHUNK) {
+            let frame = Frame::Chunk { name: images::FILES.into(), length: piece.len() };
+            self.stream.write_all(&frame.encode()).await.map_err(cut)?;
+            self.stream.write_all(piece).await.map_err(cut)?;
+        }
+        self.tell_end(&open_files).await
+    }
+
+    async fn tell_end(mut self, open_files: &[u8]) -> Result<Sum, Error> {
+        let sent = self.files.into_iter();
+        let sent = sent.map(|(name, sent)| (name, sent.length, sent.checksum.finalize()));
+        let open_files =
+            (images::FILES.to_owned(), open_files.len() as u64, crc32fast::hash(open_files));
+        let mut sum = Sum::default();
+        for (name, length, checksum) in sent.chain([open_files]) {
+            sum.files += 1;
+            sum.bytes += length;
+            let frame = Frame::File { name, length, checksum };
+            self.stream.write_all(&frame.encode()).await.map_err(cut)?;
+        }
+        let files = u32::try_from(sum.files).expect("there are not that many images");
+        self.stream.write_all(&Frame::End { files }.encode()).await.map_err(cut)?;
+        self.stream.flush().await.map_err(cut)?;
+        Ok(sum)
+    }
+
+    /// The images there are by now; CRIU's logs and statistics are none.
+    fn images(&self) -> Result<Vec<String>, Error> {
+        let unreadable = |error: io::Error| unreadable(&self.folder, &error);
+        let mut images = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name().into_string().unwrap_or_default();
+            if is_name(&name) && name.ends_with(".img") {
+                images.push(name);
+            }
+        }
+        Ok(images)
+    }
+
+    /// Sends what has been added to a file since the last time.
+    async fn send_more(&mut self, name: String) -> Result<(), Error> {
+        let path = self.folder.join(&name);
+        if !self.files.contains_key(&name) {
+            let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
+            let sent = Sent { file, length: 0, checksum: Hasher::new() };
+            self.files.insert(name.clone(), sent);
+        }
+        let sent = self.files.get_mut(&name).expect("it was put there");
+        loop {
+            let length =
+                sent.file.read(&mut self.piece).map_err(|error| unreadable(&path, &error))?;
+            if length == 0 {
+                return Ok(());
+            }
+            let piece = &self.piece[..length];
+            sent.checksum.update(piece);
+            sent.length += length as u64;
+            let frame = Frame::Chunk { name: name.clone(), length };
+            self.stream.write_all(&frame.encode()).await.map_err(cut)?;
+            self.stream.write_all(piece).await.map_err(cut)?;
+        }
+    }
+}
+
+/// Whether this image is memory, to which CRIU only ever appends.
+fn is_memory(name: &str) -> bool {
+    name.starts_with("pages-")
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    Error::new(Kind::Failed, format!("cannot read {}: {error}", path.display()))
+}

@@ -1,0 +1,138 @@
+//! A folder for images: on a tmpfs, as a process is frozen while they are
+//! written and read, and nobody else's, as they hold all that it has in memory.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    sys::statfs::{TMPFS_MAGIC, statfs},
+    unistd::geteuid,
+};
+
+use crate::error::{Error, Kind};
+
+/// Where such folders may be; the first that is on a tmpfs is taken.
+pub const PLACES: [&str; 2] = ["/run/redirectd", "/dev/shm/redirectd"];
+
+/// A folder that goes, with all that is in it, when this is dropped.
+#[derive(Debug)]
+pub struct WorkDir {
+    path: PathBuf,
+}
+
+impl WorkDir {
+    /// An empty folder `name` below the first of `places` that is on a tmpfs. What
+    /// an earlier one of the same name has left goes.
+    ///
+    /// # Errors
+    /// None of them is, or it cannot be made.
+    pub fn create(places: &[impl AsRef<Path>], name: &str) -> Result<Self, Error> {
+        let places = || places.iter().map(AsRef::as_ref);
+        let Some(place) = places().find(|place| is_on_tmpfs(place)) else {
+            let tried: Vec<_> = places().map(|place| place.display().to_string()).collect();
+            let what = format!("there is no tmpfs for images: tried {}", tried.join(", "));
+            return Err(Error::new(Kind::Failed, what)
+                .cure(format!("mount one at {}", tried.first().map_or("/run", String::as_str))));
+        };
+        let path = place.join(name);
+        let made = make_own(place).and_then(|()| {
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            DirBuilder::new().mode(0o700).create(&path)
+        });
+        made.map_err(|error| {
+            Error::new(Kind::Failed, format!("cannot make {}: {error}", path.display()))
+        })?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        // What stays is removed by the next of its name.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Whether `place`, or where it would be made, is on a tmpfs.
+fn is_on_tmpfs(place: &Path) -> bool {
+    let there = place.ancestors().find(|path| path.exists());
+    there.is_some_and(|path| statfs(path).is_ok_and(|fs| fs.filesystem_type() == TMPFS_MAGIC))
+}
+
+/// Makes `place`, or sees that nobody else has it: where all may make folders,
+/// another may have been first.
+fn make_own(place: &Path) -> io::Result<()> {
+    if let Some(above) = place.parent() {
+        fs::create_dir_all(above)?;
+    }
+    match DirBuilder::new().mode(0o700).create(place) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let found = fs::symlink_metadata(place)?;
+    if found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let problem = format!("{} is another user's, or others may write to it", place.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    /// A folder of our own on a tmpfs.
+    fn shm() -> tempfile::TempDir {
+        tempfile::tempdir_in("/dev/shm").unwrap()
+    }
+
+    #[test]
+    fn it_is_on_a_tmpfs_empty_and_private_and_goes() {
+        let shm = shm();
+        // The source is on a disk.
+        let places = [Path::new(env!("CARGO_MANIFEST_DIR")).join("x"), shm.path().join("a/b")];
+        let leftover = places[1].join("move-1/leftover");
+        fs::create_dir_all(&leftover).unwrap();
+        let folder = WorkDir::create(&places, "move-1").unwrap();
+        assert_eq!(folder.path(), places[1].join("move-1"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o700);
+        fs::write(folder.path().join("pages-1.img"), "secret").unwrap();
+        drop(folder);
+        assert!(!places[1].join("move-1").exists());
+    }
+
+    #[test]
+    fn without_a_tmpfs_the_places_and_the_cure_are_told() {
+        let error = WorkDir::create(&[env!("CARGO_MANIFEST_DIR")], "x").unwrap_err().to_string();
+        assert!(error.contains(env!("CARGO_MANIFEST_DIR")), "{error}");
+        assert!(error.contains("cure: mount one at "), "{error}");
+    }
+
+    #[test]
+    fn a_place_that_others_may_write_to_is_refused() {
+        let shm = shm();
+        let place = shm.path().join("place");
+        fs::create_dir(&place).unwrap();
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(WorkDir::create(&[&place], "x").is_err());
+        let link = shm.path().join("link");
+        symlink(shm.path(), &link).unwrap();
+        assert!(WorkDir::create(&[&link], "x").is_err());
+    }
+}

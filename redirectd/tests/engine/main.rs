@@ -1,0 +1,16 @@
+//! Our own engine with the real CRIU: running programs move from machine to
+//! machine, and their open connections go on.
+//!
+//! The machines are network and PID namespaces that `xtask::lab` makes; CRIU is
+//! the one that `cargo xtask setup` brings. These tests need root.
+
+mod arrival;
+mod home;
+mod programs;
+mod scene;
+mod transfer;
+
+mod abort;
+mod kinds;
+mod probe;
+mod trips;

@@ -1,0 +1,169 @@
+//! Servers that move. Each answers a line with the address it has there, as its
+//! own socket tells it, and the line.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use xtask::lab::{Host, Machine, soon};
+
+/// What a peer waits for one answer at most. The longest silence of a move is
+/// some hundred milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One process, all connections by turns.
+pub(crate) const SELECT: &str = "
+import selectors, socket, sys
+family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET
+listener = socket.create_server((sys.argv[1], 7000), family=family,
+                                dualstack_ipv6=sys.argv[1] == '::')
+known = selectors.DefaultSelector()
+known.register(listener, selectors.EVENT_READ)
+print('listening', flush=True)
+while True:
+    for key, _ in known.select():
+        if key.fileobj is listener:
+            known.register(listener.accept()[0], selectors.EVENT_READ)
+            continue
+        line = key.fileobj.recv(4096)
+        if line:
+            key.fileobj.sendall(key.fileobj.getsockname()[0].encode() + b' ' + line)
+        else:
+            known.unregister(key.fileobj)
+            key.fileobj.close()
+";
+
+/// A thread for each connection.
+pub(crate) const THREADS: &str = "
+import socket, sys, threading
+def serve(connection):
+    while line := connection.recv(4096):
+        connection.sendall(connection.getsockname()[0].encode() + b' ' + line)
+listener = socket.create_server((sys.argv[1], 7000))
+print('listening', flush=True)
+while True:
+    threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+";
+
+/// One connection, taken by an MPTCP socket, which CRIU cannot write down.
+pub(crate) const MULTIPATH: &str = "
+import socket, sys
+listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+listener.bind((sys.argv[1], 7000))
+listener.listen()
+print('listening', flush=True)
+connection = listener.accept()[0]
+while line := connection.recv(4096):
+    connection.sendall(connection.getsockname()[0].encode() + b' ' + line)
+";
+
+/// A process for each connection.
+pub(crate) const FORKS: &str = "
+import os, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+listener = socket.create_server((sys.argv[1], 7000))
+print('listening', flush=True)
+while True:
+    connection = listener.accept()[0]
+    if os.fork() == 0:
+        listener.close()
+        while line := connection.recv(4096):
+            connection.sendall(connection.getsockname()[0].encode() + b' ' + line)
+        os._exit(0)
+    connection.close()
+";
+
+/// UDP; counts what it has answered.
+pub(crate) const UDP: &str = "
+import socket, sys
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind((sys.argv[1], 7000))
+print('listening', flush=True)
+count = 0
+while True:
+    line, peer = server.recvfrom(4096)
+    count += 1
+    server.sendto(b'%s %d %s' % (server.getsockname()[0].encode(), count, line), peer)
+";
+
+/// Starts a server of these on `machine`, at port 7000 of `address`; gives its
+/// number.
+pub(crate) fn start(machine: &Machine, program: &str, address: &str) -> Result<i32> {
+    let (pid, log) = machine.start(&["python3", "-c", program, address])?;
+    let said = || std::fs::read_to_string(&log).ok().filter(|log| log.contains("listening"));
+    soon("a server listens", said).with_context(|| {
+        format!("its log: {}", std::fs::read_to_string(&log).unwrap_or_default())
+    })?;
+    Ok(pid)
+}
+
+/// A peer's connection to a server, which counts its lines.
+pub(crate) struct Talk {
+    connection: BufReader<TcpStream>,
+    lines: u32,
+}
+
+impl Talk {
+    /// Connects from `host`.
+    pub(crate) fn open(host: &Host, endpoint: &str) -> Result<Self> {
+        let endpoint: SocketAddr = endpoint.parse()?;
+        let connection = host.enter(|| TcpStream::connect_timeout(&endpoint, PATIENCE))?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.set_nodelay(true)?;
+        Ok(Self { connection: BufReader::new(connection), lines: 0 })
+    }
+
+    /// Sends one more line and gives the address the server has, from its answer.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        self.say()?;
+        self.hear()
+    }
+
+    /// Sends one more line.
+    pub(crate) fn say(&mut self) -> Result<()> {
+        self.lines += 1;
+        // In one piece: the servers answer what they get at a time.
+        self.connection.get_mut().write_all(format!("line {}\n", self.lines).as_bytes())?;
+        Ok(())
+    }
+
+    /// Takes the answer to the last line.
+    pub(crate) fn hear(&mut self) -> Result<String> {
+        let mut answer = String::new();
+        self.connection.read_line(&mut answer)?;
+        let (address, line) = answer.trim_end().split_once(' ').context("an answer has words")?;
+        ensure!(
+            line == format!("line {}", self.lines),
+            "not the answer to {}: {answer}",
+            self.lines
+        );
+        Ok(address.to_owned())
+    }
+}
+
+/// A peer's UDP socket.
+pub(crate) struct Datagrams(UdpSocket);
+
+impl Datagrams {
+    /// Connected from `host`.
+    pub(crate) fn open(host: &Host, endpoint: &str) -> Result<Self> {
+        let socket = host.enter(|| UdpSocket::bind("0.0.0.0:0"))?;
+        socket.connect(endpoint)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self(socket))
+    }
+
+    /// Sends a datagram and gives the server's address and count.
+    pub(crate) fn ask(&self) -> Result<(String, u32)> {
+        self.0.send(b"datagram")?;
+        let mut answer = [0; 100];
+        let length = self.0.recv(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        let mut words = answer.split(' ');
+        let (address, count) = (words.next(), words.next());
+        Ok((address.context("an address")?.to_owned(), count.context("a count")?.parse()?))
+    }
+}

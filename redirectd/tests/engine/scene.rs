@@ -1,0 +1,153 @@
+//! Where a test begins: machines that processes move between, one of them home
+//! with redirectd.
+
+use std::{fs, net::IpAddr, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result};
+use redirectd::{
+    error::Error,
+    migrate::criu::{
+        Criu, Dump, DumpStage, gone,
+        images::{
+            TREE,
+            tree::{self, Process},
+        },
+        names,
+        workdir::WorkDir,
+    },
+};
+use xtask::lab::{Binaries, Daemon, Lab, Lan, Machine, criu};
+
+use crate::{arrival::Arrival, home::Move, transfer::Transfer};
+
+const CONFIGURATION: &str = "home: [10.0.0.2, 'fd00::2']
+hosts: { c: [10.0.0.3, 'fd00::3'], d: [10.0.0.4, 'fd00::4'] }
+tables: { redirects: 64, flows: 8192, half_open: 2048 }
+interfaces: { eth0: { attach: tc } }
+";
+/// How long a killed process may take to go.
+const GOING: Duration = Duration::from_secs(5);
+/// A tmpfs that all machines see.
+const SHM: &str = "/dev/shm";
+
+/// A peer, and the machines home, c and d. The fields are in the order in which
+/// they must go.
+pub(crate) struct Scene {
+    pub(crate) daemon: Daemon,
+    pub(crate) home: Place,
+    pub(crate) c: Place,
+    pub(crate) d: Place,
+    pub(crate) lan: Lan,
+    /// Unlike all other scenes'.
+    name: String,
+    _lab: Lab,
+}
+
+/// A machine that processes move to.
+pub(crate) struct Place {
+    pub(crate) machine: Machine,
+    pub(crate) v4: &'static str,
+    pub(crate) v6: &'static str,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(Path::new(SHM).join(&self.name));
+    }
+}
+
+impl Place {
+    /// What the configuration calls it.
+    pub(crate) fn name(&self) -> &str {
+        self.machine.host().name()
+    }
+
+    /// Its CRIU.
+    pub(crate) fn criu(&self) -> Criu {
+        let enter = self.machine.enter().into_iter().map(Into::into);
+        Criu::run_by(enter.chain([criu().into_os_string()]).collect())
+    }
+
+    /// Its addresses.
+    pub(crate) fn addresses(&self) -> [IpAddr; 2] {
+        [self.v4, self.v6].map(|address| address.parse().expect("it is an address"))
+    }
+
+    /// What it is to redirectd.
+    pub(crate) fn as_place(&self) -> names::Place {
+        let addresses = self.addresses().to_vec();
+        match self.name() {
+            "home" => names::Place::Home(addresses),
+            _ => names::Place::Host(addresses),
+        }
+    }
+}
+
+impl Scene {
+    /// With redirects for a server at port 7000 of home, which is at home.
+    pub(crate) fn new() -> Result<Self> {
+        let lab = Lab::new()?;
+        let lan = Lan::new(&lab)?;
+        let binaries = Binaries {
+            redirectd: env!("CARGO_BIN_EXE_redirectd").into(),
+            redirect: env!("CARGO_BIN_EXE_redirect").into(),
+        };
+        let daemon = Daemon::start(&lan.home, &binaries, CONFIGURATION)?;
+        for (name, endpoint) in [("four", "10.0.0.2:7000"), ("six", "[fd00::2]:7000")] {
+            let add = ["add", name, endpoint, "--to", "home", "--protocol", "tcp,udp"];
+            daemon.redirect(&[&add[..], &["--flows", "follow", "--no-check"]].concat())?;
+        }
+        let place =
+            |host, v4, v6| Ok::<_, anyhow::Error>(Place { machine: Machine::new(host)?, v4, v6 });
+        let home = place(&lan.home, "10.0.0.2", "fd00::2")?;
+        let c = place(&lan.c, "10.0.0.3", "fd00::3")?;
+        let d = place(&lan.d, "10.0.0.4", "fd00::4")?;
+        let name = lab.dir().file_name().context("the lab has a folder")?;
+        let name = name.to_string_lossy().into_owned();
+        Ok(Self { daemon, home, c, d, lan, name, _lab: lab })
+    }
+
+    /// An empty folder for images.
+    pub(crate) fn folder(&self, name: &str) -> Result<WorkDir> {
+        Ok(WorkDir::create(&[Path::new(SHM).join(&self.name)], name)?)
+    }
+
+    /// Moves a process, with all below it, from one machine to another: it is
+    /// ended on the first when it is revived on the second, and before it runs
+    /// there. Gives what has moved.
+    pub(crate) fn migrate(&self, pid: i32, from: &Place, to: &Place) -> Result<Vec<Process>> {
+        let (there, here) = (self.folder("there")?, self.folder("here")?);
+        let (images, arrived) = (there.path().to_owned(), here.path().to_owned());
+        let moved = Move::begin(&self.daemon, from, to)?;
+        let mut arrival = None;
+        let dumped = std::thread::scope(|scope| {
+            let readdress = |image: &[u8]| moved.readdress(image).map_err(as_error);
+            let mut transfer = Some(Transfer::begin(scope, &images, &arrived, readdress)?);
+            let dump = Dump { pid, images: images.clone(), shell_job: false };
+            from.criu().dump(&dump, &mut |stage| match stage {
+                DumpStage::Running => Ok(()),
+                DumpStage::Frozen => moved.park().map_err(as_error),
+                DumpStage::Written => {
+                    transfer.take().expect("all is written once").complete()?;
+                    arrival = Some(Arrival::begin(to.criu(), arrived.clone())?);
+                    Ok(())
+                }
+            })
+        });
+        if let Err(error) = dumped {
+            moved.abort(&error.what)?;
+            return Err(error.into());
+        }
+        let processes = tree::processes(&fs::read(images.join(TREE))?)?;
+        let pids: Vec<i32> = processes.iter().map(|process| process.pid).collect();
+        gone::wait(&from.machine.proc(), &pids, GOING)?;
+        moved.commit()?;
+        arrival.context("it has arrived")?.complete()?;
+        Ok(processes)
+    }
+}
+
+/// What a test's own steps fail with, for the engine.
+pub(crate) fn as_error(error: anyhow::Error) -> Error {
+    Error::new(redirectd::error::Kind::Failed, format!("{error:#}"))
+}
