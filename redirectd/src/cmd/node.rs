@@ -50,7 +50,7 @@ enum Verb {
 
 /// What a machine is to be as a node.
 #[derive(Debug, Args)]
-struct Init {
+struct NodeOptions {
     /// What other nodes call it [default: the machine's name]
     #[arg(long)]
     name: Option<String>,
@@ -73,8 +73,8 @@ impl Node {
     }
 }
 
-impl From<Init> for InitRequest {
-    fn from(Init { name, listen }: Init) -> Self {
+impl From<NodeOptions> for InitRequest {
+    fn from(NodeOptions { name, listen }: NodeOptions) -> Self {
         Self { name, listen }
     }
 }

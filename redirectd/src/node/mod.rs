@@ -26,6 +26,8 @@ mod refusals;
 pub mod service;
 mod setup;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod token;
 mod views;

@@ -48,12 +48,12 @@ impl Nodes {
             Some(listen) => identity.listening(self.check_listen(listen)?),
             None => identity,
         };
-        let address = self.inner.configured.or(identity.listen());
-        // What can fail comes first; then all is done.
-        let listener = match address.filter(|address| self.address() != Some(*address)) {
-            Some(address) => Some(bind(address)?),
-            None => None,
+        let address = match self.address() {
+            None => self.inner.configured.or(identity.listen()),
+            Some(now) => request.listen.filter(|listen| *listen != now),
         };
+        // What can fail comes first; then all is done.
+        let listener = address.map(bind).transpose()?;
         identity.store(&self.inner.folder)?;
         *lock(&self.inner.identity) = Some(identity.clone());
         if let Some(listener) = listener {

@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Init {
     #[command(flatten)]
-    init: super::Init,
+    options: super::NodeOptions,
 }
 
 #[derive(Serialize)]
@@ -32,7 +32,7 @@ struct Report {
 
 impl Init {
     pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
-        let request: InitRequest = self.init.into();
+        let request: InitRequest = self.options.into();
         let init: InitReport =
             context.client.send_to(Method::POST, "/v1/nodes/init", &request).await?;
         // One that listens on all its addresses does not know which to give.

@@ -23,12 +23,12 @@ pub(super) struct Join {
     token: String,
 
     #[command(flatten)]
-    init: super::Init,
+    options: super::NodeOptions,
 }
 
 impl Join {
     pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
-        let request = JoinRequest { token: self.token, init: self.init.into() };
+        let request = JoinRequest { token: self.token, init: self.options.into() };
         let report: JoinReport =
             context.client.send_to(Method::POST, "/v1/nodes/join", &request).await?;
         if context.json {
