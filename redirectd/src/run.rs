@@ -34,7 +34,7 @@ use crate::{
     log::Log,
     metrics,
     migrate::journal::FileJournal,
-    node::{Nodes, service::Services},
+    node::{self, service::Services},
     state::FileStore,
 };
 
@@ -151,9 +151,7 @@ pub async fn run(
         Some(address) => Some(metrics::listen(address).await?),
         None => None,
     };
-    let (stop, stopping) = watch::channel(false);
-    let listen = config.node_listen;
-    let nodes = Nodes::start(&options.state_dir, listen, Services::default(), stopping.clone())?;
+    let nodes = node::Opened::read(&options.state_dir, config.node_listen)?;
     let daemon = Daemon::start(Parts {
         dataplane,
         store: Box::new(FileStore::new(&options.state_dir)),
@@ -164,6 +162,8 @@ pub async fn run(
     })?;
     let (handle, thread) = daemon::spawn(daemon)?;
 
+    let (stop, stopping) = watch::channel(false);
+    let nodes = nodes.serve(Services::default(), stopping.clone())?;
     let listener = socket.listener().map_err(|e| Error::new(Kind::Failed, e.to_string()))?;
     let router = server::router(handle.clone(), nodes.clone(), access, log);
     let api = serve_api(listener, router, stopping.clone());

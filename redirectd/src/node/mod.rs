@@ -96,32 +96,46 @@ struct Listening {
     accepting: AbortHandle,
 }
 
-impl fmt::Debug for Nodes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Nodes").field("folder", &self.inner.folder).finish_non_exhaustive()
-    }
+/// The nodes as the last daemon left them, before any is served.
+pub struct Opened {
+    folder: PathBuf,
+    configured: Option<SocketAddr>,
+    identity: Option<Identity>,
+    members: Members,
+    listener: Option<TcpListener>,
 }
 
-impl Nodes {
-    /// The nodes known in `state_dir`. Listens, if this one has an identity, on
-    /// `configured` or where its user said; until `stopping`.
+impl Opened {
+    /// Those known in `state_dir`. If this machine is a node, it listens on
+    /// `configured`, or where its user said; nobody is answered yet.
     ///
     /// # Errors
     /// What is kept cannot be read, or nothing can listen there.
-    pub fn start(
-        state_dir: &Path,
-        configured: Option<SocketAddr>,
-        services: Services,
-        stopping: watch::Receiver<bool>,
-    ) -> Result<Self, Error> {
+    pub fn read(state_dir: &Path, configured: Option<SocketAddr>) -> Result<Self, Error> {
         let folder = state_dir.join("node");
         let identity = Identity::load(&folder)?;
-        let nodes = Self {
+        let members = Members::load(&folder)?;
+        let listen = identity.as_ref().and_then(|identity| configured.or(identity.listen()));
+        let listener = listen.map(bind).transpose()?;
+        Ok(Self { folder, configured, identity, members, listener })
+    }
+
+    /// Answers those that are known, with `services`, until `stopping`.
+    ///
+    /// # Errors
+    /// The identity cannot be used.
+    pub fn serve(
+        self,
+        services: Services,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<Nodes, Error> {
+        let Self { folder, configured, identity, members, listener } = self;
+        let nodes = Nodes {
             inner: Arc::new(Inner {
-                members: Members::load(&folder)?,
                 folder,
                 configured,
                 identity: Mutex::new(identity),
+                members,
                 invitations: Invitations::default(),
                 contacts: Contacts::default(),
                 refusals: Refusals::default(),
@@ -131,15 +145,21 @@ impl Nodes {
                 stopping,
             }),
         };
-        if let Some(identity) = nodes.identity()
-            && let Some(address) = configured.or(identity.listen())
-        {
-            nodes.listen(&identity, bind(address)?)?;
+        if let (Some(identity), Some(listener)) = (nodes.identity(), listener) {
+            nodes.listen(&identity, listener)?;
         }
         tokio::spawn(nodes.clone().call_round());
         Ok(nodes)
     }
+}
 
+impl fmt::Debug for Nodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nodes").field("folder", &self.inner.folder).finish_non_exhaustive()
+    }
+}
+
+impl Nodes {
     /// A connection to the node called `name`.
     ///
     /// # Errors

@@ -33,7 +33,8 @@ impl Node {
     fn start(folder: TempDir, services: Services) -> Self {
         let (stop, stopping) = watch::channel(false);
         let anywhere = "127.0.0.1:0".parse().unwrap();
-        let nodes = Nodes::start(folder.path(), Some(anywhere), services, stopping).unwrap();
+        let nodes = Opened::read(folder.path(), Some(anywhere)).unwrap();
+        let nodes = nodes.serve(services, stopping).unwrap();
         Self { nodes, folder, _stop: stop }
     }
 
@@ -238,8 +239,8 @@ async fn what_is_known_outlives_the_daemon_and_an_invitation_does_not() {
     let (stop, stopping) = watch::channel(false);
     let nodes = loop {
         // Its port is free once its listener has noticed.
-        match Nodes::start(folder.path(), Some(address), Services::default(), stopping.clone()) {
-            Ok(nodes) => break nodes,
+        match Opened::read(folder.path(), Some(address)) {
+            Ok(nodes) => break nodes.serve(Services::default(), stopping).unwrap(),
             Err(_) => tokio::task::yield_now().await,
         }
     };
@@ -280,7 +281,8 @@ async fn another_version_is_told_what_to_do() {
 async fn it_may_listen_elsewhere_from_now_on_but_not_where_nothing_can() {
     let folder = tempfile::tempdir().unwrap();
     let (_stop, stopping) = watch::channel(false);
-    let nodes = Nodes::start(folder.path(), None, Services::default(), stopping).unwrap();
+    let nodes = Opened::read(folder.path(), None).unwrap();
+    let nodes = nodes.serve(Services::default(), stopping).unwrap();
     assert!(nodes.own().unwrap_err().cure.unwrap().contains("node init"));
     let listen = |address: &str| InitRequest {
         name: Some("a".to_owned()),

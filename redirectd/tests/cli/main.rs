@@ -10,6 +10,7 @@ mod following;
 mod json;
 mod monitor;
 mod moves;
+mod nodes;
 mod redirects;
 mod server;
 mod shell;
