@@ -145,9 +145,15 @@ impl Listener {
         let uninvited = joins && !self.nodes.invites();
         // The handshake of the uninvited ends with: no such protocol.
         let config = if joins && !uninvited { &self.join } else { &self.link };
-        let stream = hello.into_stream(config.clone()).await.map_err(|error| {
-            if uninvited { (Why::Uninvited, String::new()) } else { refusal(&error) }
-        })?;
+        let stream = match hello.into_stream(config.clone()).await {
+            Ok(stream) => stream,
+            Err(_) if uninvited => return Err((Why::Uninvited, String::new())),
+            Err(error) if Refused::read(&error) == Some(Refused::ByThem) => {
+                debug!(%from, "a node called, and did not find the one it expected here");
+                return Ok(None);
+            }
+            Err(error) => return Err(refusal(&error)),
+        };
         if joins {
             join::invite(&self.nodes, stream, from).await.map(|()| None)
         } else {
