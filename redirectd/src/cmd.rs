@@ -5,6 +5,7 @@ mod apply;
 mod check;
 mod completions;
 mod flows;
+mod hook;
 mod list;
 mod log;
 mod man;
@@ -77,6 +78,7 @@ enum Verb {
     Top(top::Top),
     Move(moves::Move),
     Node(node::Node),
+    Hook(hook::Hook),
     Status(status::Status),
     Log(log::Log),
     #[command(hide = true)]
@@ -141,6 +143,7 @@ impl Cli {
             Verb::Top(verb) => verb.run(&context).await,
             Verb::Move(verb) => verb.run(&context).await,
             Verb::Node(verb) => verb.run(&context).await,
+            Verb::Hook(verb) => verb.run(&context).await,
             Verb::Status(verb) => verb.run(&context).await,
             Verb::Log(verb) => verb.run(&context).await,
             Verb::Completions(verb) => verb.run(),

@@ -10,8 +10,8 @@ use std::{
 use clap::Parser;
 use redirectd::{cmd, config, run::Options};
 
-const DOCUMENTS: [&str; 4] =
-    ["README.md", "ARCHITECTURE.md", "docs/conformance.md", "configs/README.md"];
+const DOCUMENTS: [&str; 5] =
+    ["README.md", "ARCHITECTURE.md", "docs/conformance.md", "docs/moves.md", "configs/README.md"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

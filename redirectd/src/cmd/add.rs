@@ -39,7 +39,7 @@ pub(super) struct Add {
     home: String,
 
     /// Where it goes: a host of the configuration, a name, or an address; without
-    /// a port, to the same port
+    /// a port, to the same port. `home` for a process that is here and will move
     #[arg(long, value_name = "HOST[:PORT]")]
     to: String,
 

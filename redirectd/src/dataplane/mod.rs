@@ -143,7 +143,8 @@ pub struct RedirectCounters {
 pub struct ReasonCount {
     /// A stable identifier, such as `no_redirect`.
     pub reason: String,
-    /// `translated`, `passed` (to the kernel, untouched) or `dropped`.
+    /// `translated`, `passed` (to the kernel, untouched), `dropped`, or `held` (to be
+    /// delivered later).
     pub verdict: String,
     /// One sentence for people.
     pub meaning: String,

@@ -1,9 +1,11 @@
 //! Programs of other kinds than one process with TCP connections.
 
-use anyhow::{Result, ensure};
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    programs::{self, Datagrams, FORKS, THREADS, Talk, UDP},
+    programs::{self, Datagrams, FORKS, HOLDS, OPTIONS, THREADS, Talk, UDP},
     scene::Scene,
 };
 
@@ -55,5 +57,38 @@ fn datagrams() -> Result<()> {
     assert_eq!(peer.ask()?, ("10.0.0.2".to_owned(), 2));
     scene.migrate(pid, &scene.home, &scene.c)?;
     assert_eq!(peer.ask()?, ("10.0.0.3".to_owned(), 3));
+    Ok(())
+}
+
+/// Congestion control, user timeout, unsent bytes, and whether paths' MTUs are
+/// found out: CRIU forgets them.
+#[test]
+fn options_of_sockets() -> Result<()> {
+    let scene = Scene::new()?;
+    let pid = programs::start(&scene.home.machine, OPTIONS, "0.0.0.0")?;
+    let mut talk = Talk::open(&scene.lan.peer, "10.0.0.2:7000")?;
+    assert_eq!(talk.line()?, "reno,[4321,65432,0]");
+    scene.migrate(pid, &scene.home, &scene.c)?;
+    assert_eq!(talk.line()?, "reno,[4321,65432,0]");
+    Ok(())
+}
+
+/// A hundred megabytes of memory, open files, one of them deleted, and a pipe.
+#[test]
+fn what_a_process_holds() -> Result<()> {
+    let scene = Scene::new()?;
+    let file = scene.lan.home.dir().join("two-lines");
+    fs::write(&file, "the first\nthe second\n")?;
+    let file = file.to_str().context("the lab's names are plain")?;
+    let arguments = ["0.0.0.0", file];
+    let pid = programs::start_with(&scene.home.machine, HOLDS, &arguments)?;
+    let mut talk = Talk::open(&scene.lan.peer, "10.0.0.2:7000")?;
+    let held = talk.line()?;
+    let bytes = (96 << 20) + "nobody else has this".len() + "the second\n".len();
+    assert!(held.ends_with(&format!("/{bytes}")), "{held}");
+    scene.migrate(pid, &scene.home, &scene.c)?;
+    assert_eq!(talk.line()?, held);
+    scene.migrate(pid, &scene.c, &scene.home)?;
+    assert_eq!(talk.line()?, held);
     Ok(())
 }

@@ -11,6 +11,10 @@ mod scene;
 mod transfer;
 
 mod abort;
+mod busy;
+mod death;
+mod hook;
 mod kinds;
 mod probe;
+mod queued;
 mod trips;

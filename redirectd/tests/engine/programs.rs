@@ -60,6 +60,18 @@ while line := connection.recv(4096):
     connection.sendall(connection.getsockname()[0].encode() + b' ' + line)
 ";
 
+/// Sends back what it gets, as it comes; a thread for each connection.
+pub(crate) const MIRROR: &str = "
+import socket, sys, threading
+def serve(connection):
+    while some := connection.recv(1 << 16):
+        connection.sendall(some)
+listener = socket.create_server((sys.argv[1], 7000))
+print('listening', flush=True)
+while True:
+    threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+";
+
 /// A process for each connection.
 pub(crate) const FORKS: &str = "
 import os, signal, socket, sys
@@ -74,6 +86,47 @@ while True:
             connection.sendall(connection.getsockname()[0].encode() + b' ' + line)
         os._exit(0)
     connection.close()
+";
+
+/// One connection, with options of its own; answers with those it has.
+pub(crate) const OPTIONS: &str = "
+import socket, sys
+listener = socket.create_server((sys.argv[1], 7000))
+print('listening', flush=True)
+connection = listener.accept()[0]
+connection.setsockopt(socket.IPPROTO_TCP, 13, b'reno')
+connection.setsockopt(socket.IPPROTO_TCP, 18, 4321)
+connection.setsockopt(socket.IPPROTO_TCP, 25, 65432)
+connection.setsockopt(socket.IPPROTO_IP, 10, 0)
+while line := connection.recv(4096):
+    name = connection.getsockopt(socket.IPPROTO_TCP, 13, 16).rstrip(b'\\0').decode()
+    numbers = [connection.getsockopt(6, 18), connection.getsockopt(6, 25),
+               connection.getsockopt(0, 10)]
+    connection.sendall(f'{name},{numbers} '.replace(', ', ',').encode() + line)
+";
+
+/// One connection; holds a lot of memory, a file it has read half of, a file that
+/// is deleted, and a pipe with something in it. Answers with a digest of them all.
+pub(crate) const HOLDS: &str = "
+import hashlib, os, random, socket, sys, tempfile
+memory = random.Random(7).randbytes(96 << 20)
+deleted = tempfile.TemporaryFile()
+deleted.write(b'nobody else has this')
+deleted.flush()
+half = open(sys.argv[2])
+half.readline()
+out, into = os.pipe()
+os.write(into, b'on its way')
+listener = socket.create_server((sys.argv[1], 7000))
+print('listening', flush=True)
+connection = listener.accept()[0]
+while line := connection.recv(4096):
+    deleted.seek(0)
+    held = [memory, deleted.read(), half.readline().encode(), os.read(out, 100)]
+    os.write(into, held[3])
+    half.seek(half.tell() - len(held[2]))
+    digest = hashlib.sha256(b'|'.join(held)).hexdigest()
+    connection.sendall(f'{digest}/{len(memory) + len(held[1]) + len(held[2])} '.encode() + line)
 ";
 
 /// UDP; counts what it has answered.
@@ -92,7 +145,12 @@ while True:
 /// Starts a server of these on `machine`, at port 7000 of `address`; gives its
 /// number.
 pub(crate) fn start(machine: &Machine, program: &str, address: &str) -> Result<i32> {
-    let (pid, log) = machine.start(&["python3", "-c", program, address])?;
+    start_with(machine, program, &[address])
+}
+
+/// The same with more arguments, the first of which is the address.
+pub(crate) fn start_with(machine: &Machine, program: &str, arguments: &[&str]) -> Result<i32> {
+    let (pid, log) = machine.start(&[&["python3", "-c", program], arguments].concat())?;
     let said = || std::fs::read_to_string(&log).ok().filter(|log| log.contains("listening"));
     soon("a server listens", said).with_context(|| {
         format!("its log: {}", std::fs::read_to_string(&log).unwrap_or_default())
@@ -144,16 +202,53 @@ impl Talk {
     }
 }
 
+/// One connection and UDP. Whenever a line comes, it answers all datagrams that
+/// have come until then, and the line with how many there were.
+pub(crate) const GATED: &str = "
+import socket, sys
+family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET
+listener = socket.create_server((sys.argv[1], 7000), family=family)
+server = socket.socket(family, socket.SOCK_DGRAM)
+server.bind((sys.argv[1], 7000))
+server.setblocking(False)
+print('listening', flush=True)
+connection = listener.accept()[0]
+while line := connection.recv(4096):
+    count = 0
+    try:
+        while True:
+            data, peer = server.recvfrom(65536)
+            server.sendto(data, peer)
+            count += 1
+    except BlockingIOError:
+        connection.sendall(b'%d ' % count + line)
+";
+
 /// A peer's UDP socket.
 pub(crate) struct Datagrams(UdpSocket);
 
 impl Datagrams {
     /// Connected from `host`.
     pub(crate) fn open(host: &Host, endpoint: &str) -> Result<Self> {
-        let socket = host.enter(|| UdpSocket::bind("0.0.0.0:0"))?;
+        let any = if endpoint.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+        let socket = host.enter(|| UdpSocket::bind(any))?;
         socket.connect(endpoint)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self(socket))
+    }
+
+    /// Sends `data`.
+    pub(crate) fn say(&self, data: &[u8]) -> Result<()> {
+        self.0.send(data)?;
+        Ok(())
+    }
+
+    /// The next datagram that comes.
+    pub(crate) fn hear(&self) -> Result<Vec<u8>> {
+        let mut answer = vec![0; 65_536];
+        let length = self.0.recv(&mut answer)?;
+        answer.truncate(length);
+        Ok(answer)
     }
 
     /// Sends a datagram and gives the server's address and count.

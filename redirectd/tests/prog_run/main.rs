@@ -22,6 +22,7 @@ mod talk;
 
 mod capacity;
 mod checksums;
+mod connections;
 mod counters;
 mod expiry;
 mod failure;

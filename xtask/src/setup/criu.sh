@@ -9,20 +9,8 @@ program=$2
 suite=sid
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# The archive is where this machine's own apt has Debian from.
-codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
-# shellcheck disable=SC2016 # apt's own variables
-archive=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' \
-    'Created-By: Packages' |
-    awk -v codename="$codename" '($1 == codename || $1 == "stable") && $2 == "main" { print $3; exit }')
-if [ -z "$archive" ]; then
-    echo "apt's sources do not name Debian $codename, main: cannot tell where $suite is" >&2
-    exit 1
-fi
-
 rm -rf "$into"
 mkdir -p "$into/apt/lists/partial" "$into/apt/sources" "$into/apt/packages"
-echo "deb [signed-by=$keys] $archive $suite main" >"$into/apt/sources/$suite.list"
 
 # apt with lists of its own: what the system installs from is not touched.
 suites_apt() {
@@ -35,7 +23,24 @@ suites_apt() {
         -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false "$@"
 }
 
-suites_apt apt-get update
+# The archive is one of those where this machine's own apt has packages for its
+# release from; the keys tell which of them is Debian's.
+codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+archives=$(apt-get --print-uris update |
+    sed -nE "s#^'(.*)/dists/($codename|stable)/InRelease' .*#\1#p")
+found=
+for archive in $archives; do
+    echo "deb [signed-by=$keys] $archive $suite main" >"$into/apt/sources/$suite.list"
+    if suites_apt apt-get update; then
+        found=$archive
+        break
+    fi
+done
+if [ -z "$found" ]; then
+    echo "none of apt's sources for $codename is Debian's: cannot tell where $suite is" >&2
+    exit 1
+fi
+
 packages=$(suites_apt apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts \
     --no-breaks --no-replaces --no-enhances criu | grep '^[a-z0-9]')
 cd "$into/apt/packages"
@@ -47,8 +52,8 @@ done
 cd "$into"
 rm -rf apt
 
-# Relative to the program, so that the folder may move.
-loader=$(cd "$into" && echo usr/lib/*-linux-gnu*/ld-linux*.so.*)
+# Relative to the program, so that both may move.
+loader=$(echo usr/lib/*-linux-gnu*/ld-linux*.so.*)
 mkdir -p "$(dirname "$program")"
 cat >"$program.new" <<END
 #!/bin/sh

@@ -9,7 +9,7 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use redirectd_ebpf::group::ParkedHeader;
 
-use super::frame::ends;
+use super::frame::{Origin, origin};
 use crate::{
     dataplane::{Group, HeldFlow, Traffic},
     rule::Protocol,
@@ -28,7 +28,10 @@ pub(super) struct Packet {
 pub(super) struct Queue {
     /// What is still to be delivered.
     pub(super) packets: VecDeque<Packet>,
-    /// How many have ever been in it.
+    /// ICMP errors still to be delivered: last, when their flows are known to
+    /// lead where they lead now.
+    pub(super) errors: VecDeque<Packet>,
+    /// How many have ever been in it, or need not come any more.
     pub(super) received: u64,
     flows: HashMap<FlowId, usize>,
     listed: Vec<HeldFlow>,
@@ -47,12 +50,13 @@ impl Queues {
         Self { ring, queues: HashMap::new() }
     }
 
-    /// Takes packets of `group` from now on.
-    pub(super) fn open(&mut self, group: Group) {
+    /// Takes packets of `group` from now on; `done` of them were delivered by an
+    /// earlier daemon.
+    pub(super) fn open(&mut self, group: Group, done: u64) {
         // What an earlier group of that number has left is nobody's.
         self.queues.remove(&group);
         self.drain();
-        self.queues.insert(group, Queue::default());
+        self.queues.insert(group, Queue { received: done, ..Queue::default() });
     }
 
     /// Takes no more, and forgets those that are there.
@@ -78,16 +82,23 @@ impl Queues {
 impl Queue {
     fn push(&mut self, header: ParkedHeader, frame: &[u8]) {
         self.received += 1;
-        if let Some((protocol, (peer, home))) = ends(frame) {
-            let at = *self.flows.entry((protocol, peer, home)).or_insert_with(|| {
-                self.listed.push(HeldFlow { protocol, peer, home, traffic: Traffic::default() });
-                self.listed.len() - 1
-            });
-            let traffic = &mut self.listed[at].traffic;
-            traffic.packets += 1;
-            traffic.bytes += frame.len() as u64;
-        }
-        self.packets.push_back(Packet { header, frame: frame.to_vec() });
+        let packet = Packet { header, frame: frame.to_vec() };
+        let Some(Origin { protocol, peer, home, error }) = origin(frame) else {
+            self.packets.push_back(packet);
+            return;
+        };
+        self.note(frame.len(), protocol, peer, home);
+        if error { self.errors.push_back(packet) } else { self.packets.push_back(packet) }
+    }
+
+    fn note(&mut self, bytes: usize, protocol: Protocol, peer: (IpAddr, u16), home: (IpAddr, u16)) {
+        let at = *self.flows.entry((protocol, peer, home)).or_insert_with(|| {
+            self.listed.push(HeldFlow { protocol, peer, home, traffic: Traffic::default() });
+            self.listed.len() - 1
+        });
+        let traffic = &mut self.listed[at].traffic;
+        traffic.packets += 1;
+        traffic.bytes += bytes as u64;
     }
 
     /// What was held of each flow.
