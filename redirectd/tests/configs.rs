@@ -72,6 +72,7 @@ fn the_main_file_and_its_rules_are_one_configuration() {
     assert_eq!(config.timers.tcp_established, Duration::from_secs(2 * 3600 + 4 * 60));
     assert_eq!(config.api.group.as_deref(), Some("redirectd"));
     assert_eq!(config.metrics.unwrap().to_string(), "127.0.0.1:9310");
+    assert_eq!(config.node_listen.unwrap().to_string(), "192.0.2.1:9311");
 }
 
 /// The main file says that it shows the defaults; where it does not, it says so.
@@ -88,6 +89,7 @@ fn the_main_file_shows_the_defaults() {
     assert_eq!(default.tables, shown.tables);
     assert_eq!(default.api.socket, shown.api.socket);
     assert_eq!((default.home.len(), default.metrics, default.api.group), (0, None, None));
+    assert_eq!(default.node_listen, None);
 }
 
 #[test]

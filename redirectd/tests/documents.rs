@@ -47,7 +47,8 @@ fn tests_in(file: &Path) -> Vec<String> {
     let mut tests = Vec::new();
     let mut marked = false;
     for line in text.lines().map(str::trim) {
-        if line.starts_with("#[test]") {
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test]") {
             marked = true;
         } else if let Some((name, _)) = line.strip_prefix("fn ").and_then(|f| f.split_once('(')) {
             if marked {

@@ -82,8 +82,15 @@ fn who_can_open_the_socket_may_read_but_not_change() {
     let server = Server::start_with(&format!("{CONFIG}api: {{ group: {} }}\n", GROUP.0));
     fs::set_permissions(server.socket(), fs::Permissions::from_mode(0o666)).unwrap();
     let stranger = Stranger::beside(&server);
-    for reading in [&["list"][..], &["status"], &["stats"], &["flows"], &["log"], &["move", "list"]]
-    {
+    for reading in [
+        &["list"][..],
+        &["status"],
+        &["stats"],
+        &["flows"],
+        &["log"],
+        &["move", "list"],
+        &["node", "list"],
+    ] {
         assert_eq!(stranger.redirect(NO_GROUPS, reading).code, 0, "{reading:?}");
     }
     for changing in [
@@ -97,6 +104,10 @@ fn who_can_open_the_socket_may_read_but_not_change() {
         &["move", "return", "1"],
         &["move", "commit", "1"],
         &["move", "abort", "1"],
+        &["node", "init"],
+        &["node", "invite"],
+        &["node", "join", "token"],
+        &["node", "remove", "b"],
     ] {
         let ended = stranger.redirect(NO_GROUPS, changing);
         assert_eq!(ended.code, 4, "{changing:?}: {ended:?}");

@@ -12,6 +12,7 @@ mod inspect;
 mod json;
 mod monitor;
 mod moves;
+mod nodes;
 mod program;
 mod redirects;
 mod server;

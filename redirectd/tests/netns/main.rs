@@ -25,6 +25,7 @@ mod icmp;
 mod local;
 mod moves;
 mod neighbours;
+mod nodes;
 mod parked_tcp;
 mod parking;
 mod pmtu;

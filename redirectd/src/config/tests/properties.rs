@@ -195,11 +195,12 @@ fn document() -> impl Strategy<Value = Value> {
         prop::option::of(record(&["tcp_established", "tcp_transitory", "udp", "udp_unreplied"])),
         prop::option::of(record(&["redirects", "flows", "half_open", "held_mib"])),
         prop::option::of(record(&["socket", "group"])),
+        prop::option::of(record(&["listen"])),
         prop::option::weighted(0.05, form()),
     );
     let single = record(&["version", "home", "snat_ports", "metrics"]);
     (sections, single).prop_map(|(sections, single)| {
-        let (redirects, interfaces, hosts, timers, tables, api, unknown) = sections;
+        let (redirects, interfaces, hosts, timers, tables, api, node, unknown) = sections;
         let Value::Object(mut file) = single else { return single };
         let sections = [
             ("redirects", redirects),
@@ -208,6 +209,7 @@ fn document() -> impl Strategy<Value = Value> {
             ("timers", timers),
             ("tables", tables),
             ("api", api),
+            ("node", node),
             ("unknown", unknown),
         ];
         for (key, section) in sections {
