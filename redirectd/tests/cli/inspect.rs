@@ -144,22 +144,26 @@ fn a_connection_by_loopback_with_another_process_is_in_the_way() {
 
 #[test]
 fn a_device_is_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device");
     // Of a number for experiments, so that no driver is needed.
-    let program = Program::start(
-        "folder = tempfile.TemporaryDirectory(); path = folder.name + '/device'\n\
-         os.mknod(path, 0o20600, os.makedev(240, 7))\n\
-         keep.append(os.open(path, os.O_PATH))",
-    );
+    let program = Program::start(&format!(
+        "os.mknod('{0}', 0o20600, os.makedev(240, 7))\nkeep.append(os.open('{0}', os.O_PATH))",
+        path.display()
+    ));
     only(&obstacles(&program), "device", &["/device of this machine"]);
 }
 
 #[test]
 fn a_file_that_was_renamed_is_in_the_way_and_a_deleted_one_goes_along() {
-    let program = Program::start(
-        "folder = tempfile.TemporaryDirectory(); path = folder.name + '/log'\n\
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let program = Program::start(&format!(
+        "path = '{}'\n\
          f = open(path, 'w'); os.link(path, path + '.1'); os.unlink(path)\n\
          g = open(path, 'w'); os.unlink(path)",
-    );
+        path.display()
+    ));
     only(&obstacles(&program), "renamed-file", &["/log any more"]);
 }
 
