@@ -21,6 +21,7 @@ mod status;
 mod table;
 mod top;
 mod units;
+mod whereabouts;
 
 use std::path::PathBuf;
 
@@ -74,6 +75,7 @@ enum Verb {
     Apply(apply::Apply),
     Check(check::Check),
     Flows(flows::Flows),
+    Where(whereabouts::Where),
     Inspect(inspect::Inspect),
     Stats(stats::Stats),
     Monitor(monitor::Monitor),
@@ -140,6 +142,7 @@ impl Cli {
             Verb::Apply(verb) => verb.run(&context).await,
             Verb::Check(verb) => verb.run(&context),
             Verb::Flows(verb) => verb.run(&context).await,
+            Verb::Where(verb) => verb.run(&context).await,
             Verb::Inspect(verb) => verb.run(&context),
             Verb::Stats(verb) => verb.run(&context).await,
             Verb::Monitor(verb) => verb.run(&context).await,

@@ -25,8 +25,9 @@ use crate::{
 ///
 /// With --pid there is a redirect for each port at which the process or one of
 /// its descendants takes packets, TCP and UDP, and one for each connection it has
-/// made, for that peer alone: all of them, or none. Each keeps its port. Other
-/// users' processes are shown only to root.
+/// made, for that peer alone: all of them, or none. Each keeps its port. TCP
+/// connections that are open go on at home, until whatever moves the process
+/// takes them along. Other users' processes are shown only to root.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -139,7 +140,7 @@ impl Add {
             return Err(Error::new(Kind::Usage, what).cure("write --to HOST"));
         }
         let tree = Tree::of(pid)?;
-        in_this_network(&tree)?;
+        process::must_be_in_this_network(&tree)?;
         let own_name = process::base_name(&tree.root().name, pid);
         let form = Form {
             name: self.name.as_deref().unwrap_or(&own_name),
@@ -156,20 +157,6 @@ impl Add {
         let Self { replace, dry_run, .. } = self;
         Ok((AddAllRequest { additions: wanted.additions, replace, dry_run }, wanted.remarks))
     }
-}
-
-fn in_this_network(tree: &Tree) -> Result<(), Error> {
-    let pid = tree.root().pid;
-    if process::same_network(pid)? {
-        return Ok(());
-    }
-    let what = format!(
-        "process {pid} ({}) is in another network namespace: its addresses are not home's",
-        tree.root().name.escape_debug()
-    );
-    Err(Error::new(Kind::Failed, what).cure(
-        "name the home endpoints by which peers reach it: `redirect add NAME HOME --to HOST`",
-    ))
 }
 
 fn nothing_to_redirect(tree: &Tree, remarks: &[String]) -> Error {

@@ -70,6 +70,10 @@ pub(super) fn of_process(pid: i32) -> Result<Vec<Descriptor>, ProcError> {
 impl From<FDTarget> for Open {
     fn from(target: FDTarget) -> Self {
         match target {
+            // Of memfd_secret(2); it has no file.
+            FDTarget::Path(path) if path.as_os_str() == "/secretmem (deleted)" => {
+                Self::Anonymous("memfd_secret".to_owned())
+            }
             FDTarget::Path(path) => Self::Path(path),
             FDTarget::Socket(inode) => Self::Socket(inode),
             FDTarget::Pipe(inode) => Self::Pipe(inode),

@@ -47,6 +47,7 @@ impl Inet {
 pub(super) struct Unix {
     pub(super) inode: u64,
     pub(super) name: Option<String>,
+    pub(super) datagram: bool,
     /// The socket at the other end, or the listener that is to accept it.
     pub(super) peer: Option<u64>,
 }
@@ -137,5 +138,6 @@ fn read_unix(response: &UnixResponse) -> Unix {
         UnixDiagName::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)),
     });
     let peer = response.peer().filter(|&peer| peer != 0).map(u64::from);
-    Unix { inode: response.header.inode.into(), name, peer }
+    let datagram = i32::from(response.header.kind) == libc::SOCK_DGRAM;
+    Unix { inode: response.header.inode.into(), name, datagram, peer }
 }

@@ -26,8 +26,11 @@ pub struct UsedFile {
     pub path: String,
     /// What it is.
     pub kind: FileKind,
-    /// No path leads to it any more.
+    /// It is not at its path any more.
     pub deleted: bool,
+    /// Deleted there, it still has another path, which nobody tells.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
     /// It lies where files are that nobody keeps.
     pub temporary: bool,
     /// In bytes.
@@ -65,7 +68,7 @@ pub enum FileKind {
     Terminal,
     /// The other side of terminals, as terminal emulators have it.
     TerminalMaster,
-    /// A device that is the same on every machine, such as `/dev/null`.
+    /// A device that every machine has, such as `/dev/null`.
     HarmlessDevice,
     /// Any other device.
     Device,
@@ -169,7 +172,9 @@ impl Files {
             let there = fs::metadata(&by_path).is_ok_and(|there| there.ino() == inode);
             // A file may really be called so.
             let deleted = metadata.nlink() == 0 || (said_deleted && !there);
-            Seen { file: describe(path, &metadata, deleted), link }
+            let elsewhere = deleted && metadata.nlink() > 0;
+            let described = describe(path, &metadata);
+            Seen { file: UsedFile { deleted, elsewhere, ..described }, link }
         });
         how(&mut seen.file);
     }
@@ -185,11 +190,12 @@ impl Files {
     }
 }
 
-fn describe(path: &str, metadata: &Metadata, deleted: bool) -> UsedFile {
+fn describe(path: &str, metadata: &Metadata) -> UsedFile {
     UsedFile {
         path: path.to_owned(),
         kind: kind(path, metadata),
-        deleted,
+        deleted: false,
+        elsewhere: false,
         temporary: TEMPORARY.iter().any(|folder| path.starts_with(folder)),
         size: metadata.len(),
         written: false,
@@ -222,8 +228,8 @@ pub(super) fn kind(path: &str, metadata: &Metadata) -> FileKind {
 /// By the numbers of the kernel's `Documentation/admin-guide/devices.txt`.
 fn device_kind(character: bool, major: u64, minor: u64) -> FileKind {
     match (character, major, minor) {
-        // null, zero, full, random, urandom
-        (true, 1, 3 | 5 | 7 | 8 | 9) => FileKind::HarmlessDevice,
+        // null, zero, full, random, urandom, kmsg
+        (true, 1, 3 | 5 | 7 | 8 | 9 | 11) => FileKind::HarmlessDevice,
         (true, 5, 2) => FileKind::TerminalMaster,
         // ttys, tty and console, Unix98 pseudoterminals
         (true, 4 | 5 | 136..=143, _) => FileKind::Terminal,

@@ -4,6 +4,7 @@ use super::{
     files::{FileKind, UsedFile},
     inventory::{Inventory, Machine},
     memory::{Memory, SharedMemory},
+    namespace::Namespaces,
     sockets::{Holder, InetSocket, Sockets},
     strangers::Stranger,
     tree::Process,
@@ -28,6 +29,7 @@ pub(super) fn inventory() -> Inventory {
             kernel: "6.18.3".to_owned(),
             cpu_features: ["avx2", "sse"].map(str::to_owned).into(),
         },
+        namespaces: Namespaces::default(),
         asker: None,
         incomplete: false,
     }
@@ -66,6 +68,7 @@ pub(super) fn file(path: &str, kind: FileKind) -> UsedFile {
         path: path.to_owned(),
         kind,
         deleted: false,
+        elsewhere: false,
         temporary: false,
         size: 1_000,
         written: false,

@@ -1,6 +1,6 @@
 //! All that a tree is made of, and the machine it has been running on.
 
-use std::{collections::BTreeMap, env};
+use std::{collections::BTreeMap, env, fs};
 
 use nix::sys::utsname::uname;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use super::{
     files::{self, UsedFile},
     maps,
     memory::{self, Memory},
+    namespace::Namespaces,
     sockets::{self, Holder, Sockets},
     strangers::{self, Found, Sought, Stranger},
     tree::{Process, Tree},
@@ -34,6 +35,8 @@ pub struct Inventory {
     pub memory: Memory,
     /// What they run on.
     pub machine: Machine,
+    /// Where they live.
+    pub namespaces: Namespaces,
     /// The one of them that is whoever asked for this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asker: Option<i32>,
@@ -91,8 +94,9 @@ impl Inventory {
         Ok(Self {
             memory: memory::of(&tree, &mappings, &found)?,
             files: files::of(&tree, &descriptors, &mappings, hash),
-            objects: objects(&descriptors),
+            objects: objects(&tree, &descriptors),
             machine: Machine::this()?,
+            namespaces: Namespaces::of(&tree)?,
             asker: asker(&tree),
             incomplete: found.incomplete,
             processes: tree.processes,
@@ -137,7 +141,11 @@ fn pipes(descriptors: &[Descriptor]) -> Vec<Pipe> {
     holders.into_iter().map(pipe).collect()
 }
 
-fn objects(descriptors: &[Descriptor]) -> Vec<KernelObject> {
+/// What is said of a pidfd that stands for a process that is not of the tree.
+pub(super) const PIDFD_OF_STRANGER: &str = "pidfd of another process";
+
+fn objects(tree: &Tree, descriptors: &[Descriptor]) -> Vec<KernelObject> {
+    let own = tree.pids();
     let mut holders: BTreeMap<&str, Vec<Holder>> = BTreeMap::new();
     for &Descriptor { pid, fd, ref open, .. } in descriptors {
         let kind = match open {
@@ -146,10 +154,19 @@ fn objects(descriptors: &[Descriptor]) -> Vec<KernelObject> {
             Open::Other(text) => text.split(':').next().unwrap_or(text),
             _ => continue,
         };
+        let of_stranger =
+            kind.contains("pidfd") && pidfd_target(pid, fd).is_some_and(|of| !own.contains(&of));
+        let kind = if of_stranger { PIDFD_OF_STRANGER } else { kind };
         holders.entry(kind).or_default().push(Holder { pid, fd });
     }
     let object = |(kind, holders): (&str, _)| KernelObject { kind: kind.to_owned(), holders };
     holders.into_iter().map(object).collect()
+}
+
+/// The process that a pidfd stands for; -1 if it has ended.
+fn pidfd_target(pid: i32, fd: i32) -> Option<i32> {
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
 }
 
 fn sought(sockets: &Sockets, pipes: &[Pipe], mappings: &[maps::Mapping]) -> Sought {

@@ -9,7 +9,7 @@
 //!
 //! `tree` → `descriptors`, `maps` → `sockets`, `files`, `memory`, `strangers` →
 //! `inventory`; from there on everything is pure: `redirects`,
-//! `obstacles`, and `misfits` with what another machine says in its `offer`.
+//! `led`, `obstacles`, and `misfits` with what another machine says in its `offer`.
 
 mod cpu;
 mod descriptors;
@@ -19,6 +19,7 @@ mod files;
 #[cfg(test)]
 mod fixture;
 mod inventory;
+mod led;
 mod maps;
 mod memory;
 mod misfits;
@@ -36,9 +37,10 @@ pub use self::{
     cpu::features,
     files::{FileKind, UsedFile, sha256},
     inventory::{Inventory, KernelObject, Machine, Pipe},
+    led::{Led, is_named_for, led},
     memory::{Memory, SharedMemory},
     misfits::misfits,
-    namespace::same_network,
+    namespace::{Namespaces, must_be_in_this_network},
     obstacle::{Obstacle, Reason},
     obstacles::obstacles,
     offer::{FileThere, Needs, Offer},

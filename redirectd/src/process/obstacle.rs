@@ -26,6 +26,10 @@ pub enum Reason {
     Init,
     /// Whoever asks would move as well.
     Asker,
+    /// Its session has processes that stay.
+    Session,
+    /// It lives in namespaces that cannot be saved from here.
+    Namespace,
     /// A debugger holds it.
     Debugger,
     /// A socket of Multipath TCP.
@@ -43,6 +47,8 @@ pub enum Reason {
     Terminal,
     /// A device of this machine.
     Device,
+    /// A file that was renamed, or deleted in one of its places.
+    RenamedFile,
     /// Memory that processes share that stay.
     SharedMemory,
     /// Memory that belongs to the whole machine.

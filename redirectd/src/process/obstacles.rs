@@ -1,33 +1,35 @@
 //! What keeps a tree from moving, as far as it can be told where it is, and what
 //! would be lost. Pure.
 //!
-//! What a checkpoint can hold is that of CRIU 4.2.
+//! What can be saved is what CRIU 4.2.1 saves on Linux 6.18 with --shell-job,
+//! --tcp-established, --ext-unix-sk and --file-locks, as it was tried.
+
+mod sockets;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
 use super::{
     files::{FileKind, UsedFile},
-    inventory::{Inventory, KernelObject, Pipe},
+    inventory::{Inventory, KernelObject, PIDFD_OF_STRANGER},
     memory::SharedMemory,
     obstacle::{Obstacle, Reason},
-    sockets::{Holder, InetSocket, OtherSocket, UnixPeer, UnixSocket},
+    sockets::Holder,
     strangers::Stranger,
 };
-use crate::rule::{Field, address_flaw};
 
 /// All that is in the way of `inventory`, those that stop it first.
 #[must_use]
 pub fn obstacles(inventory: &Inventory) -> Vec<Obstacle> {
-    let sockets = &inventory.sockets;
     let mut found = Vec::new();
     found.extend(whole(inventory));
+    found.extend(session(inventory));
+    found.extend(namespaces(inventory));
     found.extend(debugged(inventory));
-    found.extend(sockets.inet.iter().filter_map(|socket| multipath(inventory, socket)));
-    found.extend(sockets.inet.iter().filter_map(|socket| local(inventory, socket)));
-    found.extend(sockets.other.iter().filter_map(|socket| protocol(inventory, socket)));
-    found.extend(sockets.unix.iter().filter_map(|socket| unix(inventory, socket)));
-    found.extend(inventory.pipes.iter().filter_map(|one| pipe(inventory, one)));
+    found.extend(sockets::in_the_way(inventory));
     found.extend(inventory.files.iter().filter_map(|file| device(inventory, file)));
+    found.extend(inventory.files.iter().filter_map(|file| renamed(inventory, file)));
     found.extend(inventory.memory.shared.iter().filter_map(|memory| shared(inventory, memory)));
     found.extend(inventory.objects.iter().filter_map(|one| object(inventory, one)));
     found.sort_by_key(|obstacle| !obstacle.stops);
@@ -92,6 +94,55 @@ fn whole(inventory: &Inventory) -> Vec<Obstacle> {
     found
 }
 
+/// A session of which its leader stays.
+fn session(inventory: &Inventory) -> Option<Obstacle> {
+    let root = inventory.root();
+    let within = inventory.processes.iter().any(|process| process.pid == root.session);
+    // Whose leader is out of sight is a matter of namespaces.
+    if within || root.session == 0 {
+        return None;
+    }
+    let what = format!(
+        "{} is of session {}, whose leader stays; afterwards it is of another one",
+        named(inventory, root.pid),
+        root.session
+    );
+    let cure = "start it as a service or with `setsid`, if it matters to whom its signals go";
+    Some(Obstacle::loss(Reason::Session, root.pid, what, cure))
+}
+
+fn namespaces(inventory: &Inventory) -> Vec<Obstacle> {
+    let Inventory { namespaces, .. } = inventory;
+    let root = inventory.root();
+    let who = named(inventory, root.pid);
+    let container = "let whoever made its container move it, or start it without one";
+    let mut found = Vec::new();
+    let stop = |pid, what, cure| Obstacle::stop(Reason::Namespace, pid, what, cure);
+    if namespaces.differ("user") {
+        let what = format!("{who} lives in a user namespace of its own");
+        found.push(stop(root.pid, what, container));
+    }
+    if let Some(nested) = namespaces.nested {
+        let what =
+            format!("{} lives in another pid namespace than {who}", named(inventory, nested));
+        found.push(stop(nested, what, "name the first process of that namespace"));
+    }
+    if namespaces.differ("pid") && (root.threads.first() != Some(&1) || root.session != root.pid) {
+        let what = format!(
+            "{who} lives in a pid namespace of its own, and does not lead it and a session there"
+        );
+        let cure = "name the first process of that namespace, started with `setsid`";
+        found.push(stop(root.pid, what, cure));
+    }
+    if namespaces.differ("mnt") {
+        let what = format!(
+            "{who} sees file systems of its own, which have to be on the other machine as well"
+        );
+        found.push(Obstacle::loss(Reason::Namespace, root.pid, what, container));
+    }
+    found
+}
+
 fn debugged(inventory: &Inventory) -> impl Iterator<Item = Obstacle> {
     inventory.processes.iter().filter_map(|process| {
         let tracer = process.tracer?;
@@ -100,101 +151,6 @@ fn debugged(inventory: &Inventory) -> impl Iterator<Item = Obstacle> {
         let cure = "detach the debugger, or end strace";
         Some(Obstacle::stop(Reason::Debugger, process.pid, what, cure))
     })
-}
-
-fn multipath(inventory: &Inventory, socket: &InetSocket) -> Option<Obstacle> {
-    let pid = holder(inventory, &socket.holders);
-    let who = named(inventory, pid);
-    let what = match socket.remote {
-        None => format!("{who} listens at {} by Multipath TCP", socket.local),
-        Some(remote) => format!("{who} is connected to {remote} by Multipath TCP"),
-    };
-    let cure = "start it with plain TCP: programs in Go with GODEBUG=multipathtcp=0, any with \
-                `sysctl net.mptcp.enabled=0` before";
-    socket.multipath.then(|| Obstacle::stop(Reason::MultipathTcp, pid, what, cure))
-}
-
-/// Addresses that mean this machine or this link only.
-fn local(inventory: &Inventory, socket: &InetSocket) -> Option<Obstacle> {
-    let address = socket.local.ip();
-    if address.is_unspecified() {
-        return None;
-    }
-    let flaw = address_flaw(Field::Home, "socket's", address)?.what;
-    let pid = holder(inventory, &socket.holders);
-    let who = named(inventory, pid);
-    let protocol = socket.protocol;
-    let Some(remote) = socket.remote else {
-        let what = format!("peers at home lose {who} at {protocol} {}: {flaw}", socket.local);
-        let cure = "let them use home's address, and it listen there";
-        return Some(Obstacle::loss(Reason::LocalAddress, pid, what, cure));
-    };
-    if inventory.sockets.is_within(socket) {
-        return None;
-    }
-    let what = format!("{who} is connected to {protocol} {remote}, which stays here: {flaw}");
-    let cure = format!(
-        "let it use home's address instead of {}, or move both: start them from one parent",
-        remote.ip()
-    );
-    Some(Obstacle::stop(Reason::LocalAddress, pid, what, cure))
-}
-
-fn protocol(inventory: &Inventory, socket: &OtherSocket) -> Option<Obstacle> {
-    /// Those that can be saved; TCP and UDP are here if they have no port.
-    const SAVED: [&str; 6] = ["TCP", "UDP", "UNIX", "NETLINK", "PING", "?"];
-    let pid = holder(inventory, &socket.holders);
-    let who = named(inventory, pid);
-    let protocol = &socket.protocol;
-    if protocol.starts_with("PACKET") || protocol.starts_with("RAW") {
-        let what = format!("{who} has a {protocol} socket, which sees the host's packets instead");
-        let cure = "nothing, if that is what it is for; else close it";
-        return Some(Obstacle::loss(Reason::SocketProtocol, pid, what, cure));
-    }
-    let saved = SAVED.iter().any(|saved| protocol.starts_with(saved));
-    let what = format!("{who} has a {protocol} socket, which cannot be saved");
-    let cure = if protocol.starts_with("MPTCP") {
-        "start it with plain TCP: programs in Go with GODEBUG=multipathtcp=0"
-    } else {
-        "let it close the socket, or do without that protocol"
-    };
-    (!saved).then(|| Obstacle::stop(Reason::SocketProtocol, pid, what, cure))
-}
-
-fn unix(inventory: &Inventory, socket: &UnixSocket) -> Option<Obstacle> {
-    let peer = socket.peer.as_ref().filter(|peer| peer.stranger)?;
-    let UnixPeer { name, held_by, .. } = peer;
-    let pid = holder(inventory, &socket.holders);
-    let at = match name {
-        Some(name) => format!("the Unix socket {name}"),
-        None => "a Unix socket without a name".to_owned(),
-    };
-    let whose = if held_by.is_empty() { String::new() } else { format!(" of {}", list(held_by)) };
-    let what = format!("{} is connected to {at}{whose}, which stays here", named(inventory, pid));
-    let journal = name.as_deref().is_some_and(|name| name.contains("/systemd/journal/"));
-    let cure = if journal {
-        "let its service write to a file: StandardOutput=append:FILE, StandardError=inherit"
-    } else {
-        "let it close the connection, or move both: start them from one parent"
-    };
-    Some(Obstacle::stop(Reason::UnixSocket, pid, what, cure))
-}
-
-fn pipe(inventory: &Inventory, pipe: &Pipe) -> Option<Obstacle> {
-    if pipe.strangers.is_empty() {
-        return None;
-    }
-    let pid = holder(inventory, &pipe.holders);
-    let numbers: BTreeSet<String> =
-        pipe.holders.iter().filter(|h| h.pid == pid).map(|h| h.fd.to_string()).collect();
-    let what = format!(
-        "{} shares a pipe (descriptor {}) with {}: it ends when they part",
-        named(inventory, pid),
-        numbers.into_iter().collect::<Vec<_>>().join(", "),
-        list(&pipe.strangers)
-    );
-    let cure = "let it read and write files instead: `program < /dev/null > FILE 2>&1`";
-    Some(Obstacle::loss(Reason::Pipe, pid, what, cure))
 }
 
 fn device(inventory: &Inventory, file: &UsedFile) -> Option<Obstacle> {
@@ -216,6 +172,19 @@ fn device(inventory: &Inventory, file: &UsedFile) -> Option<Obstacle> {
         }
         _ => None,
     }
+}
+
+/// A deleted file goes along; one with another path does not, for that is nowhere
+/// to be found out.
+fn renamed(inventory: &Inventory, file: &UsedFile) -> Option<Obstacle> {
+    let pid = file.open.first().map(|holder| holder.pid).or(file.mapped.first().copied())?;
+    let what = format!(
+        "{} uses a file that is not at {} any more, but somewhere else",
+        named(inventory, pid),
+        file.path
+    );
+    let cure = "let it open the file anew: many programs do so at SIGHUP";
+    file.elsewhere.then(|| Obstacle::stop(Reason::RenamedFile, pid, what, cure))
 }
 
 fn provides_terminals(inventory: &Inventory) -> bool {
@@ -270,11 +239,9 @@ fn object(inventory: &Inventory, object: &KernelObject) -> Option<Obstacle> {
     let cure = match kind.trim_matches(['[', ']']) {
         "io_uring" => "start it without io_uring: many programs have a setting for that",
         "perf_event" => "end the measurement",
+        PIDFD_OF_STRANGER => "let it close that, or move both: start them from one parent",
         "userfaultfd" => "wait until its pages are here, or start it without",
         _ => "let it close that, or start it without",
     };
     (!SAVED.contains(&kind)).then(|| Obstacle::stop(Reason::KernelObject, pid, what, cure))
 }
-
-#[cfg(test)]
-mod tests;

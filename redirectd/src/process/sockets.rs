@@ -67,6 +67,8 @@ pub struct UnixSocket {
     /// What it is bound to: a path, or `@` and a name without a path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// It sends datagrams, each by itself.
+    pub datagram: bool,
     /// What it is connected to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<UnixPeer>,
@@ -165,6 +167,15 @@ impl Endpoint {
                 && both
                 && self.protocol == other.protocol
                 && self.at.port() == other.at.port())
+    }
+}
+
+/// As an [`Endpoint`] is written; connected ones with `<-` and their peer.
+impl fmt::Display for InetSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { protocol, local: at, both_families, .. } = *self;
+        write!(f, "{}", Endpoint { protocol, at, both_families })?;
+        self.remote.map_or(Ok(()), |remote| write!(f, " <- {remote}"))
     }
 }
 
@@ -305,7 +316,8 @@ fn unix_socket(
         stranger: !own.contains_key(&inode),
         held_by: Vec::new(),
     });
-    UnixSocket { inode: socket.inode, holders, name: socket.name.clone(), peer }
+    let diag::Unix { inode, datagram, .. } = *socket;
+    UnixSocket { inode, holders, name: socket.name.clone(), datagram, peer }
 }
 
 #[cfg(test)]

@@ -189,6 +189,43 @@ fn a_connection_that_another_process_accepted_and_whose_port_it_keeps_is_warned_
 }
 
 #[test]
+fn where_says_who_is_led_to_which_host() {
+    at_home(|| {
+        let server = Server::start();
+        let program =
+            Program::start("bound(TCP, V6, '::', 7001, 0); bound(UDP, V4, '0.0.0.0', 53)");
+        let pid = program.pid();
+        let rows = || {
+            let said = server.ok(&["where", &pid]);
+            let rows =
+                said.lines().filter(|line| line.starts_with("tcp") || line.starts_with("udp"));
+            rows.map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
+        };
+        assert_eq!(rows(), ["tcp *:7001 itself", "udp 0.0.0.0:53 itself"]);
+        server.ok(&["add", "web", "192.0.2.1:7001", "--to", "c", "--no-check"]);
+        assert_eq!(
+            rows(),
+            ["tcp *:7001 c (192.0.2.3:7001) all, at 192.0.2.1 web", "udp 0.0.0.0:53 itself"]
+        );
+        let it = server.json(&["where", &pid]);
+        assert_eq!((&it["here"], &it["pid"]), (&true.into(), &pid.parse::<i32>().unwrap().into()));
+        assert_eq!(it["sockets"][0]["redirects"][0]["name"], "web");
+        server.ok(&["remove", "web"]);
+
+        server.ok(&["add", "--pid", &pid, "--to", "c", "--no-check"]);
+        drop(program);
+        let said = server.ok(&["where", &pid]);
+        assert!(said.contains("does not run here"), "{said}");
+        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("tcp 192.0.2.1:7001 c (192.0.2.3:7001)"), "{said}");
+        let it = server.json(&["where", &pid]);
+        assert_eq!((&it["here"], it["redirects"].as_array().unwrap().len()), (&false.into(), 3));
+        let said = server.fails(1, &["where", "4194304"]);
+        assert!(said.contains("no process 4194304"), "{said}");
+    });
+}
+
+#[test]
 fn whoever_is_no_process_here_is_refused_by_name() {
     at_home(|| {
         let server = Server::start();
@@ -204,6 +241,8 @@ fn whoever_is_no_process_here_is_refused_by_name() {
 
         let elsewhere = Program::run_by(&["unshare", "--net"], "bound(TCP, V4, '0.0.0.0', 80)");
         let said = server.fails(1, &["add", "--pid", &elsewhere.pid(), "--to", "c"]);
+        assert!(said.contains("another network namespace"), "{said}");
+        let said = server.fails(1, &["where", &elsewhere.pid()]);
         assert!(said.contains("another network namespace"), "{said}");
         assert_eq!(server.listed(), [""; 0]);
     });

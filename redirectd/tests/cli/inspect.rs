@@ -25,7 +25,7 @@ fn inventory(pid: &str, more: &[&str]) -> Value {
 }
 
 /// The obstacles to moving `program`, except that its standard input and output
-/// are pipes of this test.
+/// are pipes of this test, and that its session is whose this test is.
 #[track_caller]
 fn obstacles(program: &Program) -> Vec<Value> {
     obstacles_of(&program.pid())
@@ -36,7 +36,9 @@ fn obstacles_of(pid: &str) -> Vec<Value> {
     let inventory = inventory(pid, &[]);
     let mut obstacles = inventory["obstacles"].as_array().unwrap().clone();
     // Where root has not all capabilities, some processes are hidden from it.
-    obstacles.retain(|one| one["reason"] != "pipe" && one["reason"] != "incomplete");
+    obstacles.retain(|one| {
+        !["pipe", "session", "incomplete"].contains(&one["reason"].as_str().unwrap())
+    });
     let stopped = obstacles.iter().any(|one| one["stops"] == true);
     assert_eq!(inventory["movable"], !stopped);
     obstacles
@@ -142,8 +144,27 @@ fn a_connection_by_loopback_with_another_process_is_in_the_way() {
 
 #[test]
 fn a_device_is_in_the_way() {
-    let program = Program::start("keep.append(os.open('/dev/kmsg', os.O_RDONLY))");
-    only(&obstacles(&program), "device", &["/dev/kmsg"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("device");
+    // Of a number for experiments, so that no driver is needed.
+    let program = Program::start(&format!(
+        "os.mknod('{0}', 0o20600, os.makedev(240, 7))\nkeep.append(os.open('{0}', os.O_PATH))",
+        path.display()
+    ));
+    only(&obstacles(&program), "device", &["/device of this machine"]);
+}
+
+#[test]
+fn a_file_that_was_renamed_is_in_the_way_and_a_deleted_one_goes_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let program = Program::start(&format!(
+        "path = '{}'\n\
+         f = open(path, 'w'); os.link(path, path + '.1'); os.unlink(path)\n\
+         g = open(path, 'w'); os.unlink(path)",
+        path.display()
+    ));
+    only(&obstacles(&program), "renamed-file", &["/log any more"]);
 }
 
 #[test]
@@ -184,6 +205,38 @@ fn system_v_memory_is_in_the_way() {
          libc.shmctl(number, 0, None)",
     );
     only(&obstacles(&program), "system-v-memory", &["0x00000000"]);
+}
+
+#[test]
+fn a_session_that_others_are_of_is_another_one_afterwards() {
+    let reason = |program: &Program| {
+        let it = inventory(&program.pid(), &[]);
+        let obstacles = it["obstacles"].as_array().unwrap().clone();
+        obstacles.iter().any(|one| one["reason"] == "session" && one["stops"] == false)
+    };
+    assert!(reason(&Program::start("")));
+    // It leads its process group already, so that only a child can have a session.
+    let leader = Program::start(
+        "there, done = os.pipe()\n\
+         if os.fork() == 0:\n    os.setsid()\n    os.write(done, b'!')\n    time.sleep(600)\n\
+         os.read(there, 1)",
+    );
+    let child = inventory(&leader.pid(), &[])["processes"][1]["pid"].to_string();
+    let it = inventory(&child, &[]);
+    assert!(!it["obstacles"].to_string().contains("\"session\""), "{:#}", it["obstacles"]);
+}
+
+#[test]
+fn datagrams_go_to_the_host_s_own_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let path = path.to_str().unwrap();
+    let unix = "socket.socket(socket.AF_UNIX, UDP)";
+    let _logger = Program::start(&format!("s = {unix}; s.bind('{path}')"));
+    let program = Program::start(&format!("s = {unix}; s.connect('{path}')"));
+    let obstacles = obstacles(&program);
+    only(&obstacles, "unix-socket", &[path, "that of the host"]);
+    assert_eq!(obstacles[0]["stops"], false);
 }
 
 #[test]
@@ -255,9 +308,11 @@ fn objects_that_cannot_be_saved_are_named() {
          libc = ctypes.CDLL(None, use_errno=True)\n\
          number = {'x86_64': 321, 'aarch64': 280}[os.uname().machine]\n\
          assert libc.syscall(number, 5, attributes, 128) >= 0, os.strerror(ctypes.get_errno())\n\
-         import select; e = select.epoll()",
+         import select; e = select.epoll(); own = os.pidfd_open(os.getpid())",
     );
     only(&obstacles(&program), "kernel-object", &["bpf-prog"]);
+    let program = Program::start("parent = os.pidfd_open(os.getppid())");
+    only(&obstacles(&program), "kernel-object", &["pidfd of another process"]);
 }
 
 #[test]
@@ -283,6 +338,10 @@ fn a_process_of_another_namespace_is_looked_at_where_it_is() {
     };
     assert_eq!(unshare["threads"][0], unshare["pid"]);
     assert_eq!(python["threads"], serde_json::json!([1]));
+    assert_eq!(it["namespaces"]["elsewhere"], serde_json::json!(["net"]));
+    only(&obstacles(&program), "namespace", &["another pid namespace"]);
+    let its_own = python["pid"].to_string();
+    only(&obstacles_of(&its_own), "namespace", &["a pid namespace of its own"]);
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Each class of obstacle, on paper.
 
 use super::*;
-use crate::process::fixture::{inventory, open_file, shared_memory, socket, stranger};
+use crate::process::{
+    fixture::{inventory, open_file, shared_memory, socket, stranger},
+    inventory::Pipe,
+    sockets::{OtherSocket, UnixPeer, UnixSocket},
+};
 
 /// What is in the way once `change` was made: reasons, and whether they stop it.
 fn after(change: impl FnOnce(&mut Inventory)) -> Vec<(Reason, bool)> {
@@ -20,7 +24,7 @@ const HELD: fn() -> Vec<Holder> = || vec![Holder { pid: 8, fd: 5 }];
 
 fn unix_peer(name: &str, stranger: bool) -> UnixSocket {
     let peer = UnixPeer { inode: 3, name: Some(name.to_owned()), stranger, held_by: Vec::new() };
-    UnixSocket { inode: 2, holders: HELD(), name: None, peer: Some(peer) }
+    UnixSocket { inode: 2, holders: HELD(), name: None, datagram: false, peer: Some(peer) }
 }
 
 #[test]
@@ -30,10 +34,29 @@ fn a_plain_server_has_none() {
 
 #[test]
 fn what_all_of_it_is_can_stop_it() {
-    assert_eq!(after(|i| i.processes[0].pid = 1), [(Reason::Init, true)]);
+    let init = |i: &mut Inventory| (i.processes[0].pid, i.processes[0].session) = (1, 1);
+    assert_eq!(after(init), [(Reason::Init, true)]);
     assert_eq!(after(|i| i.asker = Some(8)), [(Reason::Asker, true)]);
     assert_eq!(after(|i| i.processes[1].tracer = Some(50)), [(Reason::Debugger, true)]);
     assert_eq!(after(|i| i.incomplete = true), [(Reason::Incomplete, false)]);
+}
+
+#[test]
+fn a_session_or_namespace_may_have_others() {
+    assert_eq!(after(|i| i.processes[0].session = 3), [(Reason::Session, false)]);
+    let elsewhere = |kinds: &[&str], change: fn(&mut Inventory)| {
+        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        after(|i| {
+            i.namespaces.elsewhere = kinds;
+            change(i);
+        })
+    };
+    assert_eq!(elsewhere(&["net", "uts", "ipc"], |_| {}), []);
+    assert_eq!(elsewhere(&["user"], |_| {}), [(Reason::Namespace, true)]);
+    assert_eq!(elsewhere(&["mnt"], |_| {}), [(Reason::Namespace, false)]);
+    assert_eq!(elsewhere(&["pid"], |_| {}), [(Reason::Namespace, true)], "not the first there");
+    assert_eq!(elsewhere(&["pid"], |i| i.processes[0].threads[0] = 1), []);
+    assert_eq!(after(|i| i.namespaces.nested = Some(8)), [(Reason::Namespace, true)]);
 }
 
 #[test]
@@ -62,13 +85,13 @@ fn sockets_of_other_protocols_are_saved_or_not() {
         let protocol = protocol.to_owned();
         after(|i| i.sockets.other.push(OtherSocket { inode: 2, holders: HELD(), protocol }))
     };
-    for saved in ["NETLINK", "TCP", "UDPv6", "UNIX-STREAM"] {
+    for saved in ["NETLINK", "TCP", "UDPv6", "UDP-Lite", "UNIX-STREAM", "PING"] {
         assert_eq!(with(saved), [], "{saved}");
     }
     for lost in ["PACKET", "RAWv6"] {
         assert_eq!(with(lost), [(Reason::SocketProtocol, false)], "{lost}");
     }
-    for stops in ["SCTP", "AF_VSOCK", "MPTCP", "ALG", "XDP"] {
+    for stops in ["AF_VSOCK", "MPTCP", "XDP"] {
         assert_eq!(with(stops), [(Reason::SocketProtocol, true)], "{stops}");
     }
 }
@@ -78,6 +101,8 @@ fn the_other_ends_of_unix_sockets_and_pipes_may_stay() {
     let unix = |stranger| after(|i| i.sockets.unix.push(unix_peer("/run/log", stranger)));
     assert_eq!(unix(true), [(Reason::UnixSocket, true)]);
     assert_eq!(unix(false), []);
+    let log = UnixSocket { datagram: true, ..unix_peer("/dev/log", true) };
+    assert_eq!(after(|i| i.sockets.unix.push(log)), [(Reason::UnixSocket, false)]);
     let pipe = |strangers: &[Stranger]| {
         let strangers = strangers.to_vec();
         after(|i| i.pipes.push(Pipe { inode: 2, holders: HELD(), strangers }))
@@ -107,6 +132,16 @@ fn devices_stay_and_so_do_terminals_of_others() {
 }
 
 #[test]
+fn a_deleted_file_goes_along_and_a_renamed_one_does_not() {
+    let with = |elsewhere| {
+        let file = open_file("/srv/x", FileKind::File);
+        after(|i| i.files.push(UsedFile { deleted: true, elsewhere, ..file }))
+    };
+    assert_eq!(with(false), []);
+    assert_eq!(with(true), [(Reason::RenamedFile, true)]);
+}
+
+#[test]
 fn memory_is_in_the_way_if_strangers_see_what_is_written() {
     let with = |change: fn(&mut SharedMemory)| {
         let mut memory = shared_memory("/dev/shm/x");
@@ -132,7 +167,15 @@ fn objects_of_the_kernel_are_saved_or_not() {
     for saved in ["[eventpoll]", "[eventfd]", "[timerfd]", "inotify", "net"] {
         assert_eq!(with(saved), [], "{saved}");
     }
-    for stops in ["[io_uring]", "[perf_event]", "bpf-prog", "[userfaultfd]", "kvm-vm"] {
+    for stops in [
+        "[io_uring]",
+        "[perf_event]",
+        "bpf-prog",
+        "[userfaultfd]",
+        "kvm-vm",
+        "memfd_secret",
+        PIDFD_OF_STRANGER,
+    ] {
         assert_eq!(with(stops), [(Reason::KernelObject, true)], "{stops}");
     }
 }

@@ -57,7 +57,7 @@ fn endpoints_meet_where_one_packet_is_for_both() {
 fn sockets_are_told_apart_by_who_holds_them() {
     let unix = |inode, name: &str, peer| {
         let name = (!name.is_empty()).then(|| name.to_owned());
-        (inode, diag::Unix { inode, name, peer })
+        (inode, diag::Unix { inode, name, datagram: false, peer })
     };
     let seen = Seen {
         inet: vec![

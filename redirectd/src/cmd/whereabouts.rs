@@ -1,0 +1,141 @@
+//! `redirect where`
+
+use anstream::println;
+use clap::{Args, value_parser};
+use serde::Serialize;
+
+use super::{
+    Context,
+    output::{self, BOLD, DIM},
+    table::{Table, text},
+};
+use crate::{
+    api::types::RedirectList,
+    dataplane::State,
+    error::{Error, Kind},
+    process::{self, InetSocket, Led, Tree},
+    rule::Redirect,
+};
+
+/// Say where the peers of a process are led
+///
+/// For each port at which the process or one of its descendants takes packets:
+/// whether they reach it here, or which redirect leads them to which host. Of a
+/// process that does not run here any more, the redirects that `redirect add
+/// --pid` made for it. Other users' processes are shown only to root.
+#[derive(Debug, Args)]
+#[command(name = "where")]
+pub(super) struct Where {
+    /// The process
+    #[arg(value_parser = value_parser!(i32).range(1..))]
+    pid: i32,
+}
+
+/// What is printed with `--json`.
+#[derive(Debug, Serialize)]
+struct Whereabouts<'a> {
+    pid: i32,
+    /// It runs here.
+    here: bool,
+    /// Of a process that runs here.
+    sockets: Vec<Socket<'a>>,
+    /// Of one that does not: what was made for it.
+    redirects: Vec<&'a Redirect>,
+}
+
+#[derive(Debug, Serialize)]
+struct Socket<'a> {
+    #[serde(flatten)]
+    socket: &'a InetSocket,
+    redirects: Vec<&'a Redirect>,
+}
+
+impl Where {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
+        let tree = Tree::of(self.pid);
+        let list: RedirectList = context.client.get("/v1/redirects").await?;
+        let active = list.redirects.into_iter().filter(|view| view.state == State::Active);
+        let redirects: Vec<Redirect> = active.map(|view| view.redirect).collect();
+        match tree {
+            Ok(tree) => here(context, &tree, &redirects),
+            Err(error) if error.kind == Kind::NotFound => {
+                gone(context, self.pid, &redirects, error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Of a process that runs here.
+fn here(context: &Context, tree: &Tree, redirects: &[Redirect]) -> Result<(), Error> {
+    process::must_be_in_this_network(tree)?;
+    let sockets = process::sockets(tree)?;
+    let led = process::led(&sockets, redirects);
+    let root = tree.root();
+    if context.json {
+        let socket = |Led { socket, redirects }| Socket { socket, redirects };
+        let sockets = led.into_iter().map(socket).collect();
+        output::json(Whereabouts { pid: root.pid, here: true, sockets, redirects: Vec::new() });
+        return Ok(());
+    }
+    println!("{BOLD}process {}{BOLD:#} ({}) runs here", root.pid, root.name.escape_debug());
+    if led.is_empty() {
+        println!("it takes no packets by TCP or UDP");
+        return Ok(());
+    }
+    println!();
+    let mut table = Table::new(&["SOCKET", "LED TO", "FOR", "BY"]);
+    for Led { socket, redirects } in led {
+        if redirects.is_empty() {
+            table.row([text(socket), text("itself"), text(""), text("")]);
+        }
+        for redirect in redirects {
+            table.row([
+                text(socket),
+                text(redirect.target_endpoint()),
+                text(for_whom(redirect)),
+                text(&redirect.name).style(BOLD),
+            ]);
+        }
+    }
+    table.print();
+    Ok(())
+}
+
+/// Of one that does not.
+fn gone(context: &Context, pid: i32, redirects: &[Redirect], not_here: Error) -> Result<(), Error> {
+    let made = redirects.iter().filter(|redirect| process::is_named_for(&redirect.name, pid));
+    let made: Vec<&Redirect> = made.collect();
+    if made.is_empty() {
+        return Err(not_here);
+    }
+    if context.json {
+        output::json(Whereabouts { pid, here: false, sockets: Vec::new(), redirects: made });
+        return Ok(());
+    }
+    println!("{BOLD}process {pid}{BOLD:#} does not run here; redirects named for it:");
+    println!();
+    let mut table = Table::new(&["HOME", "LED TO", "FOR", "BY"]);
+    for redirect in made {
+        table.row([
+            text(format!("{} {}", redirect.protocol_list(), redirect.home_endpoint())),
+            text(redirect.target_endpoint()),
+            text(for_whom(redirect)),
+            text(&redirect.name).style(BOLD),
+        ]);
+    }
+    table.print();
+    println!("{DIM}`redirect flows` lists the connections{DIM:#}");
+    Ok(())
+}
+
+/// The home address, and the peers if it is not for all.
+fn for_whom(redirect: &Redirect) -> String {
+    match redirect.peers.as_slice() {
+        [] => format!("all, at {}", redirect.home),
+        peers => {
+            let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
+            format!("{}, at {}", peers.join(", "), redirect.home)
+        }
+    }
+}
