@@ -32,6 +32,8 @@ pub(super) struct Counted {
     pub(super) no_redirect: u64,
     /// Left by XDP to tc.
     pub(super) handed: u64,
+    /// Held, as its process is being moved.
+    pub(super) held: u64,
 }
 
 impl Counters {
@@ -52,6 +54,7 @@ impl Counters {
             icmp: self.reason(Reason::IcmpTranslated)?,
             no_redirect: self.reason(Reason::NoRedirect)?,
             handed: self.reason(Reason::HandedToTc)?,
+            held: self.reason(Reason::Parked)?,
             ..Counted::default()
         };
         for slot in 0..self.slots.len() {
@@ -78,6 +81,7 @@ impl Counted {
             icmp: self.icmp - before.icmp,
             no_redirect: self.no_redirect - before.no_redirect,
             handed: self.handed - before.handed,
+            held: self.held - before.held,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! How the figures come about, and what is asked of them.
 
 use super::{
-    ROUNDS, Repeats, TIMES,
-    path::{Path, hit},
+    ROUNDS, Repeats, TIMEABLE, TIMES,
+    path::{PARKED, Path, hit},
     tested::HALF_OPEN,
 };
 use crate::{
@@ -40,11 +40,13 @@ one with each packet: redirect, route back to the peer, sockets, port, both half
 route to the host, translation; the table of half-open flows is full by then, so that each entry \
 pushes out an old one, which is in the figure. `ICMP error` is one about a flow, with the packet it \
 quotes translated as well. Both are tc's work: XDP passes such packets on to it at the cost of \
-`no redirect`. `no redirect, but for another address` is to a port that is redirected elsewhere, \
+`no redirect`. `parked` is a packet of an established flow whose process is being moved: it is \
+copied to user space by the ring buffer and dropped, fewer at a time than the ring has room for; \
+the daemon takes them out on the other processors. This, too, is tc's work. `no redirect, but for another address` is to a port that is redirected elsewhere, \
 the dearest packet of home's own.
 
 Each measurement is held against redirectd's own counters: packets translated, flows opened, ICMP \
-errors translated, packets without a redirect, packets that XDP left to tc must be exactly as many \
+errors translated, packets held, packets without a redirect, packets that XDP left to tc must be exactly as many \
 as they should, else it is done again (once a second XDP leaves a packet to tc on purpose) or is \
 an error. The references count only what goes wrong, which must be nothing.";
 
@@ -55,6 +57,7 @@ pub(super) fn method(recorder: &mut Recorder, effort: &Effort, repeats: Repeats)
     recorder.parameter("repetitions of a measurement", repeats.path);
     recorder.parameter("of a new flow", repeats.path / 5);
     recorder.parameter("of an ICMP error", repeats.path / 2);
+    recorder.parameter("of a parked packet", (repeats.path / PARKED).max(TIMEABLE));
     let (few, many) = repeats.alone;
     recorder.parameter("of the empty program alone", format!("{many} less {few}"));
     recorder.parameter("processor", effort.processor);
@@ -63,11 +66,6 @@ pub(super) fn method(recorder: &mut Recorder, effort: &Effort, repeats: Repeats)
         "60 bytes of TCP or UDP over IPv4, 74 of TCP over IPv6, 70 of an ICMP error; no payload",
     );
     recorder.parameter("room for half-open flows", HALF_OPEN);
-    recorder.absent(
-        "parked",
-        None,
-        "redirectd cannot hold packets of a frozen process yet: there is no such path to measure",
-    );
     recorder.note(
         "`instructions verified` is how many the verifier walked through to prove a program safe, \
          all branches taken together. The kernel tells of no loaded program how much stack it \

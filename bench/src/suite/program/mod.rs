@@ -14,6 +14,7 @@ mod wrapper;
 use std::fmt;
 
 use anyhow::{Context, Result};
+use redirectd_bench_bpf::CLOCKED;
 
 use self::{
     counters::Counted,
@@ -75,6 +76,9 @@ const ROUNDS: usize = 9;
 const ATTEMPTS: usize = 10;
 /// Packets that tc is given when XDP leaves packets to it.
 const FEW: u32 = 2_000;
+
+/// The fewest repetitions that the wrapper's clock can time.
+const TIMEABLE: u32 = 4 * CLOCKED as u32;
 
 /// How often programs are run.
 #[derive(Debug, Clone, Copy)]
@@ -146,7 +150,7 @@ fn measure(
         let subject = &mut subjects[n];
         let (case, entry) = (subject.path.case.clone(), subject.path.entry);
         recorder.progress.step("program", &format!("round {}, {case}, {entry}", round + 1));
-        let repeat = repeats.path / subject.path.slow;
+        let repeat = (repeats.path / subject.path.slow).max(TIMEABLE);
         wrapped[n] = subject.measure(tested, repeat).with_context(|| format!("{case}, {entry}"))?;
         recorder.record(WRAPPED, &case, &entry.to_string(), wrapped[n]);
         if (n + 1) % subjects.len() == round % subjects.len() {

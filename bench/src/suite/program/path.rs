@@ -9,7 +9,7 @@ use super::{
     counters::Counted,
     frame::{self, ACK, SYN, Spread},
     opening::FROM_PEER,
-    tested::{HOME6, NEW_PORT, PEER_PORT, PEER6, new_peer},
+    tested::{HELD_PORT, HOME6, NEW_PORT, PEER_PORT, PEER6, new_peer},
     wrapper::Program,
 };
 use crate::{
@@ -26,6 +26,9 @@ const ROUTER: u32 = 199;
 /// New flows before any of them comes again: by then it is long forgotten.
 const NEW_FLOWS: u32 = 1_000_000;
 
+/// So many times fewer parked packets than others.
+pub(super) const PARKED: u32 = 50;
+
 /// What is to be counted for each packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
@@ -39,6 +42,8 @@ pub(super) enum Proof {
     Icmp,
     /// It is home's own.
     Passed,
+    /// It is held.
+    Held,
 }
 
 /// A way through a program.
@@ -88,6 +93,7 @@ impl Proof {
             // XDP leaves it to tc to count it.
             (Self::Passed, Entry::Xdp) => nothing,
             (Self::Passed, Entry::Tc) => Counted { no_redirect: all, ..nothing },
+            (Self::Held, _) => Counted { held: all, ..nothing },
         };
         ensure!(seen == expected, "of {repeat} packets, {seen:?} were counted, not {expected:?}");
         Ok(())
@@ -138,6 +144,8 @@ pub(super) fn all(amounts: Amounts) -> Vec<Path> {
         if entry == Entry::Tc {
             add("new flow, TCP over IPv4".into(), redirectd, new_flows(), Proof::Opened, 5);
             add("ICMP error, IPv4".into(), redirectd, icmp(), Proof::Icmp, 2);
+            // No more at a time than there is room for until user space takes them.
+            add("parked, UDP over IPv4".into(), redirectd, udp4(HELD_PORT), Proof::Held, PARKED);
         }
     }
     paths

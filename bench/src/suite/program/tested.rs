@@ -26,6 +26,8 @@ const HOME_OUT6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 1, 0, 0, 0, 1);
 
 /// First home port of the redirect that takes new flows.
 pub(super) const NEW_PORT: u16 = 9100;
+/// Home port of a process that is being moved.
+pub(super) const HELD_PORT: u16 = 9200;
 /// Half-open flows that there is room for.
 pub(super) const HALF_OPEN: u32 = 65_536;
 /// First peer port of all flows.
@@ -47,14 +49,14 @@ pub(super) struct Tested {
 
 impl Tested {
     /// Starts a daemon in `lab`, and opens flows through its programs: `tcp` of
-    /// TCP over IPv4, `tcp6` over IPv6, and one of UDP. Call it in home's
-    /// namespace.
+    /// TCP over IPv4, `tcp6` over IPv6, and two of UDP, one of which is held from
+    /// then on. Call it in home's namespace.
     ///
     /// # Errors
     /// The daemon does not start, or its programs do not translate.
     pub(super) fn new(lab: &Lab, tcp: Spread, tcp6: Spread) -> Result<Self> {
         add_ipv6(lab)?;
-        let flows = flows(tcp) + flows(tcp6) + 1;
+        let flows = flows(tcp) + flows(tcp6) + 2;
         let daemon = Daemon::configured(&lab.home, &configuration(flows))?;
         daemon.apply(&daemon.rule_file("rules.yaml", &rules())?)?;
         let map = MapInfo::from_pin(daemon.pins().join(SHARED_MAP))
@@ -67,10 +69,15 @@ impl Tested {
             (SocketAddr::from((HOME, HOME_PORT)), SocketAddr::from((HOST, HOST_PORT)));
         opening.tcp((PEER, PEER_PORT).into(), home, host, tcp)?;
         opening.udp((PEER, PEER_PORT).into(), home, host)?;
+        let held = [(HOME, HELD_PORT).into(), (HOST, HELD_PORT).into()];
+        opening.udp((PEER, PEER_PORT).into(), held[0], held[1])?;
         let (home, host) = ((HOME6, HOME_PORT).into(), (HOST6, HOST_PORT).into());
         opening.tcp((PEER6, PEER_PORT).into(), home, host, tcp6)?;
         let counted = daemon.established()?;
         ensure!(counted == u64::from(flows), "{counted} of {flows} flows are established");
+        // A move that gets no further, so that its packets are held all the time.
+        daemon.redirect(["move", "begin", "held", "--to", "home", "--timeout", "1h"])?;
+        daemon.redirect(["move", "park", "1"])?;
         let counters = Counters::open(&daemon.pins())?;
         let (xdp, tc) = (fd("redirectd_xdp", map)?, fd("redirectd_tc", map)?);
         Ok(Self { xdp, tc, counters, daemon })
@@ -127,6 +134,7 @@ fn rules() -> String {
         ("udp", "udp", format!("{HOME}:{HOME_PORT}-{last}"), format!("{HOST}:{HOST_PORT}")),
         ("tcp6", "tcp", format!("[{HOME6}]:{HOME_PORT}-{last}"), format!("[{HOST6}]:{HOST_PORT}")),
         ("new", "tcp", format!("{HOME}:{NEW_PORT}-{new_last}"), format!("{HOST}:{new_host_port}")),
+        ("held", "udp", format!("{HOME}:{HELD_PORT}"), format!("{HOST}:{HELD_PORT}")),
     ] {
         text += &format!("  {name}: {{ protocol: {protocol}, home: \"{home}\", to: \"{to}\" }}\n");
     }
