@@ -104,9 +104,11 @@ fn a_filter_that_a_daemon_has_left_is_removed() -> Result<()> {
     let mut scene = Scene::tc()?;
     redirect(&scene, &V4)?;
     let mut mover = Mover::take_over_by_clsact(&mut scene)?;
-    let group = mover.begin(&["echo"], V4.d)?;
+    mover.begin(&["echo"], V4.d)?;
+    // The next daemon gives up what the dead one had begun.
     let mut mover = mover.die_and_come_again(&mut scene)?;
-    mover.abort(group)?;
+    let groups = mover.at_home(|bpf| bpf.groups())?;
+    assert!(groups.is_empty(), "{groups:?}");
     let group = mover.begin(&["echo"], V4.d)?;
     mover.commit(group)?;
     Ok(())
