@@ -12,6 +12,7 @@ mod log;
 mod man;
 mod monitor;
 mod moves;
+mod node;
 mod output;
 mod remove;
 mod show;
@@ -79,6 +80,7 @@ enum Verb {
     Top(top::Top),
     Move(moves::Move),
     Hook(hook::Hook),
+    Node(node::Node),
     Status(status::Status),
     Log(log::Log),
     #[command(hide = true)]
@@ -100,6 +102,7 @@ Files:
   /etc/redirectd/rules.d/*.yaml  more hosts and redirects
   /var/lib/redirectd/redirects.* redirects made by `redirect add` and `apply -f`
   /var/lib/redirectd/moves.*     moves, and where they have left processes
+  /var/lib/redirectd/node/*      this node's key, and the nodes it knows
   /run/redirectd/redirectd.sock  the daemon's socket";
 
 /// What every verb needs: the daemon, and how to print.
@@ -143,6 +146,7 @@ impl Cli {
             Verb::Top(verb) => verb.run(&context).await,
             Verb::Move(verb) => verb.run(&context).await,
             Verb::Hook(verb) => verb.run(&context).await,
+            Verb::Node(verb) => verb.run(&context).await,
             Verb::Status(verb) => verb.run(&context).await,
             Verb::Log(verb) => verb.run(&context).await,
             Verb::Completions(verb) => verb.run(),

@@ -67,6 +67,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// Where Prometheus reads metrics: a loopback address, or nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where other nodes call: an address of this machine, all, or nowhere.
+    pub node_listen: Option<SocketAddr>,
     /// The redirects of all files, in the order of the files; valid, and without
     /// contradictions among each other.
     pub redirects: Vec<Redirect>,

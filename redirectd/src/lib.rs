@@ -13,6 +13,7 @@ pub mod log;
 pub mod metrics;
 pub mod migrate;
 mod netlink;
+pub mod node;
 pub mod plan;
 pub mod process;
 pub mod reload;

@@ -21,6 +21,7 @@ use crate::{
     api::types::Stats,
     daemon::{Handle, MoveTotals},
     error::{Error, Kind},
+    node::Nodes,
 };
 
 /// How long the daemon's thread may be busy and still count as alive.
@@ -42,18 +43,18 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-/// `/metrics`, `/live` and `/ready` of the daemon behind `handle`.
-pub fn router(handle: Handle) -> Router {
+/// `/metrics`, `/live` and `/ready` of the daemon behind `handle`, and of `nodes`.
+pub fn router(handle: Handle, nodes: Nodes) -> Router {
     Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(move |daemon| metrics(daemon, nodes.clone())))
         .route("/live", get(live))
         .route("/ready", get(ready))
         .with_state(handle)
 }
 
-async fn metrics(State(daemon): State<Handle>) -> Response {
+async fn metrics(State(daemon): State<Handle>, nodes: Nodes) -> Response {
     let numbers = daemon.call(|daemon| Ok((daemon.stats()?, daemon.move_totals()?))).await;
-    match numbers.and_then(|(stats, moves)| text(&stats, moves)) {
+    match numbers.and_then(|(stats, moves)| text(&stats, moves, &nodes)) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
@@ -102,16 +103,22 @@ struct Outcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refusal {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Table {
     table: String,
 }
 
-/// `stats` and `moves` in the text format of OpenMetrics.
-fn text(stats: &Stats, moves: MoveTotals) -> Result<String, Error> {
+/// `stats`, `moves` and `nodes` in the text format of OpenMetrics.
+fn text(stats: &Stats, moves: MoveTotals, nodes: &Nodes) -> Result<String, Error> {
     let mut registry = Registry::with_prefix("redirectd");
     register_redirects(&mut registry, stats);
     register_reasons(&mut registry, stats);
     register_moves(&mut registry, moves);
+    register_nodes(&mut registry, nodes);
     let mut text = String::new();
     encode(&mut text, &registry)
         .and_then(|()| text.write_str(""))
@@ -161,6 +168,17 @@ fn register_reasons(registry: &mut Registry, stats: &Stats) {
     registry.register("packets", "Packets by what was done with them, and why", packets);
     registry.register("table_entries", "Entries in a table", used);
     registry.register("table_size", "Entries a table can hold", size);
+}
+
+fn register_nodes(registry: &mut Registry, nodes: &Nodes) {
+    let known = Gauge::<i64>::default();
+    known.set(i64::try_from(nodes.count()).unwrap_or(i64::MAX));
+    registry.register("nodes", "Other nodes that are known", known);
+    let refused = Family::<Refusal, Counter>::default();
+    for (why, count) in nodes.refusals() {
+        refused.get_or_create(&Refusal { reason: why.word() }).inc_by(count);
+    }
+    registry.register("node_refused", "Connections of nodes that were refused, and why", refused);
 }
 
 fn register_moves(registry: &mut Registry, totals: MoveTotals) {

@@ -101,6 +101,9 @@ impl Daemon {
         if old.metrics != new.metrics {
             keys.insert("metrics");
         }
+        if old.node_listen != new.node_listen {
+            keys.insert("node");
+        }
         keys.iter()
             .map(|key| match *key {
                 "tables" => {

@@ -34,6 +34,7 @@ use crate::{
     log::Log,
     metrics,
     migrate::journal::FileJournal,
+    node::{Nodes, service::Services},
     state::FileStore,
 };
 
@@ -150,6 +151,9 @@ pub async fn run(
         Some(address) => Some(metrics::listen(address).await?),
         None => None,
     };
+    let (stop, stopping) = watch::channel(false);
+    let listen = config.node_listen;
+    let nodes = Nodes::start(&options.state_dir, listen, Services::default(), stopping.clone())?;
     let daemon = Daemon::start(Parts {
         dataplane,
         store: Box::new(FileStore::new(&options.state_dir)),
@@ -160,11 +164,11 @@ pub async fn run(
     })?;
     let (handle, thread) = daemon::spawn(daemon)?;
 
-    let (stop, stopping) = watch::channel(false);
     let listener = socket.listener().map_err(|e| Error::new(Kind::Failed, e.to_string()))?;
-    let api = serve_api(listener, server::router(handle.clone(), access, log), stopping.clone());
-    let metrics =
-        metrics.map(|listener| serve_metrics(listener, metrics::router(handle.clone()), stopping));
+    let router = server::router(handle.clone(), nodes.clone(), access, log);
+    let api = serve_api(listener, router, stopping.clone());
+    let router = metrics::router(handle.clone(), nodes);
+    let metrics = metrics.map(|listener| serve_metrics(listener, router, stopping));
 
     notify(&[sd_notify::NotifyState::Ready]);
     info!("ready");

@@ -8,6 +8,7 @@ pub mod access;
 pub mod client;
 pub mod events;
 pub mod moves;
+pub mod nodes;
 mod probe;
 pub mod server;
 pub mod socket;

@@ -1,6 +1,7 @@
 //! The API's paths, and what the daemon is asked for each.
 
 mod moves;
+mod nodes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +38,7 @@ use crate::{
     error::{Error, Kind},
     log::Log,
     rule::Redirect,
+    node::Nodes,
 };
 
 /// The largest body taken, in bytes: a rule file of 100,000 redirects and more.
@@ -45,19 +47,21 @@ const LARGEST_BODY: usize = 64 << 20;
 #[derive(Clone)]
 struct Api {
     daemon: Handle,
+    nodes: Nodes,
     log: Log,
 }
 
 type Answer<T> = Result<Json<Document<T>>, Refusal>;
 
 /// The API, to be served with [`Caller`] as connection info.
-pub fn router(daemon: Handle, access: Access, log: Log) -> Router {
+pub fn router(daemon: Handle, nodes: Nodes, access: Access, log: Log) -> Router {
     let changes = Router::new()
         .route("/v1/redirects", post(add))
         .route("/v1/add", post(add_all))
         .route("/v1/remove", post(remove))
         .route("/v1/apply", post(apply))
         .merge(moves::changes())
+        .merge(nodes::changes())
         .route("/v1/log", put(set_log))
         .route_layer(middleware::from_fn_with_state(access, only_permitted));
     Router::new()
@@ -68,11 +72,12 @@ pub fn router(daemon: Handle, access: Access, log: Log) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/events", get(events))
         .merge(moves::views())
+        .merge(nodes::views())
         .route("/v1/log", get(log_filter))
         .merge(changes)
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .with_state(Api { daemon, log })
+        .with_state(Api { daemon, nodes, log })
 }
 
 async fn only_permitted(

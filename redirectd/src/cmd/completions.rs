@@ -12,6 +12,7 @@ use crate::{
     api::{
         client::Client,
         moves::MoveList,
+        nodes::NodeList,
         socket::{DEFAULT_PATH, PATH_VARIABLE},
         types::RedirectList,
     },
@@ -76,6 +77,15 @@ pub(super) fn move_ids(typed: &OsStr) -> Vec<CompletionCandidate> {
             CompletionCandidate::new(moved.id.to_string()).help(Some(help.into()))
         })
         .collect()
+}
+
+/// The names of the nodes there are that begin with `typed`; none when the daemon,
+/// which calls them, does not answer at once.
+pub(super) fn node_names(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(typed) = typed.to_str() else { return Vec::new() };
+    let Some(NodeList { nodes, .. }) = ask("/v1/nodes") else { return Vec::new() };
+    let names = nodes.into_iter().map(|node| node.member.name);
+    names.filter(|name| name.starts_with(typed)).map(CompletionCandidate::new).collect()
 }
 
 fn ask<T: DeserializeOwned>(path: &str) -> Option<T> {

@@ -65,6 +65,7 @@ pub(super) fn config(sources: &[Source]) -> Result<Config, Error> {
         timers: settings::timers(main.timers.as_ref(), &root.at("timers"), &mut issues),
         api: settings::api(main.api.as_ref(), &root.at("api"), &mut issues),
         metrics: settings::metrics(main.metrics.as_deref(), &root.at("metrics"), &mut issues),
+        node_listen: settings::node(main.node.as_ref(), &root.at("node"), &mut issues),
         home,
         hosts,
         snat_ports,

@@ -212,6 +212,23 @@ pub(super) fn metrics(text: Option<&str>, spot: &Spot, issues: &mut Issues) -> O
     None
 }
 
+/// Where other nodes call.
+pub(super) fn node(
+    texts: Option<&text::Node>,
+    spot: &Spot,
+    issues: &mut Issues,
+) -> Option<SocketAddr> {
+    let text = texts?.listen.as_deref()?;
+    let what = match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 && !address.ip().is_multicast() => return Some(address),
+        Ok(address) => format!("no node can call {address}"),
+        Err(_) => format!("`{}` is not an address with a port", shown(text)),
+    };
+    let cure = "write an address of this machine and a port, such as 192.0.2.1:9311";
+    issues.add(Issue::new(spot.at("listen"), what, cure));
+    None
+}
+
 /// Interfaces and how the programs are put on them.
 pub(super) fn interfaces(
     texts: &text::Named<Option<text::Interface>>,

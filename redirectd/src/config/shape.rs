@@ -72,6 +72,7 @@ const MAIN_KEYS: &[(&str, Shape)] = &[
     ),
     ("api", Record { keys: &[("socket", Text), ("group", Text)], optional: true }),
     ("metrics", Text),
+    ("node", Record { keys: &[("listen", Text)], optional: true }),
     ("redirects", Named(&REDIRECT)),
 ];
 

@@ -49,6 +49,7 @@ pub(super) struct MainFile {
     pub(super) tables: Option<Tables>,
     pub(super) api: Option<Api>,
     pub(super) metrics: Option<String>,
+    pub(super) node: Option<Node>,
     pub(super) redirects: Named<Spec>,
 }
 
@@ -101,6 +102,13 @@ pub(super) struct Tables {
 pub(super) struct Api {
     pub(super) socket: Option<String>,
     pub(super) group: Option<String>,
+}
+
+/// `node`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Node {
+    pub(super) listen: Option<String>,
 }
 
 /// A mapping in the order in which it is written, doubles included; nothing at

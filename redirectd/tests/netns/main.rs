@@ -24,6 +24,7 @@ mod icmp;
 mod local;
 mod moves;
 mod neighbours;
+mod nodes;
 mod parking;
 mod pmtu;
 mod process;

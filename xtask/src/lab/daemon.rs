@@ -177,6 +177,12 @@ impl Daemon {
         &self.socket
     }
 
+    /// Its state directory.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// Its folder in the BPF file system.
     #[must_use]
     pub fn pins(&self) -> &Path {
