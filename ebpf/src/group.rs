@@ -120,8 +120,6 @@ pub struct ParkedHeader {
     pub vlan: u32,
     /// Zero.
     pub zero: u32,
-    /// When it was held, in nanoseconds of the monotonic clock.
-    pub time: u64,
 }
 
 /// A held frame with what is noted of it, as user space receives it. `N` is the
@@ -136,7 +134,7 @@ pub struct Parked<const N: usize> {
 
 const _: () = {
     assert!(size_of::<GroupCounts>() == 32);
-    assert!(size_of::<ParkedHeader>() == 32);
+    assert!(size_of::<ParkedHeader>() == 24);
 };
 
 #[cfg(test)]

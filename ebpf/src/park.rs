@@ -7,7 +7,7 @@
 //! once more and takes the common way, with the tables as they are by then.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_ktime_get_ns, bpf_redirect, bpf_skb_load_bytes},
+    helpers::generated::{bpf_redirect, bpf_skb_load_bytes},
     programs::TcContext,
 };
 use redirectd_ebpf::{
@@ -157,8 +157,6 @@ pub fn hold(ctx: &TcContext) -> Result<i32, Reason> {
         segment: skb.gso_size,
         vlan,
         zero: 0,
-        // SAFETY: no arguments, no preconditions.
-        time: unsafe { bpf_ktime_get_ns() },
     };
     let held = has_room(length)
         && match length {

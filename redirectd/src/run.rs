@@ -173,6 +173,8 @@ pub async fn run(
     notify(&[sd_notify::NotifyState::Ready]);
     info!("ready");
     let result = attend(&handle, &mut signals).await;
+    // Should its thread be gone, the next daemon does it.
+    let _ = handle.queue(Daemon::give_up_moves).await;
 
     notify(&[sd_notify::NotifyState::Stopping]);
     handle.events().publish(Happening::Stopping);

@@ -130,9 +130,9 @@ pub struct MoveView {
     /// When it was committed or aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<String>,
-    /// When nothing was left to do: all that was held is delivered.
+    /// When all that was held had been delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settled: Option<String>,
+    pub delivered: Option<String>,
     /// From parking until all that was held was delivered, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_seconds: Option<f64>,
@@ -207,13 +207,12 @@ impl HeldView {
 }
 
 impl MoveView {
-    /// `there`, with what was held so far if it is still `held`.
+    /// `there`, with what is held for it, and when that was delivered, if it was.
     #[must_use]
-    pub fn new(there: &Move, held: Option<&Outcome>) -> Self {
+    pub fn new(there: &Move, held: Option<&Outcome>, delivered: Option<Moment>) -> Self {
         let text = |moment: Moment| format_rfc3339_micros(moment.time()).to_string();
         let shifts = &there.plan.shifts;
-        let done = there.outcome.as_ref().map(|outcome| HeldView::new(outcome, true));
-        let so_far = held.map(|held| HeldView::new(held, false));
+        let held_for = delivered.zip(there.parked).map(|(end, begin)| end.since(begin));
         Self {
             id: there.id,
             label: there.plan.label.clone(),
@@ -230,10 +229,10 @@ impl MoveView {
             parked: there.parked.map(text),
             returned: there.returned.map(text),
             decided: there.decided.map(text),
-            settled: there.settled.map(text),
-            held_seconds: there.held_for().map(|held| held.as_secs_f64()),
+            delivered: delivered.map(text),
+            held_seconds: held_for.map(|held| held.as_secs_f64()),
             why: there.why.clone(),
-            held: done.or(so_far),
+            held: held.map(|held| HeldView::new(held, delivered.is_some())),
         }
     }
 

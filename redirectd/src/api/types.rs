@@ -15,6 +15,7 @@ use crate::{
     },
     desired::{Origin, Placement},
     error::Error,
+    migrate::machine::MoveState,
     rule::{Protocol, Redirect},
 };
 
@@ -56,12 +57,24 @@ pub struct RedirectView {
     /// What the configuration file says of it, if a move has led it elsewhere since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,
+    /// The move that has it in its hands.
+    #[serde(rename = "move", default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Moving>,
     /// What it does now.
     pub state: State,
     /// Flows that are open now, half-open ones included.
     pub open_flows: u64,
     /// Since it was added.
     pub counters: RedirectCounters,
+}
+
+/// The move that a redirect is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moving {
+    /// Its number.
+    pub id: u32,
+    /// How far it is.
+    pub state: MoveState,
 }
 
 /// `GET /v1/redirects`

@@ -55,7 +55,7 @@ pub(super) struct Add {
     pid: Option<i32>,
 
     /// Where it goes: a host of the configuration, a name, or an address; without
-    /// a port, to the same port
+    /// a port, to the same port. `home` for a process that is here and will move
     #[arg(long, value_name = "HOST[:PORT]")]
     to: String,
 

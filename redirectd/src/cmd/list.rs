@@ -5,11 +5,16 @@ use clap::Args;
 
 use super::{
     Context,
-    output::{self},
-    table::{self, Table, number, text},
+    output::{self, WARN},
+    table::{self, Cell, Table, number, text},
     units,
 };
-use crate::{api::types::RedirectList, desired::Origin, error::Error};
+use crate::{
+    api::types::{Moving, RedirectList, RedirectView},
+    desired::Origin,
+    error::Error,
+    migrate::machine::MoveState,
+};
 
 /// List all redirects, with what went through them
 #[derive(Debug, Args)]
@@ -40,7 +45,7 @@ fn table(list: &RedirectList) -> Table {
             text(redirect.protocol_list()),
             text(redirect.home_endpoint()),
             text(redirect.target_endpoint()),
-            table::state(view.state),
+            state(view),
             text(origin(view.origin)),
             number(units::count(view.open_flows)),
             number(units::bytes(view.counters.to_host.bytes)),
@@ -48,6 +53,20 @@ fn table(list: &RedirectList) -> Table {
         ]);
     }
     table
+}
+
+/// What a redirect does now, and by which move.
+pub(super) fn state(view: &RedirectView) -> Cell {
+    match &view.moving {
+        None => table::state(view.state),
+        Some(Moving { id, state: MoveState::Parked }) => {
+            text(format!("parked (move {id})")).style(WARN)
+        }
+        Some(Moving { id, .. }) => {
+            let state = format!("{} (move {id})", table::state(view.state).plain());
+            text(state).style(WARN)
+        }
+    }
 }
 
 /// Where a redirect was asked for, in a word.

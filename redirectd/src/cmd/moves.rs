@@ -97,7 +97,7 @@ pub(super) fn summary(moved: &MoveView) -> String {
     match (moved.state, held, moved.held_seconds) {
         (MoveState::Prepared, ..) => format!("{way}; packets go to {} as before", moved.from),
         (MoveState::Parked, ..) => format!("{way}; packets are held"),
-        (_, _, None) if moved.settled.is_none() => format!("{way}; being finished"),
+        (_, _, None) if moved.delivered.is_none() => format!("{way}; being finished"),
         (MoveState::Aborted, ..) => {
             format!("{way}; it stays at {}: {}", moved.from, moved.why.as_deref().unwrap_or("-"))
         }

@@ -7,7 +7,7 @@ use clap_complete::ArgValueCompleter;
 use super::{
     Context, completions, list,
     output::{self, BOLD},
-    table, units,
+    units,
 };
 use crate::{
     api::types::{RedirectList, RedirectView},
@@ -71,7 +71,7 @@ fn print(view: &RedirectView) {
     output::field("peers", peers);
     output::field("mode", redirect.mode);
     output::field("flows", flows);
-    output::field("state", table::state(view.state));
+    output::field("state", list::state(view));
     output::field("from", from(view));
     let counters = &view.counters;
     output::field("open flows", view.open_flows);

@@ -27,6 +27,11 @@ pub(super) fn number(text: impl ToString) -> Cell {
 }
 
 impl Cell {
+    /// Its text, without colour.
+    pub(super) fn plain(&self) -> &str {
+        &self.text
+    }
+
     /// The same, in `style`.
     pub(super) fn style(self, style: Style) -> Self {
         Self { style, ..self }

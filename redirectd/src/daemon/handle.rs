@@ -49,7 +49,6 @@ impl Handle {
         T: Send + 'static,
         F: FnOnce(&mut Daemon) -> Result<T, Error> + Send + 'static,
     {
-        let gone = || Error::new(Kind::Failed, "the thread that owns the dataplane has ended");
         let (answer, result) = oneshot::channel();
         let job: Job = Box::new(move |daemon| {
             let _ = answer.send(job(daemon));
@@ -58,9 +57,25 @@ impl Handle {
         result.await.map_err(|_| gone())?
     }
 
+    /// Has `job` done by the daemon, before all jobs that come later, without waiting
+    /// for it.
+    ///
+    /// # Errors
+    /// The daemon's thread is gone.
+    pub async fn queue<F>(&self, job: F) -> Result<(), Error>
+    where
+        F: FnOnce(&mut Daemon) + Send + 'static,
+    {
+        self.jobs.send(Box::new(job)).await.map_err(|_| gone())
+    }
+
     /// What happens from now on.
     #[must_use]
     pub fn events(&self) -> &Events {
         &self.events
     }
+}
+
+fn gone() -> Error {
+    Error::new(Kind::Failed, "the thread that owns the dataplane has ended")
 }

@@ -35,6 +35,9 @@ pub(super) struct Moves {
     pub(super) book: Book,
     /// The kernel's groups of those that are not over.
     groups: BTreeMap<Id, Group>,
+    /// Since when those that are not decided are in their states, by a clock that
+    /// nobody sets.
+    since: BTreeMap<Id, Instant>,
     /// What was delivered of moves that still have something else to do.
     delivered: BTreeMap<Id, (Moment, Outcome)>,
     totals: MoveTotals,
@@ -42,8 +45,8 @@ pub(super) struct Moves {
 
 impl Moves {
     pub(super) fn new(book: Book) -> Self {
-        let (groups, delivered) = (BTreeMap::new(), BTreeMap::new());
-        Self { book, groups, delivered, totals: MoveTotals::default() }
+        let (groups, since, delivered) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { book, groups, since, delivered, totals: MoveTotals::default() }
     }
 
     /// The kernel's group of a move.
@@ -73,6 +76,7 @@ impl Daemon {
             self.abort_move(id, &what)?;
             return Err(Error { what: format!("move {id} is aborted: {what}"), ..error });
         }
+        self.moves.since.insert(id, Instant::now());
         self.tell_move(id);
         self.show_move(id)
     }
@@ -98,7 +102,8 @@ impl Daemon {
     }
 
     /// The process of the move `id` is the new host's. When this returns, that is
-    /// so for good, and what was held has been delivered there, or will be.
+    /// so for good, and what was held has been delivered there, or will be. What is
+    /// left, [`Daemon::settle_moves`] does: the process need not wait for it.
     ///
     /// # Errors
     /// It is out of order, or cannot be done: the move is parked as before.
@@ -120,7 +125,6 @@ impl Daemon {
         info!(id, flip = ?begin.elapsed(), "move committed");
         self.deliver(id, group);
         self.tell(&changes);
-        self.settle(id, true);
         self.tell_move(id);
         self.show_move(id)
     }
@@ -147,7 +151,7 @@ impl Daemon {
                 }
             }
         }
-        self.settle(id, true);
+        self.settle(id);
         self.tell_move(id);
         self.show_move(id)
     }
@@ -157,7 +161,7 @@ impl Daemon {
         self.moves.book.ledger().get(id)?.after(call)
     }
 
-    /// The commit of the move `id` on paper, and prepared on disk.
+    /// The commit of the move `id` on paper; whether the disk would take it is tried.
     fn stage_commit(&mut self, id: Id) -> Result<(Vec<Change>, Shifted), Error> {
         let there = self.moves.book.ledger().get(id)?.clone();
         let undo = self.desired.shift(&there.plan.shifts, id)?;

@@ -7,7 +7,7 @@ use humantime::format_rfc3339_seconds;
 use super::Daemon;
 use crate::{
     api::types::{
-        ConfigurationStatus, DaemonStatus, FlowList, FlowQuery, FlowView, RedirectList,
+        ConfigurationStatus, DaemonStatus, FlowList, FlowQuery, FlowView, Moving, RedirectList,
         RedirectStats, RedirectTotals, RedirectView, Stats, Status,
     },
     dataplane::{Installed, RedirectCounters, Slot, State, Traffic},
@@ -35,7 +35,12 @@ impl Daemon {
         installed.sort_by(|a, b| order(a).cmp(&order(b)));
         let open = self.open_flows()?;
         let view = |there: Installed| {
+            let moving = match there.state {
+                State::Draining => None,
+                _ => self.moves.book.ledger().moving(&there.redirect.name),
+            };
             Ok(RedirectView {
+                moving: moving.map(|there| Moving { id: there.id, state: there.state }),
                 origin: match there.state {
                     State::Draining => Origin::Removed,
                     _ => self.desired.origin(&there.redirect.name),

@@ -13,6 +13,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub use self::groups::GroupCall;
 use self::groups::Groups;
 use super::{
     Attach, Attached, Change, Connection, Dataplane, FlowInfo, FlowState, Group, GroupInfo, Held,
@@ -49,23 +50,6 @@ struct Failures {
     group: Option<GroupCall>,
 }
 
-/// A call of the dataplane about a group, see [`Fake::fail_group`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum GroupCall {
-    /// [`Dataplane::group_begin`]
-    Begin,
-    /// [`Dataplane::group_park`]
-    Park,
-    /// [`Dataplane::group_return`]
-    Return,
-    /// [`Dataplane::group_commit`]
-    Commit,
-    /// [`Dataplane::group_abort`]
-    Abort,
-    /// [`Dataplane::group_replay`]
-    Replay,
-}
-
 impl Fake {
     /// Room for `capacity` redirects, on a machine with these interfaces and `lo`.
     #[must_use]
@@ -100,24 +84,6 @@ impl Fake {
     /// Attaching to `interface` fails; `None` heals it.
     pub fn fail_attach(&self, interface: Option<&str>) {
         self.kernel().failures.attach = interface.map(str::to_owned);
-    }
-
-    /// Calls of that kind fail and change nothing; `None` heals it.
-    pub fn fail_group(&self, call: Option<GroupCall>) {
-        self.kernel().failures.group = call;
-    }
-
-    /// A packet of `bytes` from the peer's endpoint to the home endpoint comes
-    /// while the group is parked.
-    ///
-    /// # Panics
-    /// When the group is not parked.
-    pub fn hold(&self, group: Group, protocol: Protocol, peer: &str, home: &str, bytes: u64) {
-        let [peer, home] = [peer, home].map(|text| {
-            let endpoint: std::net::SocketAddr = text.parse().expect("an endpoint");
-            (endpoint.ip(), endpoint.port())
-        });
-        self.kernel().groups.hold(group, protocol, peer, home, bytes);
     }
 
     /// A peer opens a flow through the redirect of that name, and both sides
@@ -177,14 +143,6 @@ impl Fake {
 }
 
 impl Kernel {
-    /// Fails where a test says so.
-    fn call(&self, call: GroupCall) -> Result<(), Error> {
-        if self.failures.group == Some(call) {
-            return Err(Error::new(Kind::Failed, format!("{call:?} of a group fails, as told")));
-        }
-        Ok(())
-    }
-
     fn change(&mut self, change: &Change) -> Result<(), Error> {
         match change {
             Change::Add(redirect) => self.add(redirect),

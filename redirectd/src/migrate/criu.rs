@@ -10,12 +10,15 @@
 //!
 //! All of it blocks: call it on a thread of its own. It takes root's rights.
 
+pub mod datagrams;
+mod descriptors;
 pub mod engine;
 mod failure;
 pub mod gone;
 pub mod images;
 mod messages;
 pub mod names;
+pub mod sockopts;
 pub mod stream;
 pub mod workdir;
 mod worker;

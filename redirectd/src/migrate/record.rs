@@ -173,7 +173,7 @@ pub enum Record {
     Settled {
         /// Which move.
         id: Id,
-        /// When.
+        /// When all that was held had been delivered.
         at: Moment,
         /// What was held.
         outcome: Outcome,

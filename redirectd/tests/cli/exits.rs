@@ -82,12 +82,22 @@ fn who_can_open_the_socket_may_read_but_not_change() {
     let server = Server::start_with(&format!("{CONFIG}api: {{ group: {} }}\n", GROUP.0));
     fs::set_permissions(server.socket(), fs::Permissions::from_mode(0o666)).unwrap();
     let stranger = Stranger::beside(&server);
-    for reading in [&["list"][..], &["status"], &["stats"], &["flows"], &["log"]] {
+    for reading in [&["list"][..], &["status"], &["stats"], &["flows"], &["log"], &["move", "list"]]
+    {
         assert_eq!(stranger.redirect(NO_GROUPS, reading).code, 0, "{reading:?}");
     }
-    for changing in
-        [&ADD[..], &["remove", "web"], &["apply"], &["apply", "--dry-run"], &["log", "debug"]]
-    {
+    for changing in [
+        &ADD[..],
+        &["remove", "web"],
+        &["apply"],
+        &["apply", "--dry-run"],
+        &["log", "debug"],
+        &["move", "begin", "web", "--to", "c"],
+        &["move", "park", "1"],
+        &["move", "return", "1"],
+        &["move", "commit", "1"],
+        &["move", "abort", "1"],
+    ] {
         let ended = stranger.redirect(NO_GROUPS, changing);
         assert_eq!(ended.code, 4, "{changing:?}: {ended:?}");
         assert!(ended.err.contains(GROUP.0), "names the group: {ended:?}");

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     following::Following,
-    server::{CONFIG, Server, eventually},
+    server::{CONFIG, Server, command, eventually},
 };
 
 /// A daemon with the redirect `web`, and a flow of it.
@@ -42,10 +42,12 @@ fn a_move_goes_from_host_to_host_step_by_step() {
     let said = server.ok(&["move", "begin", "web", "--to", "d", "--label", "upgrade"]);
     assert!(said.contains("prepared move 1: web (upgrade), c -> d"), "{said}");
     assert_eq!(phase(&server), Some(Phase::Begun));
+    assert!(server.ok(&["show", "web"]).contains("active (move 1)"));
 
     let said = server.ok(&["move", "park", "1"]);
     assert!(said.contains("parked move 1") && said.contains("packets are held"), "{said}");
     assert_eq!(phase(&server), Some(Phase::Parked));
+    assert!(server.ok(&["list"]).contains("parked (move 1)"));
     let group = server.fake.groups().unwrap()[0].group;
     server.fake.hold(group, Protocol::Tcp, PEER, HOME, 1_500);
 
@@ -108,14 +110,14 @@ fn what_cannot_be_is_refused_with_a_stable_exit_code() {
 }
 
 #[test]
-fn a_move_under_way_is_aborted_by_a_restart_and_a_committed_one_kept() {
+fn a_move_under_way_is_aborted_by_a_stop_and_a_committed_one_kept() {
     let mut server = serving();
     server.ok(&["move", "begin", "web", "--to", "d"]);
     server.ok(&["move", "park", "1"]);
     server.stop();
-    assert_eq!(phase(&server), Some(Phase::Parked), "a stop decides nothing");
+    assert_eq!(phase(&server), None, "what was held is delivered before it ends");
     server.run().unwrap();
-    assert_eq!((target(&server).as_str(), phase(&server)), ("192.0.2.3:8080", None));
+    assert_eq!(target(&server), "192.0.2.3:8080");
     let moved = server.json(&["move", "show", "1"]);
     assert_eq!((&moved["state"], &moved["owner"]), (&"aborted".into(), &"old".into()));
 
@@ -212,7 +214,7 @@ fn events_are_readable() {
 
 /// `value` with `[name]` in place of what differs from run to run.
 fn without_times(mut value: Value) -> Value {
-    for name in ["begun", "parked", "returned", "decided", "settled", "held_seconds"] {
+    for name in ["begun", "parked", "returned", "decided", "delivered", "held_seconds"] {
         if let Some(place) = value.get_mut(name) {
             *place = format!("[{name}]").into();
         }
@@ -250,4 +252,38 @@ fn a_destination_that_is_no_configured_host_is_asked_of_the_resolver() {
     let server = serving();
     let said = server.fails(1, &["move", "begin", "web", "--to", "no-such-host.invalid"]);
     assert!(said.contains("does not resolve"), "{said}");
+}
+
+/// `redirect hook criu`, as CRIU calls it at that moment.
+fn hook(server: &Server, action: &str, folder: &str) -> (i32, String) {
+    let output = command(&server.socket())
+        .args(["hook", "criu", "--move", "1"])
+        .env("CRTOOLS_SCRIPT_ACTION", action)
+        .env("CRTOOLS_IMAGE_DIR", folder)
+        .output()
+        .unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// What becomes of images is tested with CRIU, in `engine/hook.rs`.
+#[test]
+fn the_hook_parks_gives_up_what_cannot_be_used_and_ignores_what_it_does_not_know() {
+    let server = serving();
+    server.ok(&["move", "begin", "web", "--to", "d"]);
+    assert_eq!(hook(&server, "orphan-pts-master", "/none").0, 0);
+    assert_eq!(hook(&server, "pre-restore", "/none").0, 1, "it is not parked");
+    assert_eq!(hook(&server, "pre-dump", "/none").0, 0);
+    assert_eq!(phase(&server), Some(Phase::Parked));
+    assert_eq!(hook(&server, "pre-restore", "/none").0, 0);
+    let (code, said) = hook(&server, "post-dump", "/none");
+    assert_eq!(code, 1);
+    assert!(said.contains("/none/files.img"), "{said}");
+    let moved = server.json(&["move", "show", "1"]);
+    assert_eq!(moved["state"], "aborted");
+    assert!(moved["why"].as_str().unwrap().contains("/none/files.img"));
+    let (code, said) = hook(&server, "post-restore", "/none");
+    assert_eq!(code, 1);
+    assert!(said.contains("was aborted"), "{said}");
+    let said = server.fails(2, &["hook", "criu", "--move", "1"]);
+    assert!(said.contains("--action"), "{said}");
 }

@@ -19,8 +19,13 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    /// Revives what is in `images`, and returns when it waits for the word.
-    pub(crate) fn begin(criu: Criu, images: PathBuf) -> Result<Self, Error> {
+    /// Revives what is in `images`, and returns when it waits for the word. After
+    /// that, and before the process runs, `mend` is called.
+    pub(crate) fn begin(
+        criu: Criu,
+        images: PathBuf,
+        mut mend: impl FnMut() -> Result<(), Error> + Send + 'static,
+    ) -> Result<Self, Error> {
         let (word, the_word) = mpsc::channel::<()>();
         let (revived, is_revived) = mpsc::channel();
         let thread = thread::spawn(move || {
@@ -29,7 +34,8 @@ impl Arrival {
                     let _ = revived.send(());
                     the_word.recv().map_err(|_| Error::new(Kind::Failed, "the word never came"))
                 }
-                _ => Ok(()),
+                RestoreStage::Resuming { .. } => mend(),
+                RestoreStage::Begun | RestoreStage::Resumed { .. } => Ok(()),
             })
         });
         let mut arrival = Self { word: Some(word), thread: Some(thread) };

@@ -9,6 +9,7 @@ use redirectd::{
         types::FlowView,
     },
     migrate::criu::{
+        datagrams::Datagram,
         images::{readdress::readdress, sockets::sockets},
         names,
     },
@@ -48,18 +49,28 @@ impl<'a> Move<'a> {
         self.step("abort", &["--why", why]).map(drop)
     }
 
-    /// `image` with the names that the sockets have at the new place; their way
-    /// back is prepared.
-    pub(crate) fn readdress(&self, image: &[u8]) -> Result<Vec<u8>> {
+    /// `image` and waiting datagrams with the names that the sockets have at the
+    /// new place; their way back is prepared.
+    pub(crate) fn readdress(
+        &self,
+        image: &[u8],
+        waiting: Vec<Datagram>,
+    ) -> Result<(Vec<u8>, Vec<Datagram>)> {
         let flows = self.daemon.json(&["flows"])?["flows"].take();
         let flows: Vec<FlowView> = serde_json::from_value(flows)?;
-        let named = names::named(&sockets(image)?, &self.from, &flows)?;
+        let mut all = sockets(image)?;
+        all.extend(waiting.iter().map(Datagram::as_socket));
+        let named = names::named(&all, &self.from, &flows)?;
         let addresses = self.addresses.clone();
         let relocation = match self.to {
             names::Place::Home(_) => names::at_home(&named, addresses),
             names::Place::Host(_) => names::on_host(&named, &self.prepare(&named)?, addresses)?,
         };
-        Ok(readdress(image, &relocation)?)
+        let renamed = waiting.into_iter().map(|datagram| {
+            let connection = datagram.as_socket().connection().expect("it is one");
+            datagram.renamed(&relocation.connections[&connection])
+        });
+        Ok((readdress(image, &relocation)?, renamed.collect()))
     }
 
     /// Prepares the way back of these connections.

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::{
-    programs::{self, Datagrams, FORKS, THREADS, Talk, UDP},
+    programs::{self, Datagrams, FORKS, OPTIONS, THREADS, Talk, UDP},
     scene::Scene,
 };
 
@@ -55,5 +55,18 @@ fn datagrams() -> Result<()> {
     assert_eq!(peer.ask()?, ("10.0.0.2".to_owned(), 2));
     scene.migrate(pid, &scene.home, &scene.c)?;
     assert_eq!(peer.ask()?, ("10.0.0.3".to_owned(), 3));
+    Ok(())
+}
+
+/// Congestion control, user timeout, unsent bytes, and whether paths' MTUs are
+/// found out: CRIU forgets them.
+#[test]
+fn options_of_sockets() -> Result<()> {
+    let scene = Scene::new()?;
+    let pid = programs::start(&scene.home.machine, OPTIONS, "0.0.0.0")?;
+    let mut talk = Talk::open(&scene.lan.peer, "10.0.0.2:7000")?;
+    assert_eq!(talk.line()?, "reno,[4321,65432,0]");
+    scene.migrate(pid, &scene.home, &scene.c)?;
+    assert_eq!(talk.line()?, "reno,[4321,65432,0]");
     Ok(())
 }

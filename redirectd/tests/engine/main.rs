@@ -12,7 +12,9 @@ mod transfer;
 
 mod abort;
 mod busy;
+mod death;
 mod hook;
 mod kinds;
 mod probe;
+mod queued;
 mod trips;

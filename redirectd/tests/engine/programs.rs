@@ -88,6 +88,23 @@ while True:
     connection.close()
 ";
 
+/// One connection, with options of its own; answers with those it has.
+pub(crate) const OPTIONS: &str = "
+import socket, sys
+listener = socket.create_server((sys.argv[1], 7000))
+print('listening', flush=True)
+connection = listener.accept()[0]
+connection.setsockopt(socket.IPPROTO_TCP, 13, b'reno')
+connection.setsockopt(socket.IPPROTO_TCP, 18, 4321)
+connection.setsockopt(socket.IPPROTO_TCP, 25, 65432)
+connection.setsockopt(socket.IPPROTO_IP, 10, 0)
+while line := connection.recv(4096):
+    name = connection.getsockopt(socket.IPPROTO_TCP, 13, 16).rstrip(b'\\0').decode()
+    numbers = [connection.getsockopt(6, 18), connection.getsockopt(6, 25),
+               connection.getsockopt(0, 10)]
+    connection.sendall(f'{name},{numbers} '.replace(', ', ',').encode() + line)
+";
+
 /// UDP; counts what it has answered.
 pub(crate) const UDP: &str = "
 import socket, sys
@@ -156,16 +173,53 @@ impl Talk {
     }
 }
 
+/// One connection and UDP. Whenever a line comes, it answers all datagrams that
+/// have come until then, and the line with how many there were.
+pub(crate) const GATED: &str = "
+import socket, sys
+family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET
+listener = socket.create_server((sys.argv[1], 7000), family=family)
+server = socket.socket(family, socket.SOCK_DGRAM)
+server.bind((sys.argv[1], 7000))
+server.setblocking(False)
+print('listening', flush=True)
+connection = listener.accept()[0]
+while line := connection.recv(4096):
+    count = 0
+    try:
+        while True:
+            data, peer = server.recvfrom(65536)
+            server.sendto(data, peer)
+            count += 1
+    except BlockingIOError:
+        connection.sendall(b'%d ' % count + line)
+";
+
 /// A peer's UDP socket.
 pub(crate) struct Datagrams(UdpSocket);
 
 impl Datagrams {
     /// Connected from `host`.
     pub(crate) fn open(host: &Host, endpoint: &str) -> Result<Self> {
-        let socket = host.enter(|| UdpSocket::bind("0.0.0.0:0"))?;
+        let any = if endpoint.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+        let socket = host.enter(|| UdpSocket::bind(any))?;
         socket.connect(endpoint)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self(socket))
+    }
+
+    /// Sends `data`.
+    pub(crate) fn say(&self, data: &[u8]) -> Result<()> {
+        self.0.send(data)?;
+        Ok(())
+    }
+
+    /// The next datagram that comes.
+    pub(crate) fn hear(&self) -> Result<Vec<u8>> {
+        let mut answer = vec![0; 65_536];
+        let length = self.0.recv(&mut answer)?;
+        answer.truncate(length);
+        Ok(answer)
     }
 
     /// Sends a datagram and gives the server's address and count.

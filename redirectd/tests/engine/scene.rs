@@ -1,18 +1,24 @@
 //! Where a test begins: machines that processes move between, one of them home
 //! with redirectd.
 
-use std::{fs, net::IpAddr, path::Path, time::Duration};
+use std::{
+    fs, mem,
+    net::IpAddr,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use redirectd::{
     error::Error,
     migrate::criu::{
-        Criu, Dump, DumpStage, gone,
+        Criu, Dump, DumpStage, datagrams, gone,
         images::{
             TREE,
             tree::{self, Process},
         },
-        names,
+        names, sockopts,
         workdir::WorkDir,
     },
 };
@@ -45,7 +51,7 @@ pub(crate) struct Scene {
 
 /// A machine that processes move to.
 pub(crate) struct Place {
-    pub(crate) machine: Machine,
+    pub(crate) machine: Arc<Machine>,
     pub(crate) v4: &'static str,
     pub(crate) v6: &'static str,
 }
@@ -97,8 +103,9 @@ impl Scene {
             let add = ["add", name, endpoint, "--to", "home", "--protocol", "tcp,udp"];
             daemon.redirect(&[&add[..], &["--flows", "follow", "--no-check"]].concat())?;
         }
-        let place =
-            |host, v4, v6| Ok::<_, anyhow::Error>(Place { machine: Machine::new(host)?, v4, v6 });
+        let place = |host, v4, v6| {
+            Ok::<_, anyhow::Error>(Place { machine: Arc::new(Machine::new(host)?), v4, v6 })
+        };
         let home = place(&lan.home, "10.0.0.2", "fd00::2")?;
         let c = place(&lan.c, "10.0.0.3", "fd00::3")?;
         let d = place(&lan.d, "10.0.0.4", "fd00::4")?;
@@ -120,17 +127,29 @@ impl Scene {
         let (images, arrived) = (there.path().to_owned(), here.path().to_owned());
         let moved = Move::begin(&self.daemon, from, to)?;
         let mut arrival = None;
+        let waiting = Mutex::new(Vec::new());
         let dumped = std::thread::scope(|scope| {
-            let readdress = |image: &[u8]| moved.readdress(image).map_err(as_error);
+            let readdress = |image: &[u8]| {
+                let mut waiting = waiting.lock().expect("nobody panics with it");
+                let (image, renamed) =
+                    moved.readdress(image, mem::take(&mut waiting)).map_err(as_error)?;
+                *waiting = renamed;
+                Ok(image)
+            };
             let mut transfer = Some(Transfer::begin(scope, &images, &arrived, readdress)?);
             let dump = Dump { pid, images: images.clone(), shell_job: false };
             from.criu().dump(&dump, &mut |stage| match stage {
                 DumpStage::Running => Ok(()),
                 DumpStage::Frozen => moved.park().map_err(as_error),
                 DumpStage::Written => {
+                    let frozen = frozen(&images, from).map_err(as_error)?;
+                    let pids: Vec<i32> = frozen.iter().map(|(_, outside)| *outside).collect();
+                    *waiting.lock().expect("nobody panics with it") = datagrams::waiting(&pids)?;
                     transfer.take().expect("all is written once").complete()?;
-                    arrival = Some(Arrival::begin(to.criu(), arrived.clone())?);
-                    Ok(())
+                    let mend = mending(&frozen, to)?;
+                    arrival = Some(Arrival::begin(to.criu(), arrived.clone(), mend)?);
+                    let waiting = waiting.lock().expect("nobody panics with it");
+                    to.machine.host().enter(|| datagrams::deliver(&waiting))
                 }
             })
         });
@@ -145,6 +164,37 @@ impl Scene {
         arrival.context("it has arrived")?.complete()?;
         Ok(processes)
     }
+}
+
+/// The processes in `images`, which are frozen at `from`: their own numbers, and
+/// those that they have outside.
+fn frozen(images: &Path, from: &Place) -> Result<Vec<(i32, i32)>> {
+    let processes = tree::processes(&fs::read(images.join(TREE))?)?.into_iter();
+    let numbers = processes.map(|Process { pid, .. }| {
+        Ok((pid, from.machine.outside(pid).context("it is frozen there")?))
+    });
+    numbers.collect()
+}
+
+/// What sets the options of the sockets of `frozen` again on `to` that CRIU will
+/// forget; all can be.
+fn mending(
+    frozen: &[(i32, i32)],
+    to: &Place,
+) -> Result<impl FnMut() -> Result<(), Error> + Send + 'static, Error> {
+    let mut kept = Vec::new();
+    for (pid, outside) in frozen {
+        kept.push((*pid, sockopts::keep(*outside)?));
+    }
+    let machine = Arc::clone(&to.machine);
+    Ok(move || {
+        for (pid, kept) in &kept {
+            let outside = machine.outside(*pid).expect("it is revived there");
+            let lost = sockopts::mend(outside, kept)?;
+            assert!(lost.is_empty(), "{lost:?}");
+        }
+        Ok(())
+    })
 }
 
 /// What a test's own steps fail with, for the engine.

@@ -9,6 +9,7 @@ mod echo;
 mod numbered;
 mod raw;
 mod relocate;
+mod repair;
 mod scene;
 
 mod attach;
@@ -25,6 +26,7 @@ mod local;
 mod moves;
 mod neighbours;
 mod nodes;
+mod parked_tcp;
 mod parking;
 mod pmtu;
 mod process;

@@ -61,7 +61,7 @@ fn end(scene: &Scene, id: &str, step: &str) -> Result<Value> {
     let moved = scene.daemon.json(&["move", step, id])?;
     ensure!(moved["held"]["lost"] == 0, "{moved:#}");
     ensure!(moved["held"]["overflow"]["packets"] == 0, "{moved:#}");
-    ensure!(moved["settled"].is_string() && moved["held_seconds"].is_number(), "{moved:#}");
+    ensure!(moved["delivered"].is_string() && moved["held_seconds"].is_number(), "{moved:#}");
     Ok(moved)
 }
 
@@ -139,6 +139,34 @@ fn a_held_request_is_answered_where_the_process_stays_and_new_ones_where_it_goes
     connections(&V6)
 }
 
+/// What was prepared at a new host is gone when the process stays, and the
+/// connections go on; to prepare it twice is as good as once.
+fn prepared(ends: &Ends) -> Result<()> {
+    let scene = Scene::tc()?;
+    let _server = Echo::tcp(&scene.lan.home, ends.home, b'h')?;
+    redirect(&scene, ends, "home")?;
+    let mut connection = echo::connect(&scene.lan.peer, ends.home)?;
+    assert_eq!(ask(&mut connection, b"before")?, 'h');
+    let id = park(&scene, ends.c)?;
+    let peer = connection.local_addr()?;
+    let what = format!("tcp,{peer},{}", ends.home);
+    let prepare = ["move", "return", &id, "--connection", &what];
+    let first = scene.daemon.json(&prepare)?;
+    assert_eq!(first["connections"][0]["host"], ends.c);
+    assert_eq!(first["connections"][0]["snat_port"], peer.port());
+    assert_eq!(scene.daemon.json(&prepare)?, first, "again");
+    end(&scene, &id, "abort")?;
+    assert_eq!(ask(&mut connection, b"after")?, 'h');
+    assert_eq!(scene.flows()?, [Value::Null; 0]);
+    Ok(())
+}
+
+#[test]
+fn what_was_prepared_at_a_host_is_gone_when_the_process_stays() -> Result<()> {
+    prepared(&V4)?;
+    prepared(&V6)
+}
+
 /// The daemon dies while packets are held: the next one delivers, or lets go, what
 /// is left, and all goes on where the process is.
 #[test]
@@ -156,7 +184,7 @@ fn a_daemon_that_dies_with_a_move_parked_leaves_the_process_where_it_was() -> Re
     stream.hear_from('c')?;
     let moved = show(&scene, &id)?;
     assert_eq!((&moved["state"], &moved["owner"]), (&"aborted".into(), &"old".into()));
-    assert!(moved["settled"].is_string(), "{moved:#}");
+    assert!(moved["delivered"].is_string(), "{moved:#}");
 
     let id = park(&scene, V4.d)?;
     held(&scene, &id, 50)?;

@@ -1,11 +1,7 @@
-//! Packets that come while a process is being moved: held, and delivered in order
-//! to where it is then.
+//! Datagrams that come while a process is being moved: held, and delivered in
+//! order to where it is then.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
-};
+use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use redirectd::{
@@ -15,34 +11,34 @@ use redirectd::{
 use xtask::lab::Lab;
 
 use crate::{
-    echo::{self, Echo, ask},
+    echo::Echo,
     numbered::{Numbered, Report},
     relocate::Mover,
     scene::Scene,
 };
 
 /// The addresses of one family.
-struct Ends {
-    peer: &'static str,
-    home: &'static str,
-    c: &'static str,
-    d: &'static str,
+pub(crate) struct Ends {
+    pub(crate) peer: &'static str,
+    pub(crate) home: &'static str,
+    pub(crate) c: &'static str,
+    pub(crate) d: &'static str,
 }
 
-const V4: Ends =
+pub(crate) const V4: Ends =
     Ends { peer: "10.0.0.1:5000", home: "10.0.0.2:7", c: "10.0.0.3:7000", d: "10.0.0.4:7000" };
 
-const V6: Ends =
+pub(crate) const V6: Ends =
     Ends { peer: "[fd00::1]:5000", home: "[fd00::2]:7", c: "[fd00::3]:7000", d: "[fd00::4]:7000" };
 
 /// Redirects `home` to c.
-fn redirect(scene: &Scene, ends: &Ends) -> Result<()> {
+pub(crate) fn redirect(scene: &Scene, ends: &Ends) -> Result<()> {
     let what = ["echo", ends.home, "--to", ends.c, "--protocol", "tcp,udp", "--flows", "follow"];
     scene.add(&[&what[..], &["--no-check"]].concat())
 }
 
 /// Asserts that nothing was lost in the delivery, and that something was held.
-fn assert_delivered(replayed: &Replayed, packets: u64) {
+pub(crate) fn assert_delivered(replayed: &Replayed, packets: u64) {
     assert_eq!(replayed.lost, 0, "{replayed:?}");
     assert_eq!(replayed.held.overflow.packets, 0, "{replayed:?}");
     assert!(replayed.held.traffic.packets >= packets, "{replayed:?}");
@@ -59,10 +55,14 @@ fn assert_in_turn(report: &Report, names: &[char]) {
 }
 
 fn datagrams(attach: &str, ends: &Ends) -> Result<()> {
-    let mut scene = Scene::in_lab(Lab::alone()?, attach)?;
+    let mut scene = Scene::in_lab(Lab::alone()?, if attach == "xdp" { "xdp" } else { "tc" })?;
     let _servers = (Echo::udp(&scene.lan.c, ends.c, b'c')?, Echo::udp(&scene.lan.d, ends.d, b'd')?);
     redirect(&scene, ends)?;
-    let mut mover = Mover::take_over(&mut scene)?;
+    let mut mover = if attach == "clsact" {
+        Mover::take_over_by_clsact(&mut scene)?
+    } else {
+        Mover::take_over(&mut scene)?
+    };
     let stream = Numbered::start(&scene.lan.peer, ends.peer, ends.home, 1000)?;
     assert_eq!(stream.hear_more(100)?.by, 'c');
 
@@ -92,6 +92,26 @@ fn datagrams_keep_their_order_by_tc() -> Result<()> {
     datagrams("tc", &V6)
 }
 
+/// As on kernels before 6.6.
+#[test]
+fn datagrams_keep_their_order_by_clsact() -> Result<()> {
+    datagrams("clsact", &V4)
+}
+
+/// On such kernels nothing is removed when a daemon dies.
+#[test]
+fn a_filter_that_a_daemon_has_left_is_removed() -> Result<()> {
+    let mut scene = Scene::tc()?;
+    redirect(&scene, &V4)?;
+    let mut mover = Mover::take_over_by_clsact(&mut scene)?;
+    let group = mover.begin(&["echo"], V4.d)?;
+    let mut mover = mover.die_and_come_again(&mut scene)?;
+    mover.abort(group)?;
+    let group = mover.begin(&["echo"], V4.d)?;
+    mover.commit(group)?;
+    Ok(())
+}
+
 #[test]
 fn datagrams_keep_their_order_by_xdp() -> Result<()> {
     datagrams("xdp", &V4)?;
@@ -99,7 +119,7 @@ fn datagrams_keep_their_order_by_xdp() -> Result<()> {
 }
 
 /// The redirect of a process that is at home: it leads to where it comes from.
-fn at_home(ends: &Ends) -> Result<Redirect> {
+pub(crate) fn at_home(ends: &Ends) -> Result<Redirect> {
     let home: SocketAddr = ends.home.parse()?;
     Ok(Redirect {
         name: "echo".to_owned(),
@@ -115,14 +135,16 @@ fn at_home(ends: &Ends) -> Result<Redirect> {
     })
 }
 
-/// Away from home, and home again.
-fn there_and_back(attach: &str, ends: &Ends) -> Result<()> {
+/// Away from home, and home again. The peer is where `from` is an address of.
+fn there_and_back(attach: &str, ends: &Ends, from: &str) -> Result<()> {
     let mut scene = Scene::in_lab(Lab::alone()?, attach)?;
+    let from_home = from != ends.peer;
+    let peer = if from_home { scene.lan.home.clone() } else { scene.lan.peer.clone() };
     let servers =
         (Echo::udp(&scene.lan.home, ends.home, b'h')?, Echo::udp(&scene.lan.c, ends.c, b'c')?);
     let mut mover = Mover::take_over(&mut scene)?;
     mover.add(at_home(ends)?)?;
-    let stream = Numbered::start(&scene.lan.peer, ends.peer, ends.home, 1000)?;
+    let stream = Numbered::start(&peer, from, ends.home, 1000)?;
     assert_eq!(stream.hear_more(100)?.by, 'h');
 
     let group = mover.park(&["echo"], ends.d)?;
@@ -151,180 +173,19 @@ fn there_and_back(attach: &str, ends: &Ends) -> Result<()> {
 
 #[test]
 fn a_process_leaves_home_and_comes_back_by_tc() -> Result<()> {
-    there_and_back("tc", &V4)?;
-    there_and_back("tc", &V6)
+    there_and_back("tc", &V4, V4.peer)?;
+    there_and_back("tc", &V6, V6.peer)
+}
+
+/// Its packets come in by `lo`, and do so again.
+#[test]
+fn a_process_leaves_a_peer_on_home_and_comes_back() -> Result<()> {
+    there_and_back("tc", &V4, "10.0.0.2:5000")?;
+    there_and_back("tc", &V6, "[fd00::2]:5000")
 }
 
 #[test]
 fn a_process_leaves_home_and_comes_back_by_xdp() -> Result<()> {
-    there_and_back("xdp", &V4)?;
-    there_and_back("xdp", &V6)
-}
-
-/// How many segments were sent again, as the kernel's `TCP_INFO` tells.
-fn retransmissions(connection: &TcpStream) -> u32 {
-    // SAFETY: all zero is a valid tcp_info.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: there is room for as many bytes as `length` says.
-    let done = unsafe {
-        libc::getsockopt(
-            connection.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut length,
-        )
-    };
-    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-    info.tcpi_total_retrans
-}
-
-/// Lets the peer wait for answers as long as it takes: what it sends again is then
-/// for something that was lost, not for something late.
-fn patient(scene: &Scene) -> Result<()> {
-    for prefix in ["10.0.0.0/24", "fd00::/64"] {
-        let family = if prefix.contains(':') { "-6" } else { "-4" };
-        let route = ["route", "replace", prefix, "dev", "eth0", "rto_min", "30s"];
-        scene.lan.peer.ip(&[&[family], &route[..]].concat())?;
-    }
-    scene.lan.peer.sysctl("net/ipv4/tcp_early_retrans", "0")
-}
-
-/// A request that comes while its server, which says `name`, is parked.
-fn request(ends: &Ends, name: char) -> Result<()> {
-    let mut scene = Scene::tc()?;
-    patient(&scene)?;
-    let _servers =
-        (Echo::tcp(&scene.lan.c, ends.c, b'c')?, Echo::tcp(&scene.lan.home, ends.home, b'h')?);
-    if name == 'c' {
-        redirect(&scene, ends)?;
-    }
-    let mut mover = Mover::take_over(&mut scene)?;
-    if name == 'h' {
-        mover.add(at_home(ends)?)?;
-    }
-    let mut connection = echo::connect(&scene.lan.peer, ends.home)?;
-    assert_eq!(ask(&mut connection, b"before")?, name);
-
-    let group = mover.park(&["echo"], ends.d)?;
-    let mut same = connection.try_clone()?;
-    let asked = std::thread::spawn(move || ask(&mut same, b"while it is parked"));
-    let held = mover.held(group, 1)?;
-    assert_eq!(held.flows.len(), 1, "{held:?}");
-    assert_eq!(held.flows[0].peer.1, connection.local_addr()?.port());
-    assert_delivered(&mover.abort(group)?, 1);
-    assert_eq!(asked.join().expect("it asks")?, name);
-    assert_eq!(ask(&mut connection, b"after")?, name);
-    assert_eq!(retransmissions(&connection), 0);
-    Ok(())
-}
-
-#[test]
-fn a_request_is_answered_by_the_host_after_an_abort() -> Result<()> {
-    request(&V4, 'c')?;
-    request(&V6, 'c')
-}
-
-#[test]
-fn a_request_is_answered_by_home_after_an_abort() -> Result<()> {
-    request(&V4, 'h')?;
-    request(&V6, 'h')
-}
-
-/// A connection that is opened while its server is parked.
-fn opening(ends: &Ends) -> Result<()> {
-    let mut scene = Scene::tc()?;
-    patient(&scene)?;
-    let _servers =
-        (Echo::tcp(&scene.lan.home, ends.home, b'h')?, Echo::tcp(&scene.lan.c, ends.c, b'c')?);
-    let mut mover = Mover::take_over(&mut scene)?;
-    mover.add(at_home(ends)?)?;
-    for (target, name) in [(ends.c, 'c'), (ends.home, 'h')] {
-        let group = mover.park(&["echo"], target)?;
-        let (peer, home) = (scene.lan.peer.clone(), ends.home);
-        let connecting = std::thread::spawn(move || echo::connect(&peer, home));
-        mover.held(group, 1)?;
-        assert_delivered(&mover.commit(group)?, 1);
-        let mut connection = connecting.join().expect("it connects")?;
-        assert_eq!(ask(&mut connection, b"hello")?, name);
-        assert_eq!(retransmissions(&connection), 0);
-    }
-    Ok(())
-}
-
-#[test]
-fn a_connection_is_opened_where_the_process_is_then() -> Result<()> {
-    opening(&V4)?;
-    opening(&V6)
-}
-
-/// Sends `amount` bytes and gives the connection, once all were acknowledged.
-fn send_all(mut connection: TcpStream, amount: usize) -> Result<TcpStream> {
-    let block: Vec<u8> = (0..=250).cycle().take(251 * 1000).collect();
-    for _ in 0..amount / block.len() {
-        connection.write_all(&block)?;
-    }
-    connection.shutdown(std::net::Shutdown::Write)?;
-    Ok(connection)
-}
-
-/// A sender's large packets, a batch of segments each, come out whole.
-fn bulk(ends: &Ends, name: char) -> Result<()> {
-    const AMOUNT: usize = 251 * 1000 * 400;
-    let mut scene = Scene::tc()?;
-    patient(&scene)?;
-    let (host, endpoint) =
-        if name == 'c' { (&scene.lan.c, ends.c) } else { (&scene.lan.home, ends.home) };
-    let endpoint: SocketAddr = endpoint.parse()?;
-    let listener = host.enter(|| TcpListener::bind(endpoint))?;
-    let receiver = std::thread::spawn(move || receive_all(&listener));
-    if name == 'c' {
-        redirect(&scene, ends)?;
-    }
-    let mut mover = Mover::take_over(&mut scene)?;
-    if name == 'h' {
-        mover.add(at_home(ends)?)?;
-    }
-    let connection = echo::connect(&scene.lan.peer, ends.home)?;
-    let sender = std::thread::spawn(move || send_all(connection, AMOUNT));
-    for _ in 0..3 {
-        let group = mover.park(&["echo"], ends.d)?;
-        let held = mover.held(group, 4)?;
-        assert!(held.traffic.bytes > 1514 * held.traffic.packets, "no batches: {held:?}");
-        assert_delivered(&mover.abort(group)?, 4);
-    }
-    let connection = sender.join().expect("it sends")?;
-    let (received, right) = receiver.join().expect("it receives")?;
-    assert_eq!((received, right), (AMOUNT, true));
-    assert_eq!(retransmissions(&connection), 0);
-    Ok(())
-}
-
-/// How many bytes came, and whether they are those of [`send_all`].
-fn receive_all(listener: &TcpListener) -> Result<(usize, bool)> {
-    let (mut connection, _) = listener.accept()?;
-    let mut buffer = vec![0; 1 << 20];
-    let (mut received, mut right) = (0, true);
-    loop {
-        let length = connection.read(&mut buffer)?;
-        if length == 0 {
-            return Ok((received, right));
-        }
-        let expected = (received..received + length).map(|at| (at % 251) as u8);
-        right &= expected.eq(buffer[..length].iter().copied());
-        received += length;
-    }
-}
-
-#[test]
-fn bulk_goes_on_at_the_host() -> Result<()> {
-    bulk(&V4, 'c')?;
-    bulk(&V6, 'c')
-}
-
-#[test]
-fn bulk_goes_on_at_home() -> Result<()> {
-    bulk(&V4, 'h')?;
-    bulk(&V6, 'h')
+    there_and_back("xdp", &V4, V4.peer)?;
+    there_and_back("xdp", &V6, V6.peer)
 }

@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result};
 use redirectd::{
     config::Tables,
     dataplane::{
-        Change, Dataplane as _, Group, Held, Relocation, Replayed,
+        Attach, Change, Dataplane as _, Group, Held, Relocation, Replayed,
         bpf::{Bpf, Options},
     },
+    error::Error,
     rule::{Flows, PortRange, Redirect},
 };
 use xtask::lab::{Host, soon};
@@ -25,12 +26,38 @@ pub(crate) struct Mover {
 impl Mover {
     /// Kills home's daemon and takes over what it has pinned.
     pub(crate) fn take_over(scene: &mut Scene) -> Result<Self> {
+        Self::take(scene, false)
+    }
+
+    /// As [`Mover::take_over`], but with classic filters instead of TCX.
+    pub(crate) fn take_over_by_clsact(scene: &mut Scene) -> Result<Self> {
+        let mut mover = Self::take(scene, true)?;
+        mover.at_home(|bpf| {
+            for attached in bpf.attached() {
+                bpf.detach(&attached.interface)?;
+                let again = bpf.attach(&attached.interface, Attach::Tc, false)?;
+                assert_eq!(again.running, "clsact");
+            }
+            Ok::<(), Error>(())
+        })?;
+        Ok(mover)
+    }
+
+    /// As when the daemon dies, and another one comes.
+    pub(crate) fn die_and_come_again(self, scene: &mut Scene) -> Result<Self> {
+        // What a destructor would take off stays.
+        std::mem::forget(self);
+        scene.daemon.start_again()?;
+        Self::take(scene, true)
+    }
+
+    fn take(scene: &mut Scene, clsact: bool) -> Result<Self> {
         scene.daemon.sigkill()?;
         let options = Options {
             pin_dir: scene.daemon.pins().to_owned(),
             tables: Tables { redirects: 64, flows: 8192, half_open: 2048, held_mib: 64 },
             snat_ports: PortRange::new(61_000, 65_535)?,
-            clsact: false,
+            clsact,
         };
         let home = scene.lan.home.clone();
         let bpf = home.enter(|| Bpf::open(&options))?;

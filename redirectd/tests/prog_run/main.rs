@@ -23,6 +23,7 @@ mod talk;
 
 mod capacity;
 mod checksums;
+mod connections;
 mod counters;
 mod expiry;
 mod failure;

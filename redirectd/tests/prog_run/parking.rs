@@ -4,9 +4,7 @@
 use std::{net::IpAddr, thread, time::Duration};
 
 use redirectd::{
-    dataplane::{
-        Change, Connection, Dataplane as _, Group, Phase, Relocation, Removal, Replayed, Timers,
-    },
+    dataplane::{Change, Dataplane as _, Group, Phase, Relocation, Removal, Replayed, Timers},
     error::{Error, Kind},
     rule::{Flows, Protocol, Redirect},
 };
@@ -24,7 +22,7 @@ const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
 /// The redirects of a process at `at`, at its own port if that is home, else at
 /// [`HOST_PORT`].
-fn process(family: &Family, at: IpAddr) -> Vec<Redirect> {
+pub(crate) fn process(family: &Family, at: IpAddr) -> Vec<Redirect> {
     let port = if at == family.home { HOME_PORT } else { HOST_PORT };
     let one = |protocol| Redirect {
         flows: Flows::Follow,
@@ -33,11 +31,11 @@ fn process(family: &Family, at: IpAddr) -> Vec<Redirect> {
     PROTOCOLS.map(one).to_vec()
 }
 
-fn add(home: &mut Home, redirects: &[Redirect]) {
+pub(crate) fn add(home: &mut Home, redirects: &[Redirect]) {
     redirects.iter().for_each(|redirect| home.add(redirect));
 }
 
-fn relocation(from: &[Redirect], to: &[Redirect]) -> Relocation {
+pub(crate) fn relocation(from: &[Redirect], to: &[Redirect]) -> Relocation {
     Relocation { redirects: from.iter().cloned().zip(to.iter().cloned()).collect() }
 }
 
@@ -46,23 +44,23 @@ fn begin(home: &mut Home, family: &Family, from: IpAddr, to: IpAddr) -> Group {
     home.bpf.group_begin(&relocation).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn park(home: &mut Home, family: &Family, from: IpAddr, to: IpAddr) -> Group {
+pub(crate) fn park(home: &mut Home, family: &Family, from: IpAddr, to: IpAddr) -> Group {
     let group = begin(home, family, from, to);
     home.bpf.group_park(group).expect("it has begun");
     group
 }
 
-fn commit(home: &mut Home, group: Group) -> Replayed {
+pub(crate) fn commit(home: &mut Home, group: Group) -> Replayed {
     home.bpf.group_commit(group).expect("it is parked");
     home.bpf.group_replay(group).expect("it is committed")
 }
 
-fn abort(home: &mut Home, group: Group) -> Replayed {
+pub(crate) fn abort(home: &mut Home, group: Group) -> Replayed {
     home.bpf.group_abort(group).expect("it is parked");
     home.bpf.group_replay(group).expect("it is aborted")
 }
 
-fn data(talk: &Talk) -> impl Fn(Frame) -> Frame {
+pub(crate) fn data(talk: &Talk) -> impl Fn(Frame) -> Frame {
     let tcp = talk.protocol == Protocol::Tcp;
     move |frame| if tcp { frame.flags(ACK).seq(101).ack(501).data(b"x") } else { frame.data(b"x") }
 }
@@ -91,7 +89,7 @@ fn way(talk: &Talk) -> IpAddr {
     family.map_or(talk.peer.ip(), |family| family.other_peer)
 }
 
-fn held(what: &str, frame: &Frame) -> Row {
+pub(crate) fn held(what: &str, frame: &Frame) -> Row {
     Row::dropped(what, frame, "parked")
 }
 
@@ -243,102 +241,6 @@ fn a_packet_after_the_flip_goes_to_the_new_host_at_once() {
             assert!(installed.iter().all(|one| {
                 one.redirect.home != family.home || one.redirect.target == family.second
             }));
-        }
-    });
-}
-
-fn connection(talk: &Talk, snat_port: u16) -> Connection {
-    let ends = [talk.peer, talk.home, talk.host].map(|end| (end.ip(), end.port()));
-    let [peer, home, host] = ends;
-    Connection { protocol: talk.protocol, peer, home, host, snat_port }
-}
-
-/// Connections that were open at home have no flow until their process leaves.
-#[test]
-fn connections_that_were_open_at_home() {
-    at_home(|home| {
-        for family in FAMILIES {
-            add(home, &process(&family, family.home));
-            let group = park(home, &family, family.home, family.host);
-            // The second peer's port is taken at home by the first one.
-            let first = Talk::new(Protocol::Tcp, &family, 40_000);
-            let second = Talk { peer: (family.other_peer, 40_000).into(), ..first };
-            let claims = [connection(&first, 0), connection(&second, 0)];
-            let entered = home.bpf.group_return(group, &claims).expect("there is room");
-            assert_eq!(entered[0].snat_port, 40_000);
-            assert_ne!(entered[1].snat_port, 40_000);
-            let second = Talk { snat: (family.home, entered[1].snat_port).into(), ..second };
-            for talk in [&first, &second] {
-                home.table(&[
-                    held("to it", &data(talk)(talk.peer_sends())),
-                    talk.reaches_peer("from it, before the flip", data(talk)).by_xdp(),
-                ]);
-            }
-            assert_eq!(commit(home, group).lost, 0);
-            for talk in [&first, &second] {
-                home.table(&[
-                    talk.reaches_host("to it", data(talk)).by_xdp(),
-                    talk.reaches_peer("from it", data(talk)).by_xdp(),
-                ]);
-            }
-            // A flow that there is keeps its port wherever it goes on to.
-            let group = park(home, &family, family.host, family.second);
-            let on = Talk { host: (family.second, HOST_PORT).into(), ..second };
-            let entered = home.bpf.group_return(group, &[connection(&on, 0)]);
-            assert_eq!(entered.expect("there is room")[0].snat_port, second.snat.port());
-            home.table(&[on.reaches_peer("from the next host", data(&on)).by_xdp()]);
-            commit(home, group);
-            home.table(&[on.reaches_host("to the next host", data(&on)).by_xdp()]);
-            let flows = home.flows().iter().filter(|flow| flow.home.0 == family.home).count();
-            assert_eq!(flows, 2);
-        }
-    });
-}
-
-#[test]
-fn connections_of_a_move_that_is_aborted() {
-    at_home(|home| {
-        for family in FAMILIES {
-            add(home, &process(&family, family.home));
-            let talk = Talk::new(Protocol::Tcp, &family, 40_000);
-            let group = park(home, &family, family.home, family.host);
-            home.bpf.group_return(group, &[connection(&talk, 0)]).expect("there is room");
-            abort(home, group);
-            home.table(&[Row::passed("at home", &data(&talk)(talk.peer_sends()), "at_home")]);
-            assert!(home.flows().is_empty(), "{:?}", home.flows());
-        }
-    });
-}
-
-#[test]
-fn a_port_that_is_taken() {
-    at_home(|home| {
-        for family in FAMILIES {
-            add(home, &process(&family, family.host));
-            let taken = Talk::new(Protocol::Tcp, &family, 40_000);
-            home.table(&taken.opening());
-            let client = Redirect {
-                name: format!("client-{}", family.home.is_ipv4()),
-                ..redirect(Protocol::Tcp, (family.home, 50_000), (family.home, 50_000))
-            };
-            home.add(&client);
-            let to = Redirect { target: family.host, flows: Flows::Follow, ..client.clone() };
-            let to = Redirect { target_port: HOST_PORT, ..to };
-            let group = home.bpf.group_begin(&relocation(&[client], &[to])).expect("it may move");
-            let talk = |port| Talk {
-                peer: (family.other_peer, port).into(),
-                home: (family.home, 50_000).into(),
-                ..taken
-            };
-            let both = [connection(&talk(41_000), 0), connection(&talk(40_000), 40_000)];
-            let error = home.bpf.group_return(group, &both).map_err(|error| error.kind);
-            assert_eq!(error, Err(Kind::Conflict));
-            home.table(&[Row::passed(
-                "none of them is prepared",
-                &data(&taken)(Talk { snat: (family.home, 41_000).into(), ..taken }.host_sends()),
-                "no_redirect",
-            )]);
-            abort(home, group);
         }
     });
 }

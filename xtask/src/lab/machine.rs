@@ -128,6 +128,20 @@ impl Machine {
         self.host.try_run(&words)
     }
 
+    /// The number that one of its processes has for the rest of the world.
+    #[must_use]
+    pub fn outside(&self, pid: i32) -> Option<i32> {
+        let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = space(&self.init.to_string());
+        fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+            let outside = entry.file_name().into_string().ok()?;
+            let status = fs::read_to_string(entry.path().join("status")).ok()?;
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+            let inside = numbers.split_whitespace().next_back()?;
+            (inside == pid.to_string() && space(&outside) == own).then(|| outside.parse().ok())?
+        })
+    }
+
     /// Whether it has a process of this number.
     #[must_use]
     pub fn has(&self, pid: i32) -> bool {

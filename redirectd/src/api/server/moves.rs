@@ -65,7 +65,10 @@ async fn prepare_return(
 
 async fn commit(State(api): State<Api>, Path(id): Path<String>) -> Answer<MoveView> {
     let id = read_id(&id)?;
-    answer(api.daemon.call(move |daemon| daemon.commit_move(id)).await)
+    let committed = api.daemon.call(move |daemon| daemon.commit_move(id)).await;
+    // Before anything else is asked, but the process need not wait for it.
+    api.daemon.queue(|daemon| daemon.settle_moves()).await?;
+    answer(committed)
 }
 
 async fn abort(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Answer<MoveView> {

@@ -61,7 +61,7 @@ fn print(moved: &MoveView) {
         ("parked", &moved.parked),
         ("way back", &moved.returned),
         ("decided", &moved.decided),
-        ("delivered", &moved.settled),
+        ("delivered", &moved.delivered),
     ];
     for (name, time) in times {
         output::field(name, time.as_deref().unwrap_or("-"));

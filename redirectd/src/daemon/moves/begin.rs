@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tracing::info;
@@ -66,6 +66,7 @@ impl Daemon {
             return Err(error);
         }
         self.moves.groups.insert(id, group);
+        self.moves.since.insert(id, Instant::now());
         info!(id, redirects = request.redirects.join(","), to = request.to, "move begun");
         self.tell_move(id);
         self.show_move(id)

@@ -2,6 +2,8 @@
 //! keeping where the process is. What fails is tried again every second, and at
 //! the next start.
 
+use std::time::Instant;
+
 use tracing::{debug, error, info, warn};
 
 use super::kept;
@@ -18,21 +20,35 @@ use crate::{
 impl Daemon {
     /// Moves whose time is up are aborted, and what is left of decided ones is done.
     pub(in crate::daemon) fn follow_moves(&mut self) {
-        let now = Moment::now();
         let open = self.moves.book.ledger().open();
-        let due: Vec<_> =
-            open.map(|there| (there.id, there.state.is_decided(), there.overdue(now))).collect();
-        for (id, decided, overdue) in due {
+        let due = open.map(|there| {
+            let waited = self.moves.since.get(&there.id).map(Instant::elapsed);
+            (there.id, there.state.is_decided(), waited.and_then(|waited| there.overdue(waited)))
+        });
+        for (id, decided, overdue) in due.collect::<Vec<_>>() {
             if decided {
                 self.resume(id);
             } else if let Some(why) = overdue {
-                warn!(id, why, "move given up");
-                if let Err(error) = self.abort_move(id, &why) {
-                    error!(id, error = error.one_line(), "it cannot be aborted; trying again");
-                }
+                self.give_up(id, &why);
             }
         }
         self.moves.book.tidy();
+    }
+
+    /// Aborts all moves that are not decided: the daemon stops, and nobody else would
+    /// deliver what is held.
+    pub fn give_up_moves(&mut self) {
+        let open = self.moves.book.ledger().open().filter(|there| !there.state.is_decided());
+        for id in open.map(|there| there.id).collect::<Vec<_>>() {
+            self.give_up(id, "redirectd was stopped");
+        }
+    }
+
+    fn give_up(&mut self, id: Id, why: &str) {
+        warn!(id, why, "move given up");
+        if let Err(error) = self.abort_move(id, why) {
+            error!(id, error = error.one_line(), "it cannot be aborted");
+        }
     }
 
     /// Delivers what `group` holds for the move `id`, which is decided in the
@@ -52,14 +68,22 @@ impl Daemon {
 
     fn delivered(&mut self, id: Id, outcome: Outcome) {
         self.moves.groups.remove(&id);
+        self.moves.since.remove(&id);
         self.moves.delivered.insert(id, (Moment::now(), outcome));
     }
 
-    /// Ends the move `id`, if all has been delivered. `staged` if what the store has
-    /// to keep was prepared already.
-    pub(super) fn settle(&mut self, id: Id, staged: bool) {
+    /// Ends the moves that are decided and delivered.
+    pub fn settle_moves(&mut self) {
+        let delivered: Vec<Id> = self.moves.delivered.keys().copied().collect();
+        for id in delivered {
+            self.settle(id);
+        }
+    }
+
+    /// Ends the move `id`, if all has been delivered.
+    pub(super) fn settle(&mut self, id: Id) {
         let Some((at, outcome)) = self.moves.delivered.get(&id).cloned() else { return };
-        let done = self.keep(id, staged).and_then(|()| {
+        let done = self.keep(id).and_then(|()| {
             self.moves.book.write(Record::Settled { id, at, outcome: outcome.clone() })
         });
         if let Err(error) = done {
@@ -76,7 +100,7 @@ impl Daemon {
     }
 
     /// Has the store keep what the move `id` changed.
-    fn keep(&mut self, id: Id, staged: bool) -> Result<(), Error> {
+    fn keep(&mut self, id: Id) -> Result<(), Error> {
         let there = self.moves.book.ledger().get(id)?;
         if there.state != MoveState::Committed {
             return Ok(());
@@ -85,9 +109,7 @@ impl Daemon {
         if changes.is_empty() {
             return Ok(());
         }
-        if !staged {
-            self.store.stage(&changes, self.desired.api())?;
-        }
+        self.store.stage(&changes, self.desired.api())?;
         self.store.commit()
     }
 
@@ -109,7 +131,7 @@ impl Daemon {
         } else if !self.moves.delivered.contains_key(&id) {
             self.delivered(id, Outcome::default());
         }
-        self.settle(id, false);
+        self.settle(id);
         self.tell_move(id);
     }
 

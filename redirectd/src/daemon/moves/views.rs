@@ -40,8 +40,13 @@ impl Daemon {
     }
 
     fn view(&self, there: &Move) -> MoveView {
-        let delivered = self.moves.delivered.get(&there.id).map(|(_, outcome)| outcome.clone());
-        MoveView::new(there, delivered.or_else(|| self.held(there)).as_ref())
+        if let Some((at, outcome)) = self.moves.delivered.get(&there.id) {
+            return MoveView::new(there, Some(outcome), Some(*at));
+        }
+        match &there.outcome {
+            Some(outcome) => MoveView::new(there, Some(outcome), there.settled),
+            None => MoveView::new(there, self.held(there).as_ref(), None),
+        }
     }
 
     /// What is held for a move that goes on.

@@ -126,7 +126,11 @@ impl World {
                 begun
             }
             Ask::Park(name) => self.daemon.park_move(self.latest[name]?),
-            Ask::Commit(name) => self.daemon.commit_move(self.latest[name]?),
+            Ask::Commit(name) => {
+                let committed = self.daemon.commit_move(self.latest[name]?);
+                self.daemon.settle_moves();
+                committed
+            }
             Ask::Abort(name) => self.daemon.abort_move(self.latest[name]?, "as asked"),
             Ask::Tick => {
                 self.daemon.tick();
@@ -183,8 +187,9 @@ impl World {
         self.daemon = start_on(&self.fake, &self.disk, &self.paper, &self.fuse);
         self.check();
         assert_eq!(self.fake.groups().unwrap(), [], "all that was held is delivered");
+        assert_eq!(self.daemon.moves.book.ledger().open().count(), 0);
         for moved in self.daemon.list_moves().unwrap().moves {
-            assert!(moved.settled.is_some(), "{moved:?}");
+            assert!(moved.delivered.is_some(), "{moved:?}");
         }
         let web = self.daemon.desired.all().get("web").cloned();
         assert_eq!(self.disk.0.lock().unwrap().kept.first().cloned(), web, "daemon and disk");

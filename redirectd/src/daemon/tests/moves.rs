@@ -1,4 +1,7 @@
-//! Moves, step by step, and what becomes of them when a step fails.
+//! Moves, step by step.
+
+mod failing;
+mod placements;
 
 use super::{
     memory::{Fault, Memory, Paper},
@@ -42,6 +45,18 @@ impl Scene {
         let id = self.begin(redirect, to).unwrap();
         self.daemon.park_move(id).unwrap();
         id
+    }
+
+    /// As the API does it.
+    fn commit(&mut self, id: Id) -> Result<MoveView, Error> {
+        let committed = self.daemon.commit_move(id);
+        self.daemon.settle_moves();
+        committed
+    }
+
+    /// Whether nothing is left to do of a move.
+    fn is_over(&self, id: Id) -> bool {
+        self.daemon.moves.book.ledger().get(id).unwrap().is_over()
     }
 
     fn show(&self, id: Id) -> MoveView {
@@ -122,9 +137,9 @@ fn a_move_leads_its_redirect_to_the_new_host_and_says_what_was_held() {
     assert_eq!(prepared[0].host, Some("192.0.2.4:80".parse().unwrap()), "where it will be");
     assert_eq!(prepared[0].snat_port, 40_000, "home's port towards it");
 
-    let moved = scene.daemon.commit_move(id).unwrap();
+    let moved = scene.commit(id).unwrap();
     assert_eq!((moved.state, moved.owner), (MoveState::Committed, Owner::New));
-    assert!(moved.settled.is_some() && moved.held_seconds.is_some());
+    assert!(moved.delivered.is_some() && moved.held_seconds.is_some());
     let held = moved.held.unwrap();
     assert_eq!((held.traffic.packets, held.traffic.bytes, held.lost), (1, 100, 0));
     assert_eq!(held.flows[0].peer, connection.peer);
@@ -154,8 +169,8 @@ fn what_a_script_repeats_is_done_once() {
     let id = scene.begin("web", "d").unwrap();
     let parked = scene.daemon.park_move(id).unwrap();
     assert_eq!(scene.daemon.park_move(id).unwrap(), parked);
-    let committed = scene.daemon.commit_move(id).unwrap();
-    assert_eq!(scene.daemon.commit_move(id).unwrap(), committed);
+    let committed = scene.commit(id).unwrap();
+    assert_eq!(scene.commit(id).unwrap(), committed);
     let id = scene.parked("web", "192.0.2.3");
     let aborted = scene.daemon.abort_move(id, "no").unwrap();
     assert_eq!(scene.daemon.abort_move(id, "still no").unwrap(), aborted);
@@ -172,14 +187,14 @@ fn what_is_out_of_order_is_refused_with_the_cure() {
             assert!(error.to_string().contains(part), "{part} in {error}");
         }
     };
-    refused(scene.daemon.commit_move(id), ["not parked", "move park 1"]);
+    refused(scene.commit(id), ["not parked", "move park 1"]);
     scene.daemon.park_move(id).unwrap();
-    scene.daemon.commit_move(id).unwrap();
+    scene.commit(id).unwrap();
     refused(scene.daemon.abort_move(id, ""), ["is committed", "another move"]);
     refused(scene.daemon.park_move(id), ["is committed", "another move"]);
     let id = scene.begin("web", "192.0.2.3").unwrap();
     scene.daemon.abort_move(id, "the dump failed").unwrap();
-    refused(scene.daemon.commit_move(id), ["the dump failed", "let it go on there"]);
+    refused(scene.commit(id), ["the dump failed", "let it go on there"]);
     let unknown = scene.daemon.park_move(99).unwrap_err();
     assert_eq!(unknown.kind, Kind::NotFound);
 }
@@ -240,10 +255,10 @@ fn moves_that_make_no_sense_are_not_begun() {
 fn a_process_goes_out_and_comes_home_again() {
     let mut scene = Scene::new();
     let id = scene.parked("web", "home");
-    scene.daemon.commit_move(id).unwrap();
+    scene.commit(id).unwrap();
     assert_eq!(scene.target("web"), "home");
     let id = scene.parked("web", "d:8080");
-    let moved = scene.daemon.commit_move(id).unwrap();
+    let moved = scene.commit(id).unwrap();
     assert_eq!((moved.from.as_str(), moved.to.as_str()), ("home", "d"));
     assert_eq!(scene.target("web"), "d (192.0.2.4:8080)");
 }
@@ -261,151 +276,4 @@ fn a_move_whose_engine_has_gone_is_aborted_by_itself() {
     assert_eq!(moved.state, MoveState::Aborted);
     assert!(moved.why.unwrap().contains("seems to be gone"));
     assert_eq!(scene.show(patient).state, MoveState::Parked);
-}
-
-#[test]
-fn a_step_that_fails_leaves_the_move_as_it_was_or_aborts_it() {
-    let mut scene = Scene::new();
-    scene.fake.fail_group(Some(GroupCall::Begin));
-    scene.begin("web", "d").unwrap_err();
-    scene.fake.fail_group(None);
-    scene.paper.fail(Some(Fault::Refused));
-    scene.begin("web", "d").unwrap_err();
-    scene.paper.fail(None);
-    assert_eq!(scene.fake.groups().unwrap(), [], "nothing lies about");
-
-    let id = scene.begin("web", "d").unwrap();
-    scene.fake.fail_group(Some(GroupCall::Park));
-    let error = scene.daemon.park_move(id).unwrap_err();
-    assert!(error.what.contains(&format!("move {id} is aborted")), "{error}");
-    scene.fake.fail_group(None);
-    assert_eq!(scene.show(id).state, MoveState::Aborted);
-
-    let id = scene.parked("web", "d");
-    let arrangements: [fn(&Scene, bool); 3] = [
-        |scene, fails| scene.fake.fail_group(fails.then_some(GroupCall::Commit)),
-        |scene, fails| scene.paper.fail(fails.then_some(Fault::Refused)),
-        |scene, fails| scene.disk.0.lock().unwrap().fail_stage = fails,
-    ];
-    for arrange in arrangements {
-        arrange(&scene, true);
-        scene.daemon.commit_move(id).unwrap_err();
-        arrange(&scene, false);
-        assert_eq!(scene.show(id).state, MoveState::Parked);
-        assert_eq!(scene.target("web"), "192.0.2.3:80");
-        assert!(scene.disk.0.lock().unwrap().staged.is_none(), "nothing lies about");
-    }
-    scene.daemon.commit_move(id).unwrap();
-    assert_eq!(scene.target("web"), "d (192.0.2.4:80)");
-}
-
-#[test]
-fn what_fails_after_the_commit_is_done_later() {
-    let arrangements: [fn(&Scene, bool); 2] = [
-        |scene, fails| scene.fake.fail_group(fails.then_some(GroupCall::Replay)),
-        |scene, fails| scene.disk.0.lock().unwrap().fail_commit = fails,
-    ];
-    for arrange in arrangements {
-        let mut scene = Scene::new();
-        let id = scene.parked("web", "d");
-        arrange(&scene, true);
-        let moved = scene.daemon.commit_move(id).unwrap();
-        assert_eq!((moved.state, moved.settled), (MoveState::Committed, None));
-        let error = remove(&mut scene.daemon, "web").unwrap_err();
-        assert!(error.cure.unwrap().contains("being finished"));
-        scene.daemon.tick();
-        arrange(&scene, false);
-        scene.daemon.tick();
-        assert!(scene.show(id).settled.is_some());
-        assert_eq!(scene.target("web"), "d (192.0.2.4:80)");
-    }
-}
-
-#[test]
-fn a_flip_that_can_neither_be_done_nor_taken_back_is_done_later() {
-    let mut scene = Scene::new();
-    let id = scene.parked("web", "d");
-    scene.fake.fail_group(Some(GroupCall::Commit));
-    scene.paper.fail_after(1);
-    let moved = scene.daemon.commit_move(id).unwrap();
-    assert_eq!((moved.owner, moved.settled), (Owner::New, None), "the disk says so");
-    scene.paper.fail(None);
-    scene.daemon.tick();
-    assert_eq!(scene.show(id).settled, None, "the kernel still refuses");
-    scene.fake.fail_group(None);
-    scene.daemon.tick();
-    assert!(scene.show(id).settled.is_some());
-    assert_eq!(scene.target("web"), "d (192.0.2.4:80)");
-}
-
-#[test]
-fn nobody_is_told_that_a_move_is_aborted_while_its_commit_may_be_on_the_disk() {
-    for (fault, then) in [(Fault::Doubted, Owner::New), (Fault::Lost, Owner::Old)] {
-        let mut scene = Scene::new();
-        let id = scene.parked("web", "d");
-        scene.paper.fail(Some(fault));
-        scene.daemon.commit_move(id).unwrap_err();
-        scene.daemon.abort_move(id, "so be it").unwrap_err();
-        assert_eq!(scene.show(id).state, MoveState::Parked);
-
-        // A daemon that dies now finds what the disk has.
-        let paper = scene.paper.clone();
-        paper.fail(None);
-        scene.restart(FILE);
-        assert_eq!(scene.show(id).owner, then);
-        assert!(scene.show(id).settled.is_some());
-    }
-    let mut scene = Scene::new();
-    let id = scene.parked("web", "d");
-    scene.paper.fail(Some(Fault::Doubted));
-    scene.daemon.commit_move(id).unwrap_err();
-    scene.paper.fail(None);
-    scene.daemon.abort_move(id, "so be it").unwrap();
-    scene.restart(FILE);
-    assert_eq!(scene.show(id).state, MoveState::Aborted, "the doubt is gone");
-}
-
-#[test]
-fn a_move_is_aborted_though_the_disk_is_full() {
-    let mut scene = Scene::new();
-    let id = scene.parked("web", "d");
-    scene.paper.fail(Some(Fault::Refused));
-    assert_eq!(scene.daemon.abort_move(id, "no").unwrap().state, MoveState::Aborted);
-    assert_eq!(scene.fake.groups().unwrap(), [], "what was held is delivered");
-    scene.paper.fail(None);
-    scene.daemon.tick();
-    assert!(scene.show(id).settled.is_some());
-    scene.restart(FILE);
-    assert_eq!(scene.show(id).state, MoveState::Aborted);
-}
-
-#[test]
-fn where_a_move_has_left_a_redirect_of_a_file_holds_until_the_file_speaks() {
-    let mut scene = Scene::new();
-    let id = scene.parked("filed", "d");
-    scene.daemon.commit_move(id).unwrap();
-    assert_eq!(scene.target("filed"), "d (192.0.2.4:443)");
-    scene.restart(FILE);
-    assert_eq!(scene.target("filed"), "d (192.0.2.4:443)", "the file is not newer");
-    scene.restart("filed: { home: \"192.0.2.1:443\", to: \"192.0.2.3:443\", flows: follow }");
-    assert_eq!(scene.target("filed"), "d (192.0.2.4:443)", "it says nothing of the target");
-    let flows = scene.daemon.desired.all().get("filed").unwrap().flows;
-    assert_eq!(flows, crate::rule::Flows::Follow, "but of this");
-
-    scene.restart("filed: { home: \"192.0.2.1:443\", to: \"192.0.2.9:443\" }");
-    assert_eq!(scene.target("filed"), "192.0.2.9:443", "now it does");
-    scene.restart(FILE);
-    assert_eq!(scene.target("filed"), "192.0.2.3:443", "the old move is forgotten");
-}
-
-#[test]
-fn a_process_that_has_come_back_leaves_nothing_beside_the_file() {
-    let mut scene = Scene::new();
-    for to in ["d", "192.0.2.3"] {
-        let id = scene.parked("filed", to);
-        scene.daemon.commit_move(id).unwrap();
-    }
-    assert_eq!(scene.target("filed"), "192.0.2.3:443");
-    assert!(scene.daemon.desired.placements().is_empty());
-    assert!(scene.daemon.moves.book.ledger().placements().is_empty());
 }

@@ -24,7 +24,7 @@ use redirectd_ebpf::abi::{Station, XDP_INTERFACES};
 use super::{
     Bpf,
     link::{Present, filters, link, remove},
-    load::{TC, is_of_kind, refused, tc_program, xdp_program},
+    load::{REPLAY, TC, is_of_kind, refused, tc_program, xdp_program},
     maps::{Maps, chain, failed},
 };
 use crate::{
@@ -98,6 +98,7 @@ pub(super) fn adopt(ebpf: &mut Ebpf, directory: &Path) -> Result<Vec<Attached>, 
         });
     }
     for interface in filtered() {
+        remove_replay(&interface);
         attach_clsact(tc_program(ebpf, TC)?, &interface)?;
         let xdp = pin(directory, XDP_PIN, &interface).exists();
         attached.push(Attached {
@@ -266,6 +267,12 @@ fn has_filter(interface: &str) -> bool {
     filters(interface).is_ok_and(|filters| filters.iter().any(|filter| filter.ends_with(TC)))
 }
 
+/// Removes the egress filter that a daemon has left which died during a move.
+fn remove_replay(interface: &str) {
+    // Mostly there is none.
+    let _ = aya::programs::tc::qdisc_detach_program(interface, TcAttachType::Egress, REPLAY);
+}
+
 /// All interfaces with a filter of ours.
 fn filtered() -> Vec<String> {
     let interfaces = nix::net::if_::if_nameindex();
@@ -355,6 +362,7 @@ pub(super) fn detach_all(directory: &Path) -> Vec<String> {
         }
     }
     for interface in filtered() {
+        remove_replay(&interface);
         let removed =
             aya::programs::tc::qdisc_detach_program(&interface, TcAttachType::Ingress, TC);
         if let Err(error) = removed {

@@ -11,7 +11,8 @@ use redirectd_ebpf::{
 
 use super::{
     family::MapAddr,
-    flows::{BPF_NOEXIST, now},
+    flows::now,
+    follow::BPF_NOEXIST,
     maps::{FamilyMaps, Maps, failed},
 };
 use crate::{
@@ -85,16 +86,18 @@ fn enter_one<A: MapAddr>(
     };
     let key = FlowKey { tuple: tuple(peer, home), protocol: u32::from(protocol) };
     let present = maps.flows.map.get(&key, 0).ok().filter(|flow| flow.slot == slot);
-    // A flow keeps its port wherever it goes.
-    let candidates: Vec<u16> = match (present, connection.snat_port) {
-        (Some(flow), 0) => vec![u16::from_be(flow.to.source_port)],
+    let (first, others) = match (present, connection.snat_port) {
+        // A flow keeps its port wherever it goes.
+        (Some(flow), 0) => (u16::from_be(flow.to.source_port), 0),
         (Some(flow), port) if u16::from_be(flow.to.source_port) != port => {
             return Err(refuse(connection, &format!("does not have the port {port} at home")));
         }
-        (_, 0) => std::iter::once(connection.peer.1).chain(ports).collect(),
-        (_, port) => vec![port],
+        (_, 0) => (connection.peer.1, ports.len()),
+        (_, port) => (port, 0),
     };
-    for port in candidates {
+    // Not always from the first one on, which others have taken.
+    let others = ports.cycle().skip(entered.len()).take(others);
+    for port in std::iter::once(first).chain(others) {
         let to = tuple((home.0, port.to_be()), host);
         let flow = flow_of(&key, to, slot, word.generation());
         let back_key = FlowKey { tuple: to.inverse(), protocol: key.protocol };

@@ -10,7 +10,7 @@ use std::{
 use redirectd_ebpf::group::{GROUPS, GroupCounts, GroupWord, gate};
 
 use super::{
-    Bpf, connect, flows,
+    Bpf, connect, follow,
     maps::{Maps, failed},
     park::{self, Parking},
 };
@@ -60,8 +60,9 @@ impl Groups {
         self.all.values().flat_map(|entry| entry.members.iter().map(|one| one.slot)).collect()
     }
 
-    pub(super) fn numbers(&self) -> impl Iterator<Item = Group> {
-        self.all.keys().copied()
+    /// The groups, each with how many of its held packets were delivered.
+    pub(super) fn delivered(&self, maps: &Maps) -> Result<Vec<(Group, u64)>, Error> {
+        self.all.keys().map(|group| Ok((*group, word(maps, *group)?.done()))).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -146,7 +147,7 @@ impl Bpf {
             .set(group, GroupCounts::default(), 0)
             .map_err(|error| failed("write", "GROUP_COUNTS", &error))?;
         park::set_gate(&mut self.maps, group, GroupWord::new(gate::OPEN, 0))?;
-        self.parking.open(&mut self.ebpf, group, &self.attached)?;
+        self.parking.open(&mut self.ebpf, (group, 0), &self.attached)?;
         match self.slots.enlist(&mut self.maps, group, relocation) {
             Ok(members) => {
                 self.groups.all.insert(group, Entry { phase: Phase::Begun, members });
@@ -206,12 +207,9 @@ impl Bpf {
         };
         let mut replayed = self.parking.deliver(&mut self.maps, group, gates)?;
         let leads = self.slots.settle(&mut self.maps, &members, committed)?;
-        flows::bring_all_along(&mut self.maps, &leads)?;
+        follow::bring_all_along(&mut self.maps, &leads)?;
         replayed.lost += self.parking.deliver_errors(&mut self.maps, group)?;
         self.dismiss(group);
-        if self.groups.is_empty() {
-            park::forget(&mut self.maps)?;
-        }
         Ok(replayed)
     }
 

@@ -12,6 +12,7 @@ mod endpoint_set;
 mod entries;
 mod family;
 mod flows;
+mod follow;
 mod groups;
 mod link;
 mod load;
@@ -75,14 +76,13 @@ impl Bpf {
         let slots = Slots::adopt(&mut maps)?;
         let groups = Groups::adopt(&maps, slots.in_groups(&maps)?)?;
         let mut parking = Parking::new(maps::take(&mut ebpf, "PARKED")?)?;
-        for group in groups.numbers() {
+        for group in groups.delivered(&maps)? {
             // Without it what is held is lost, but all else goes on.
             if let Err(error) = parking.open(&mut ebpf, group, &attached) {
-                warn!(group, "held packets cannot be delivered: {}", error.one_line());
+                warn!(group = group.0, "held packets cannot be delivered: {}", error.one_line());
             }
         }
         if groups.is_empty() {
-            parking.rest();
             park::forget(&mut maps)?;
         }
         #[cfg(feature = "log")]
@@ -126,9 +126,7 @@ impl Dataplane for Bpf {
     }
 
     fn expire(&mut self, timers: &Timers) -> Result<u64, Error> {
-        if self.groups.is_empty() {
-            self.parking.rest();
-        }
+        self.parking.tidy(&mut self.maps, !self.groups.is_empty())?;
         let swept =
             flows::sweep(&mut self.maps, timers, self.slots.doomed(), &self.groups.slots())?;
         self.slots.free(&mut self.maps, &swept.in_use)?;

@@ -17,7 +17,7 @@ use super::{
     endpoint_set::EndpointSet,
     entries::{self, Entries, For, Key},
     family::words,
-    flows,
+    follow,
     maps::{Maps, failed},
     record,
 };
@@ -284,7 +284,7 @@ impl Slots {
         };
         let location = write_location(maps, slot, word, to, follow_from)?;
         if to.flows == Flows::Follow {
-            flows::prepare(maps, slot, word.generation(), &location)?;
+            follow::prepare(maps, slot, word.generation(), &location)?;
         }
         if to.flows == Flows::Follow {
             // Taken back after the word is: some flows will have followed by then.
@@ -293,7 +293,7 @@ impl Slots {
         self.write_word(maps, slot, old, word)?;
         if to.flows == Flows::Follow {
             // With them, flows that were opened between the first pass and the flip.
-            flows::bring_along(maps, slot, word.generation(), &location)?;
+            follow::bring_along(maps, slot, word.generation(), &location)?;
         }
         Ok(word)
     }
@@ -450,7 +450,7 @@ fn set_word(maps: &mut Maps, slot: Slot, word: SlotWord) -> Result<(), Error> {
 /// Leads the flows that have followed the slot to where `word` leads.
 fn lead_back(maps: &mut Maps, slot: Slot, word: SlotWord) -> Result<(), Error> {
     let location = read_location(maps, word.location(slot))?;
-    flows::bring_along(maps, slot, word.generation(), &location)
+    follow::bring_along(maps, slot, word.generation(), &location)
 }
 
 fn set_record(maps: &mut Maps, slot: Slot, record: Option<Record>) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use super::Kernel;
+use super::{Fake, Kernel};
 use crate::{
     dataplane::{
         Connection, FlowInfo, FlowState, Group, GroupInfo, Held, HeldFlow, Phase, Relocation,
@@ -12,6 +12,43 @@ use crate::{
     error::{Error, Kind},
     rule::{Protocol, Redirect},
 };
+
+/// A call of the dataplane about a group, see [`Fake::fail_group`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GroupCall {
+    /// [`crate::dataplane::Dataplane::group_begin`]
+    Begin,
+    /// [`crate::dataplane::Dataplane::group_park`]
+    Park,
+    /// [`crate::dataplane::Dataplane::group_return`]
+    Return,
+    /// [`crate::dataplane::Dataplane::group_commit`]
+    Commit,
+    /// [`crate::dataplane::Dataplane::group_abort`]
+    Abort,
+    /// [`crate::dataplane::Dataplane::group_replay`]
+    Replay,
+}
+
+impl Fake {
+    /// Calls of that kind fail and change nothing; `None` heals it.
+    pub fn fail_group(&self, call: Option<GroupCall>) {
+        self.kernel().failures.group = call;
+    }
+
+    /// A packet of `bytes` from the peer's endpoint to the home endpoint comes
+    /// while the group is parked.
+    ///
+    /// # Panics
+    /// When the group is not parked.
+    pub fn hold(&self, group: Group, protocol: Protocol, peer: &str, home: &str, bytes: u64) {
+        let [peer, home] = [peer, home].map(|text| {
+            let endpoint: std::net::SocketAddr = text.parse().expect("an endpoint");
+            (endpoint.ip(), endpoint.port())
+        });
+        self.kernel().groups.hold(group, protocol, peer, home, bytes);
+    }
+}
 
 /// All groups.
 #[derive(Debug, Clone, Default)]
@@ -161,6 +198,14 @@ fn add(sum: &mut Traffic, more: Traffic) {
 }
 
 impl Kernel {
+    /// Fails where a test says so.
+    pub(super) fn call(&self, call: GroupCall) -> Result<(), Error> {
+        if self.failures.group == Some(call) {
+            return Err(Error::new(Kind::Failed, format!("{call:?} of a group fails, as told")));
+        }
+        Ok(())
+    }
+
     /// Leads redirects to their new targets, and their flows with them.
     pub(super) fn relocate(&mut self, moved: &Moved) -> Result<(), Error> {
         for (from, to) in &moved.redirects {

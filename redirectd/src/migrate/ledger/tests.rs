@@ -1,5 +1,7 @@
 //! Records in any order, and the shortest way to the same ledger.
 
+use std::time::Duration;
+
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{super::record::Shift, *};
@@ -122,13 +124,15 @@ fn a_placement_outlives_the_move_that_made_it() {
 #[test]
 fn who_takes_too_long_is_overdue_when_something_is_held() {
     let mut ledger = Ledger::default();
+    let overdue = |ledger: &Ledger, seconds| {
+        ledger.get(1).unwrap().overdue(Duration::from_secs(seconds)).is_some()
+    };
     ledger.apply(begun(1, "web", false)).unwrap();
-    let second = |n: u64| Moment(1 + n * 1_000_000);
-    assert_eq!(ledger.get(1).unwrap().overdue(second(100)), None, "nothing is held yet");
-    assert!(ledger.get(1).unwrap().overdue(second(3_600)).is_some(), "but not for ever");
-    ledger.apply(Record::Parked { id: 1, at: second(100) }).unwrap();
-    assert_eq!(ledger.get(1).unwrap().overdue(second(100)), None);
-    assert!(ledger.get(1).unwrap().overdue(second(101)).is_some());
-    ledger.apply(Record::Committed { id: 1, at: second(102) }).unwrap();
-    assert_eq!(ledger.get(1).unwrap().overdue(second(200)), None, "it is decided");
+    assert!(!overdue(&ledger, 100), "nothing is held yet");
+    assert!(overdue(&ledger, 3_600), "but not for ever");
+    ledger.apply(Record::Parked { id: 1, at: Moment(2) }).unwrap();
+    assert!(!overdue(&ledger, 0));
+    assert!(overdue(&ledger, 1));
+    ledger.apply(Record::Committed { id: 1, at: Moment(3) }).unwrap();
+    assert!(!overdue(&ledger, 100), "it is decided");
 }

@@ -25,7 +25,7 @@ use aya::{
 pub(super) use self::replay::{counts, forget, set_gate};
 use self::{drain::Drain, queue::Queues, socket::Sender, turn::Turns};
 use crate::{
-    dataplane::{Attached, Group, HeldFlow},
+    dataplane::{Attached, Group, HeldFlow, bpf::maps::Maps},
     error::{Error, Kind},
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Parking {
     ring: OwnedFd,
     /// What is there only while there are groups.
     machinery: Option<Machinery>,
+    /// Groups that were dissolved a moment ago.
+    closed: Vec<Group>,
 }
 
 struct Machinery {
@@ -46,14 +48,16 @@ struct Machinery {
 impl Parking {
     pub(super) fn new(ring: RingBuf<MapData>) -> Result<Self, Error> {
         let fd = ring.as_fd().try_clone_to_owned().map_err(|error| failed("follow", &error))?;
-        Ok(Self { queues: Arc::new(Mutex::new(Queues::new(ring))), ring: fd, machinery: None })
+        let queues = Arc::new(Mutex::new(Queues::new(ring)));
+        Ok(Self { queues, ring: fd, machinery: None, closed: Vec::new() })
     }
 
-    /// Makes ready to hold packets of `group` that come in by the interfaces.
+    /// Makes ready to hold packets of `group` that come in by the interfaces. `done`
+    /// of them were delivered by an earlier daemon.
     pub(super) fn open(
         &mut self,
         ebpf: &mut Ebpf,
-        group: Group,
+        (group, done): (Group, u64),
         interfaces: &[Attached],
     ) -> Result<(), Error> {
         if self.machinery.is_none() {
@@ -69,20 +73,29 @@ impl Parking {
                 machinery.turns.put_on(ebpf, &attached.interface, clsact)?;
             }
         }
-        self.queues().open(group);
+        self.queues().open(group, done);
         Ok(())
     }
 
-    /// The group is no more.
+    /// The group is no more. What a processor is about to hold for it at this very
+    /// moment is still taken, until [`Parking::tidy`].
     pub(super) fn close(&mut self, group: Group) {
-        self.queues().close(group);
+        self.closed.push(group);
     }
 
-    /// There are no groups: takes the program off the interfaces, and ends the
-    /// thread.
-    pub(super) fn rest(&mut self) {
-        self.machinery = None;
-        self.queues().drain();
+    /// Delivers what came for groups that were just closing. Without any `others`,
+    /// takes the program off the interfaces and ends the thread.
+    pub(super) fn tidy(&mut self, maps: &mut Maps, others: bool) -> Result<(), Error> {
+        for group in std::mem::take(&mut self.closed) {
+            self.deliver_late(maps, group)?;
+            self.queues().close(group);
+        }
+        if !others && self.machinery.is_some() {
+            self.machinery = None;
+            self.queues().drain();
+            forget(maps)?;
+        }
+        Ok(())
     }
 
     /// What was held of each flow of `group`.

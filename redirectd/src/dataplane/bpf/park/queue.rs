@@ -31,7 +31,7 @@ pub(super) struct Queue {
     /// ICMP errors still to be delivered: last, when their flows are known to
     /// lead where they lead now.
     pub(super) errors: VecDeque<Packet>,
-    /// How many have ever been in it.
+    /// How many have ever been in it, or need not come any more.
     pub(super) received: u64,
     flows: HashMap<FlowId, usize>,
     listed: Vec<HeldFlow>,
@@ -50,12 +50,13 @@ impl Queues {
         Self { ring, queues: HashMap::new() }
     }
 
-    /// Takes packets of `group` from now on.
-    pub(super) fn open(&mut self, group: Group) {
+    /// Takes packets of `group` from now on; `done` of them were delivered by an
+    /// earlier daemon.
+    pub(super) fn open(&mut self, group: Group, done: u64) {
         // What an earlier group of that number has left is nobody's.
         self.queues.remove(&group);
         self.drain();
-        self.queues.insert(group, Queue::default());
+        self.queues.insert(group, Queue { received: done, ..Queue::default() });
     }
 
     /// Takes no more, and forgets those that are there.

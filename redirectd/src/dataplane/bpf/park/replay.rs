@@ -39,10 +39,9 @@ const LONGEST: Duration = Duration::from_secs(5);
 const COMMIT: Duration = Duration::from_millis(5);
 
 impl Parking {
-    /// Delivers what `group` has held, but for ICMP errors, until nothing is held any
-    /// more: `held` is
-    /// the gate behind which packets wait for those before them, `open` that
-    /// behind which nothing waits.
+    /// Delivers what `group` has held, but for ICMP errors, until nothing is held
+    /// any more: `held` is the gate behind which packets wait for those before
+    /// them, `open` that behind which nothing waits.
     pub(in crate::dataplane::bpf) fn deliver(
         &mut self,
         maps: &mut Maps,
@@ -50,7 +49,7 @@ impl Parking {
         (held, open): (u8, u8),
     ) -> Result<Replayed, Error> {
         let started = Instant::now();
-        let mut lost = 0;
+        let (mut lost, mut lagging) = (0, false);
         loop {
             let counts = counts(maps, group)?;
             let (packets, missing) = self.take(group, counts.packets);
@@ -61,15 +60,17 @@ impl Parking {
             }
             if started.elapsed() > LONGEST {
                 warn!(group, "packets come faster than held ones are delivered; order is given up");
+                lagging = true;
                 break;
             }
         }
         let took = started.elapsed();
-        set_gate(maps, group, GroupWord::new(open, 0))?;
-        // Nothing, but for those whose order was given up.
-        let rest = counts(maps, group)?.packets;
-        let (packets, missing) = self.take(group, rest);
-        lost += missing + self.send_all(maps, packets)?;
+        let done = counts(maps, group)?.packets;
+        set_gate(maps, group, GroupWord::new(open, done))?;
+        if lagging {
+            let (packets, missing) = self.take(group, done);
+            lost += missing + self.send_all(maps, packets)?;
+        }
         Ok(Replayed { held: super::super::groups::held(self, maps, group)?, lost, took })
     }
 
@@ -90,6 +91,13 @@ impl Parking {
             drop(queues);
             thread::yield_now();
         }
+    }
+
+    /// Delivers what a processor was about to hold when nothing was held any more.
+    pub(super) fn deliver_late(&mut self, maps: &mut Maps, group: Group) -> Result<(), Error> {
+        let (packets, _) = self.take(group, 0);
+        self.send_all(maps, packets)?;
+        self.deliver_errors(maps, group).map(drop)
     }
 
     /// Delivers the ICMP errors that `group` has held; returns how many were lost.

@@ -9,7 +9,7 @@ use crate::{
     dataplane::{
         Group, Relocation, Slot,
         bpf::{
-            flows::{self, Leads},
+            follow::{self, Leads},
             groups::{self, Member},
             maps::Maps,
             record,
@@ -45,7 +45,7 @@ impl Slots {
             leads.insert(slot, (next.generation(), location));
             members.push(Member { slot, from: from.clone(), to: to.clone() });
         }
-        flows::prepare_all(maps, &leads)?;
+        follow::prepare_all(maps, &leads)?;
         for (done, member) in members.iter().enumerate() {
             if let Err(error) = self.put_in(maps, member.slot, group) {
                 for member in &members[..done] {

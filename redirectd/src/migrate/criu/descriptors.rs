@@ -1,0 +1,93 @@
+//! The sockets of another process, as descriptors of ours.
+
+use std::{
+    fs, io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+/// The longest value of an option that is looked at, in bytes: the name of an
+/// algorithm.
+const VALUE_MAX: usize = 16;
+
+/// A process, by a descriptor that stays its own.
+#[derive(Debug)]
+pub(super) struct Process(OwnedFd);
+
+impl Process {
+    /// The process `pid` (Linux 5.3).
+    pub(super) fn open(pid: i32) -> io::Result<Self> {
+        // SAFETY: pidfd_open takes two integers.
+        owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map(Self)
+    }
+
+    /// Its file `fd` (Linux 5.6).
+    pub(super) fn descriptor(&self, fd: i32) -> io::Result<OwnedFd> {
+        // SAFETY: pidfd_getfd takes three integers, the first of them open.
+        owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), fd, 0) })
+    }
+}
+
+/// All sockets of the process `pid` with their numbers there. Of a process that
+/// runs, those that it closes meanwhile are left out.
+pub(super) fn sockets(pid: i32) -> io::Result<Vec<(i32, OwnedFd)>> {
+    let process = Process::open(pid)?;
+    let mut sockets = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let entry = entry?;
+        let target = match fs::read_link(entry.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            target => target?,
+        };
+        let fd: Option<i32> = entry.file_name().to_str().and_then(|fd| fd.parse().ok());
+        let Some(fd) = fd.filter(|_| target.to_string_lossy().starts_with("socket:")) else {
+            continue;
+        };
+        match process.descriptor(fd) {
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => {}
+            socket => sockets.push((fd, socket?)),
+        }
+    }
+    Ok(sockets)
+}
+
+/// The value of a socket's option, if it has it.
+pub(super) fn get(socket: &OwnedFd, level: i32, option: i32) -> Option<Vec<u8>> {
+    let mut value = [0u8; VALUE_MAX];
+    let mut length = VALUE_MAX as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `value`, and how many to
+    // `length`; both outlive the call.
+    let done = unsafe {
+        let value = value.as_mut_ptr().cast();
+        libc::getsockopt(socket.as_raw_fd(), level, option, value, &raw mut length)
+    };
+    (done == 0).then(|| value[..VALUE_MAX.min(length as usize)].to_vec())
+}
+
+/// The value of a socket's option that is a number, if it has it.
+pub(super) fn number(socket: &OwnedFd, level: i32, option: i32) -> Option<i32> {
+    let value = get(socket, level, option)?;
+    match value[..] {
+        // Some options of IP are given as one byte when they are small.
+        [byte] => Some(byte.into()),
+        _ => value.try_into().ok().map(i32::from_ne_bytes),
+    }
+}
+
+/// Sets a socket's option.
+pub(super) fn set(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) -> io::Result<()> {
+    let length = value.len() as libc::socklen_t;
+    // SAFETY: the kernel reads `length` bytes of `value`, which outlives the call.
+    let done = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, value.as_ptr().cast(), length)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The descriptor that a system call gave, or why it gave none.
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    match i32::try_from(result) {
+        // SAFETY: the kernel has just made it, for nobody else.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

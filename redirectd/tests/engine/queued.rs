@@ -1,0 +1,52 @@
+//! Datagrams that the process has not read when it is frozen.
+
+use anyhow::{Context as _, Result};
+use redirectd::migrate::criu::datagrams::waiting;
+use xtask::lab::soon;
+
+use crate::{
+    programs::{self, Datagrams, GATED, Talk},
+    scene::{Place, Scene},
+};
+
+/// Waits until so many datagrams wait at the server, which does not read them.
+fn wait_for(place: &Place, pid: i32, count: usize) -> Result<()> {
+    let outside = place.machine.outside(pid).context("it runs there")?;
+    let queued = || (waiting(&[outside]).ok()?.len() == count).then_some(());
+    soon("datagrams wait at the server", queued)
+}
+
+/// Home → c → d → home, each time with datagrams of two peers that wait.
+fn all_are_answered(at: &str, listen: &str) -> Result<()> {
+    let scene = Scene::new()?;
+    let pid = programs::start(&scene.home.machine, GATED, listen)?;
+    let mut talk = Talk::open(&scene.lan.peer, at)?;
+    let peers = [Datagrams::open(&scene.lan.peer, at)?, Datagrams::open(&scene.lan.peer, at)?];
+    let (home, c, d) = (&scene.home, &scene.c, &scene.d);
+    for (from, to) in [(home, c), (c, d), (d, home)] {
+        assert_eq!(talk.line()?, "0");
+        let first = [b"first".to_vec(), vec![7; 5000], b"third".to_vec()];
+        for data in &first {
+            peers[0].say(data)?;
+        }
+        peers[1].say(b"mine")?;
+        wait_for(from, pid, 4)?;
+        scene.migrate(pid, from, to)?;
+        assert_eq!(talk.line()?, "4", "from {} to {}", from.name(), to.name());
+        for data in &first {
+            assert_eq!(&peers[0].hear()?, data);
+        }
+        assert_eq!(peers[1].hear()?, b"mine");
+    }
+    Ok(())
+}
+
+#[test]
+fn with_ipv4() -> Result<()> {
+    all_are_answered("10.0.0.2:7000", "0.0.0.0")
+}
+
+#[test]
+fn with_ipv6() -> Result<()> {
+    all_are_answered("[fd00::2]:7000", "::")
+}

@@ -1,0 +1,239 @@
+//! TCP connections while their process is being moved: held, delivered, and never
+//! sent again.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
+
+use anyhow::Result;
+use redirectd::{
+    dataplane::{Connection, Dataplane as _},
+    rule::Protocol,
+};
+
+use crate::{
+    echo::{self, Echo, ask},
+    parking::{Ends, V4, V6, assert_delivered, at_home, redirect},
+    relocate::Mover,
+    repair::{self, Taken},
+    scene::Scene,
+};
+
+/// How many segments were sent again, as the kernel's `TCP_INFO` tells.
+fn retransmissions(connection: &TcpStream) -> u32 {
+    let info: libc::tcp_info = repair::get(connection, libc::TCP_INFO).expect("the kernel tells");
+    info.tcpi_total_retrans
+}
+
+/// Lets the peer wait for answers as long as it takes: what it sends again is then
+/// for something that was lost, not for something late.
+fn patient(scene: &Scene) -> Result<()> {
+    for prefix in ["10.0.0.0/24", "fd00::/64"] {
+        let family = if prefix.contains(':') { "-6" } else { "-4" };
+        let route = ["route", "replace", prefix, "dev", "eth0", "rto_min", "30s"];
+        scene.lan.peer.ip(&[&[family], &route[..]].concat())?;
+    }
+    scene.lan.peer.sysctl("net/ipv4/tcp_early_retrans", "0")
+}
+
+/// A request that comes while its server, which says `name`, is parked.
+fn request(ends: &Ends, name: char) -> Result<()> {
+    let mut scene = Scene::tc()?;
+    patient(&scene)?;
+    let _servers =
+        (Echo::tcp(&scene.lan.c, ends.c, b'c')?, Echo::tcp(&scene.lan.home, ends.home, b'h')?);
+    if name == 'c' {
+        redirect(&scene, ends)?;
+    }
+    let mut mover = Mover::take_over(&mut scene)?;
+    if name == 'h' {
+        mover.add(at_home(ends)?)?;
+    }
+    let mut connection = echo::connect(&scene.lan.peer, ends.home)?;
+    assert_eq!(ask(&mut connection, b"before")?, name);
+
+    let group = mover.park(&["echo"], ends.d)?;
+    let mut same = connection.try_clone()?;
+    let asked = std::thread::spawn(move || ask(&mut same, b"while it is parked"));
+    let held = mover.held(group, 1)?;
+    assert_eq!(held.flows.len(), 1, "{held:?}");
+    assert_eq!(held.flows[0].peer.1, connection.local_addr()?.port());
+    assert_delivered(&mover.abort(group)?, 1);
+    assert_eq!(asked.join().expect("it asks")?, name);
+    assert_eq!(ask(&mut connection, b"after")?, name);
+    assert_eq!(retransmissions(&connection), 0);
+    Ok(())
+}
+
+#[test]
+fn a_request_is_answered_by_the_host_after_an_abort() -> Result<()> {
+    request(&V4, 'c')?;
+    request(&V6, 'c')
+}
+
+#[test]
+fn a_request_is_answered_by_home_after_an_abort() -> Result<()> {
+    request(&V4, 'h')?;
+    request(&V6, 'h')
+}
+
+/// A connection that is opened while its server is parked.
+fn opening(ends: &Ends) -> Result<()> {
+    let mut scene = Scene::tc()?;
+    patient(&scene)?;
+    let _servers =
+        (Echo::tcp(&scene.lan.home, ends.home, b'h')?, Echo::tcp(&scene.lan.c, ends.c, b'c')?);
+    let mut mover = Mover::take_over(&mut scene)?;
+    mover.add(at_home(ends)?)?;
+    for (target, name) in [(ends.c, 'c'), (ends.home, 'h')] {
+        let group = mover.park(&["echo"], target)?;
+        let (peer, home) = (scene.lan.peer.clone(), ends.home);
+        let connecting = std::thread::spawn(move || echo::connect(&peer, home));
+        mover.held(group, 1)?;
+        assert_delivered(&mover.commit(group)?, 1);
+        let mut connection = connecting.join().expect("it connects")?;
+        assert_eq!(ask(&mut connection, b"hello")?, name);
+        assert_eq!(retransmissions(&connection), 0);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_connection_is_opened_where_the_process_is_then() -> Result<()> {
+    opening(&V4)?;
+    opening(&V6)
+}
+
+/// Sends `amount` bytes and gives the connection, once all were acknowledged.
+fn send_all(mut connection: TcpStream, amount: usize) -> Result<TcpStream> {
+    let block: Vec<u8> = (0..=250).cycle().take(251 * 1000).collect();
+    for _ in 0..amount / block.len() {
+        connection.write_all(&block)?;
+    }
+    connection.shutdown(std::net::Shutdown::Write)?;
+    Ok(connection)
+}
+
+/// A sender's large packets, a batch of segments each, come out whole.
+fn bulk(ends: &Ends, name: char) -> Result<()> {
+    const AMOUNT: usize = 251 * 1000 * 400;
+    let mut scene = Scene::tc()?;
+    patient(&scene)?;
+    let (host, endpoint) =
+        if name == 'c' { (&scene.lan.c, ends.c) } else { (&scene.lan.home, ends.home) };
+    let endpoint: SocketAddr = endpoint.parse()?;
+    let listener = host.enter(|| TcpListener::bind(endpoint))?;
+    let receiver = std::thread::spawn(move || receive_all(&listener));
+    if name == 'c' {
+        redirect(&scene, ends)?;
+    }
+    let mut mover = Mover::take_over(&mut scene)?;
+    if name == 'h' {
+        mover.add(at_home(ends)?)?;
+    }
+    let connection = echo::connect(&scene.lan.peer, ends.home)?;
+    let sender = std::thread::spawn(move || send_all(connection, AMOUNT));
+    for _ in 0..3 {
+        let group = mover.park(&["echo"], ends.d)?;
+        let held = mover.held(group, 4)?;
+        assert!(held.traffic.bytes > 1514 * held.traffic.packets, "no batches: {held:?}");
+        assert_delivered(&mover.abort(group)?, 4);
+    }
+    let connection = sender.join().expect("it sends")?;
+    let (received, right) = receiver.join().expect("it receives")?;
+    assert_eq!((received, right), (AMOUNT, true));
+    assert_eq!(retransmissions(&connection), 0);
+    Ok(())
+}
+
+/// How many bytes came, and whether they are those of [`send_all`].
+fn receive_all(listener: &TcpListener) -> Result<(usize, bool)> {
+    let (mut connection, _) = listener.accept()?;
+    let mut buffer = vec![0; 1 << 20];
+    let (mut received, mut right) = (0, true);
+    loop {
+        let length = connection.read(&mut buffer)?;
+        if length == 0 {
+            return Ok((received, right));
+        }
+        let expected = (received..received + length).map(|at| (at % 251) as u8);
+        right &= expected.eq(buffer[..length].iter().copied());
+        received += length;
+    }
+}
+
+#[test]
+fn bulk_goes_on_at_the_host() -> Result<()> {
+    bulk(&V4, 'c')?;
+    bulk(&V6, 'c')
+}
+
+#[test]
+fn bulk_goes_on_at_home() -> Result<()> {
+    bulk(&V4, 'h')?;
+    bulk(&V6, 'h')
+}
+
+/// A connection that was open at home goes on at two hosts in turn, and at home
+/// again; each time the peer asks while its server is nowhere.
+fn connection(ends: &Ends) -> Result<()> {
+    let mut scene = Scene::tc()?;
+    patient(&scene)?;
+    let home: SocketAddr = ends.home.parse()?;
+    let mut mover = Mover::take_over(&mut scene)?;
+    mover.add(at_home(ends)?)?;
+    let lan = &scene.lan;
+    let listener = lan.home.enter(|| TcpListener::bind(home))?;
+    let mut peer = echo::connect(&lan.peer, ends.home)?;
+    let (mut server, from) = listener.accept()?;
+    // Only the connection moves.
+    drop(listener);
+    peer.write_all(b"at home")?;
+    assert_eq!(read(&mut server)?, b"at home");
+    server.write_all(b"yes")?;
+    assert_eq!(read(&mut peer)?, b"yes");
+    for (host, own) in [(&lan.c, ends.c), (&lan.d, ends.d), (&lan.home, ends.home)] {
+        let group = mover.park(&["echo"], own)?;
+        let taken = Taken::from(server)?;
+        peer.write_all(own.as_bytes())?;
+        mover.held(group, 1)?;
+        let end = if own == ends.home {
+            from
+        } else {
+            let host: SocketAddr = own.parse()?;
+            let [there, at_home, at_host] = [from, home, host].map(|end| (end.ip(), end.port()));
+            let claim = Connection {
+                protocol: Protocol::Tcp,
+                peer: there,
+                home: at_home,
+                host: at_host,
+                snat_port: 0,
+            };
+            let entered = mover.at_home(|bpf| bpf.group_return(group, &[claim]))?;
+            SocketAddr::new(home.ip(), entered[0].snat_port)
+        };
+        server = taken.put_down(host, own, end)?;
+        // By the way back, before the flip.
+        server.write_all(b"I am here")?;
+        assert_eq!(read(&mut peer)?, b"I am here");
+        assert_delivered(&mover.commit(group)?, 1);
+        assert_eq!(read(&mut server)?, own.as_bytes());
+    }
+    assert_eq!((retransmissions(&peer), retransmissions(&server)), (0, 0));
+    Ok(())
+}
+
+fn read(connection: &mut TcpStream) -> Result<Vec<u8>> {
+    let mut buffer = [0; 64];
+    connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let length = connection.read(&mut buffer)?;
+    Ok(buffer[..length].to_vec())
+}
+
+#[test]
+fn a_connection_goes_from_home_to_two_hosts_and_back() -> Result<()> {
+    connection(&V4)?;
+    connection(&V6)
+}
