@@ -33,7 +33,7 @@ use crate::{
     error::{Error, Kind},
     log::Log,
     metrics,
-    migrate::journal::FileJournal,
+    migrate::{arrival::Arrivals, journal::FileJournal},
     node::{Nodes, service::Services},
     state::FileStore,
 };
@@ -153,7 +153,8 @@ pub async fn run(
     };
     let (stop, stopping) = watch::channel(false);
     let listen = config.node_listen;
-    let nodes = Nodes::start(&options.state_dir, listen, Services::default(), stopping.clone())?;
+    let services = Services::default().with(Arrivals);
+    let nodes = Nodes::start(&options.state_dir, listen, services, stopping.clone())?;
     let daemon = Daemon::start(Parts {
         dataplane,
         store: Box::new(FileStore::new(&options.state_dir)),

@@ -37,8 +37,8 @@ use crate::{
     daemon::Handle,
     error::{Error, Kind},
     log::Log,
-    rule::Redirect,
     node::Nodes,
+    rule::Redirect,
 };
 
 /// The largest body taken, in bytes: a rule file of 100,000 redirects and more.

@@ -158,7 +158,7 @@ impl Add {
     }
 }
 
-fn in_this_network(tree: &Tree) -> Result<(), Error> {
+pub(super) fn in_this_network(tree: &Tree) -> Result<(), Error> {
     let pid = tree.root().pid;
     if process::same_network(pid)? {
         return Ok(());
@@ -172,7 +172,7 @@ fn in_this_network(tree: &Tree) -> Result<(), Error> {
     ))
 }
 
-fn nothing_to_redirect(tree: &Tree, remarks: &[String]) -> Error {
+pub(super) fn nothing_to_redirect(tree: &Tree, remarks: &[String]) -> Error {
     let root = tree.root();
     let mut what = format!(
         "process {} ({}) has no socket that peers elsewhere send to",
