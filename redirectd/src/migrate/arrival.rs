@@ -3,7 +3,11 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::{runtime::Handle, task::spawn_blocking};
+use tokio::{
+    io::{copy, sink},
+    runtime::Handle,
+    task::spawn_blocking,
+};
 use tracing::{info, warn};
 
 use super::{
@@ -89,6 +93,9 @@ impl Arrival {
             Err(error) => {
                 self.warn(&error);
                 let _ = node::say(&mut stream, &Told::Failed(error)).await;
+                // What home still sends would be answered by a reset, on which it
+                // would not hear why.
+                let _ = copy(&mut stream, &mut sink()).await;
             }
         }
     }

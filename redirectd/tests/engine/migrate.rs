@@ -190,7 +190,8 @@ fn what_is_in_the_way_is_told_before_anything_is_frozen() -> Result<()> {
     let _port = two.lan.c.enter(|| TcpListener::bind("0.0.0.0:7000"))?;
     two.c.start_as(PID, &["sleep", "60"])?;
     let done = two.migrate(&[])?;
-    for part in ["MPTCP", "other processes have the ids", "other processes have the ports"] {
+    for part in ["Multipath TCP", "other processes have the ids", "other processes have the ports"]
+    {
         refused(&done, 1, part)?;
     }
     assert_eq!(two.moves()?, Vec::<Value>::new());
