@@ -159,7 +159,7 @@ fn unreached(member: &Member, why: &ReadError) -> Error {
             format!("have the two join again: `redirect node invite` on {name}"),
         ),
         Some(Refused::ByUs) => failed(
-            format!("who answers at {}'s address has another key than {name} had", name),
+            format!("who answers at {name}'s address has another key than {name} had"),
             format!(
                 "if {name} was set up anew, `redirect node remove {name}` and have the two join \
                  again; if not, somebody is in its place"

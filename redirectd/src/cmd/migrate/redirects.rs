@@ -6,6 +6,7 @@ use hyper::Method;
 use crate::{
     api::types::{AddAllRequest, Addition, ChangeReport, RemoveRequest, Step},
     cmd::{Context, add},
+    dataplane::Removal,
     error::Error,
     process::{self, Form, Inventory, Tree},
     rule::AT_HOME,
@@ -95,7 +96,8 @@ impl Made {
         if self.added.is_empty() {
             return;
         }
-        let request = RemoveRequest { names: self.added.clone(), removal: Default::default() };
+        // Its packets are home's own again, and so still the process's.
+        let request = RemoveRequest { names: self.added.clone(), removal: Removal::Cut };
         // One that stays leads home, where the process is.
         let _: Result<ChangeReport, Error> =
             context.client.send_to(Method::POST, "/v1/remove", &request).await;
