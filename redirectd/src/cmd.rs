@@ -10,6 +10,7 @@ mod inspect;
 mod list;
 mod log;
 mod man;
+mod migrate;
 mod monitor;
 mod moves;
 mod node;
@@ -80,6 +81,7 @@ enum Verb {
     Stats(stats::Stats),
     Monitor(monitor::Monitor),
     Top(top::Top),
+    Migrate(migrate::Migrate),
     Move(moves::Move),
     Node(node::Node),
     Hook(hook::Hook),
@@ -147,6 +149,7 @@ impl Cli {
             Verb::Stats(verb) => verb.run(&context).await,
             Verb::Monitor(verb) => verb.run(&context).await,
             Verb::Top(verb) => verb.run(&context).await,
+            Verb::Migrate(verb) => verb.run(&context).await,
             Verb::Move(verb) => verb.run(&context).await,
             Verb::Node(verb) => verb.run(&context).await,
             Verb::Hook(verb) => verb.run(&context).await,

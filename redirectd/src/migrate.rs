@@ -22,9 +22,12 @@
 //! anything; should even that fail, the process is the new host's and the flip is
 //! tried again.
 
+pub mod arrival;
 pub mod book;
 pub mod criu;
+pub mod handover;
 pub mod journal;
 pub mod ledger;
 pub mod machine;
 pub mod record;
+pub mod rights;

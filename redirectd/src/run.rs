@@ -33,7 +33,7 @@ use crate::{
     error::{Error, Kind},
     log::Log,
     metrics,
-    migrate::journal::FileJournal,
+    migrate::{arrival::Arrivals, journal::FileJournal},
     node::{self, service::Services},
     state::FileStore,
 };
@@ -163,7 +163,7 @@ pub async fn run(
     let (handle, thread) = daemon::spawn(daemon)?;
 
     let (stop, stopping) = watch::channel(false);
-    let nodes = nodes.serve(Services::default(), stopping.clone())?;
+    let nodes = nodes.serve(Services::default().with(Arrivals), stopping.clone())?;
     let listener = socket.listener().map_err(|e| Error::new(Kind::Failed, e.to_string()))?;
     let router = server::router(handle.clone(), nodes.clone(), access, log);
     let api = serve_api(listener, router, stopping.clone());

@@ -193,7 +193,10 @@ fn to_look_whether_files_can_be_written_leaves_none_and_changes_none() {
 fn whoever_is_not_root_is_told_so_first() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("bench");
-    std::fs::copy(env!("CARGO_BIN_EXE_redirectd-bench"), &copy).unwrap();
+    // By another process: what is open for writing here cannot be run while a test
+    // beside this one starts a program, which inherits it for a moment.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_redirectd-bench")).arg(&copy).status();
+    assert!(copied.unwrap().success());
     for path in [folder.path(), &copy] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }

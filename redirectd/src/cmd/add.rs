@@ -159,7 +159,7 @@ impl Add {
     }
 }
 
-fn nothing_to_redirect(tree: &Tree, remarks: &[String]) -> Error {
+pub(super) fn nothing_to_redirect(tree: &Tree, remarks: &[String]) -> Error {
     let root = tree.root();
     let mut what = format!(
         "process {} ({}) has no socket that peers elsewhere send to",

@@ -1,6 +1,6 @@
 //! `redirect hook`: what tools that move processes call at each stage.
 
-mod criu;
+pub(super) mod criu;
 
 use clap::{Args, Subcommand};
 

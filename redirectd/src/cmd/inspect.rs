@@ -55,15 +55,24 @@ impl Inspect {
             output::json(Inspected { inventory: &inventory, obstacles: &obstacles, movable });
             return Ok(());
         }
-        print_head(&inventory);
-        println!();
-        print_processes(&inventory);
-        print_sockets(&inventory);
-        print_files(&inventory.files);
-        println!();
-        print_verdict(&obstacles, movable);
+        print(&inventory);
+        print_obstacles(&obstacles);
+        match movable {
+            true => println!("{GOOD}it can move{GOOD:#}, as far as this machine is concerned"),
+            false => println!("{BAD}it cannot move{BAD:#} as it is"),
+        }
         Ok(())
     }
+}
+
+/// Prints what a process is made of.
+pub(super) fn print(inventory: &Inventory) {
+    print_head(inventory);
+    println!();
+    print_processes(inventory);
+    print_sockets(inventory);
+    print_files(&inventory.files);
+    println!();
 }
 
 fn print_head(inventory: &Inventory) {
@@ -200,17 +209,14 @@ fn holders(holders: &[Holder]) -> String {
     text
 }
 
-fn print_verdict(obstacles: &[Obstacle], movable: bool) {
+/// Prints what is in the way, each with its cure.
+pub(super) fn print_obstacles(obstacles: &[Obstacle]) {
     for obstacle in obstacles {
         match obstacle.stops {
             true => println!("{BAD}in the way:{BAD:#} {}", obstacle.what),
             false => println!("{WARN}beware:{WARN:#} {}", obstacle.what),
         }
         println!("  cure: {}", obstacle.cure);
-    }
-    match movable {
-        true => println!("{GOOD}it can move{GOOD:#}, as far as this machine is concerned"),
-        false => println!("{BAD}it cannot move{BAD:#} as it is"),
     }
 }
 

@@ -41,6 +41,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     net::TcpListener,
     sync::{Mutex as AsyncMutex, watch},
@@ -56,9 +57,9 @@ use self::{
     invite::Invitations,
     link::Link,
     members::{Member, Members},
-    protocol::Welcome,
+    protocol::{ReadError, Welcome},
     refusals::Refusals,
-    service::Services,
+    service::{Services, Stream},
     token::Secret,
 };
 use crate::error::{Error, Kind};
@@ -169,6 +170,17 @@ impl Nodes {
         Link::open(&self.own()?, member).await
     }
 
+    /// A connection to the node called `name`, made beside the daemon by another
+    /// program that may read its key in `state_dir`.
+    ///
+    /// # Errors
+    /// It may not; or as for [`Nodes::connect`].
+    pub async fn connect_beside(state_dir: &Path, name: &str) -> Result<Link, Error> {
+        let folder = state_dir.join("node");
+        let identity = Identity::load(&folder)?.ok_or_else(no_node)?;
+        Link::open(&identity, Members::load(&folder)?.named(name)?).await
+    }
+
     /// The node called `name`.
     ///
     /// # Errors
@@ -199,10 +211,7 @@ impl Nodes {
     /// # Errors
     /// It has not been told.
     fn own(&self) -> Result<Identity, Error> {
-        self.identity().ok_or_else(|| {
-            Error::new(Kind::Failed, "this machine is not a node yet")
-                .cure("`redirect node init --listen ADDRESS:PORT` makes it one")
-        })
+        self.identity().ok_or_else(no_node)
     }
 
     /// Where this node listens.
@@ -271,6 +280,33 @@ fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
              or by `redirect node init --listen`",
         )
     })
+}
+
+fn no_node() -> Error {
+    Error::new(Kind::Failed, "this machine is not a node yet")
+        .cure("`redirect node init --listen ADDRESS:PORT` makes it one")
+}
+
+/// Says `what` over a stream, for the other side to [`hear`].
+///
+/// # Errors
+/// The stream is cut, or it is too long.
+pub(crate) async fn say(stream: &mut Stream, what: &impl Serialize) -> Result<(), Error> {
+    protocol::write(stream, what).await.map_err(|why| cut(&why.into()))
+}
+
+/// Hears what the other side [`say`]s over a stream.
+///
+/// # Errors
+/// The stream is cut, or what comes makes no sense.
+pub(crate) async fn hear<T: DeserializeOwned>(stream: &mut Stream) -> Result<T, Error> {
+    let heard = protocol::read(stream, protocol::LARGEST).await.map_err(|why| cut(&why))?;
+    heard.ok_or_else(|| cut(&ReadError::Io(std::io::ErrorKind::UnexpectedEof.into())))
+}
+
+fn cut(why: &ReadError) -> Error {
+    Error::new(Kind::Failed, format!("the connection of the two nodes broke: {why}"))
+        .cure("see whether redirectd runs on the other node, and its log")
 }
 
 /// Waits until the daemon stops.

@@ -27,7 +27,11 @@ impl Stranger {
     pub(crate) fn beside(server: &Server) -> Self {
         assert!(Uid::effective().is_root(), "only root can try what others may do");
         let program = server.path("redirect");
-        fs::copy(env!("CARGO_BIN_EXE_redirect"), &program).unwrap();
+        // Copied by another process: had this one the file open for writing while
+        // another test starts a program, that would inherit it, and until it is
+        // gone the kernel would refuse to run the file ("text file busy").
+        let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_redirect")).arg(&program).status();
+        assert!(copied.unwrap().success());
         let folder = program.parent().unwrap();
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
         Self { program, socket: server.socket() }

@@ -15,6 +15,7 @@ mod busy;
 mod death;
 mod hook;
 mod kinds;
+mod migrate;
 mod probe;
 mod queued;
 mod trips;

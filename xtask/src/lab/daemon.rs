@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sys::signal::Signal;
 
-use super::{Finished, Host, Process, cleanup};
+use super::{Finished, Host, Machine, Process, cleanup, with_criu};
 
 /// Where the programs under test are.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct Daemon {
     state: PathBuf,
     pins: PathBuf,
     socket: PathBuf,
+    /// The words before its command line.
+    by: Vec<String>,
     process: Option<Process>,
     _removal: cleanup::Token,
 }
@@ -41,6 +43,33 @@ impl Daemon {
     /// When it does not start; with its log.
     pub fn start(host: &Host, binaries: &Binaries, yaml: &str) -> Result<Self> {
         let mut daemon = Self::prepare(host, binaries, yaml)?;
+        daemon.start_again()?;
+        Ok(daemon)
+    }
+
+    /// The same among the processes of `machine`, with the CRIU of the lab. It ends
+    /// with the machine.
+    ///
+    /// # Errors
+    /// As for [`Daemon::start`].
+    pub fn start_on(machine: &Machine, binaries: &Binaries, yaml: &str) -> Result<Self> {
+        Self::start_by(machine, &[], binaries, yaml)
+    }
+
+    /// The same, run by other programs: `by` are the words before its command line.
+    ///
+    /// # Errors
+    /// As for [`Daemon::start`].
+    pub fn start_by(
+        machine: &Machine,
+        by: &[&str],
+        binaries: &Binaries,
+        yaml: &str,
+    ) -> Result<Self> {
+        let mut daemon = Self::prepare(machine.host(), binaries, yaml)?;
+        daemon.by = machine.enter();
+        daemon.by.extend(with_criu());
+        daemon.by.extend(by.iter().map(|&word| word.to_owned()));
         daemon.start_again()?;
         Ok(daemon)
     }
@@ -62,6 +91,7 @@ impl Daemon {
             state: folder.join("state"),
             pins,
             socket: folder.join("socket"),
+            by: Vec::new(),
             process: None,
             _removal: removal,
         };
@@ -92,7 +122,8 @@ impl Daemon {
     /// # Errors
     /// When it does not answer; with its log.
     pub fn start_with(&mut self, options: &[&str]) -> Result<()> {
-        let mut process = self.host.start(&[&self.line()[..], options].concat())?;
+        let by: Vec<&str> = self.by.iter().map(String::as_str).collect();
+        let mut process = self.host.start(&[&by[..], &self.line(), options].concat())?;
         let socket = self.socket.clone();
         // It listens before its programs are attached, and says when they are.
         process.ready_when("redirectd is ready", |log| {

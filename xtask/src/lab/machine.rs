@@ -109,8 +109,8 @@ impl Machine {
     /// # Errors
     /// When the number is taken, or it does not start.
     pub fn start_as(&self, pid: i32, line: &[&str]) -> Result<PathBuf> {
-        // setsid's child is the program.
-        let last = (pid - 2).to_string();
+        // The next process is the program: setsid takes the number of the shell.
+        let last = (pid - 1).to_string();
         let sysctl = format!("echo {last} >/proc/sys/kernel/ns_last_pid; exec \"$@\"");
         let (started, log) = self.launch(&["sh", "-c", &sysctl, "sh"], line)?;
         ensure!(started == pid, "the program became {started} instead of {pid}");
@@ -156,4 +156,13 @@ pub fn criu() -> PathBuf {
     let target = bpf_build::toolchain::target_dir(workspace);
     let own = bpf_build::toolchain::tools_dir(&target).join("bin/criu");
     if own.is_file() { own } else { "criu".into() }
+}
+
+/// The words before a command line that has it find [`criu`] by its name.
+#[must_use]
+pub fn with_criu() -> Vec<String> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let criu = criu();
+    let folder = criu.parent().map(|folder| folder.display().to_string()).unwrap_or_default();
+    vec!["env".to_owned(), format!("PATH={folder}:{path}")]
 }

@@ -45,7 +45,7 @@ pub use self::{
     daemon::{Binaries, Daemon},
     host::{Host, Plug},
     lan::Lan,
-    machine::{Machine, criu},
+    machine::{Machine, criu, with_criu},
     process::{Finished, Process},
     servers::{Nginx, iperf3_server},
     switch::Switch,

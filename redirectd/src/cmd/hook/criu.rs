@@ -1,6 +1,6 @@
 //! `redirect hook criu`
 
-mod images;
+pub(in crate::cmd) mod images;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -57,11 +57,18 @@ impl WorkDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Lets it stay, and says where it is.
+    #[must_use]
+    pub fn keep(mut self) -> PathBuf {
+        std::mem::take(&mut self.path)
+    }
 }
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // What stays is removed by the next of its name.
+        // What stays is removed by the next of its name. One that is kept has no
+        // path any more.
         let _ = fs::remove_dir_all(&self.path);
     }
 }

@@ -11,6 +11,7 @@ use hyper::Method;
 
 use crate::{
     api::{
+        client::Client,
         moves::{MoveView, ReturnReport, ReturnRequest},
         types::FlowList,
     },
@@ -20,7 +21,7 @@ use crate::{
         images::{
             FILES,
             readdress::{Relocation, readdress},
-            sockets::sockets,
+            sockets::{Socket, sockets},
         },
         names::{self, Named, Place},
     },
@@ -41,22 +42,34 @@ pub(super) async fn prepare(
         Error::new(Kind::Usage, "CRTOOLS_IMAGE_DIR does not say where the images are")
             .cure("have CRIU call this, or name the folder with --images")
     })?;
-    keep_ports(moved)?;
     let path = folder.join(FILES);
     let image = fs::read(&path).map_err(|error| failed("read", &path, &error))?;
     let sockets = sockets(&image).map_err(|why| unfit(&path, &why.to_string()))?;
+    let relocation = relocation(&context.client, moved, &sockets).await?;
+    let edited = readdress(&image, &relocation).map_err(|why| unfit(&path, &why.to_string()))?;
+    replace(folder, &edited)
+}
+
+/// What the names of `sockets` become by `moved`; the way back of their connections
+/// is prepared.
+///
+/// # Errors
+/// One of them would break, or home refuses.
+pub(in crate::cmd) async fn relocation(
+    client: &Client,
+    moved: &MoveView,
+    sockets: &[Socket],
+) -> Result<Relocation, Error> {
+    keep_ports(moved)?;
     let from: Vec<&Redirect> = moved.redirects.iter().map(|redirect| &redirect.from).collect();
     let addresses = from.iter().map(|redirect| redirect.target).collect();
     let (place, flows) = if from.iter().all(|redirect| redirect.is_at_home()) {
         (Place::Home(addresses), Vec::new())
     } else {
-        let list: FlowList = context.client.get("/v1/flows").await?;
+        let list: FlowList = client.get("/v1/flows").await?;
         (Place::Host(addresses), list.flows)
     };
-    let named = names::named(&sockets, &place, &flows)?;
-    let relocation = relocate(context, moved, &named).await?;
-    let edited = readdress(&image, &relocation).map_err(|why| unfit(&path, &why.to_string()))?;
-    replace(folder, &edited)
+    relocate(client, moved, &names::named(sockets, &place, &flows)?).await
 }
 
 /// A restored socket listens where it did.
@@ -70,11 +83,7 @@ fn keep_ports(moved: &MoveView) -> Result<(), Error> {
 }
 
 /// What the sockets' names become, which home is told and asked.
-async fn relocate(
-    context: &Context,
-    moved: &MoveView,
-    named: &[Named],
-) -> Result<Relocation, Error> {
+async fn relocate(client: &Client, moved: &MoveView, named: &[Named]) -> Result<Relocation, Error> {
     let pairs = moved.redirects.iter().map(|redirect| (redirect.from.target, redirect.to.target));
     let addresses: BTreeMap<IpAddr, IpAddr> = pairs.collect();
     if moved.redirects.iter().all(|redirect| redirect.to.is_at_home()) {
@@ -83,7 +92,7 @@ async fn relocate(
     let connections = named.iter().map(|named| named.at_home).collect();
     let path = format!("/v1/moves/{}/return", moved.id);
     let request = ReturnRequest { connections };
-    let report: ReturnReport = context.client.send_to(Method::POST, &path, &request).await?;
+    let report: ReturnReport = client.send_to(Method::POST, &path, &request).await?;
     names::on_host(named, &report, addresses)
 }
 

@@ -1,0 +1,268 @@
+//! `redirect migrate`: one command, two machines whose daemons know each other.
+
+use std::{
+    fs,
+    net::TcpListener,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use xtask::lab::{Binaries, Daemon, Finished, Host, Lab, Lan, Machine, soon, with_criu};
+
+use crate::programs::{MULTIPATH, SELECT, Talk};
+
+const SERVER: &str = "10.0.0.2:7000";
+/// A number that no other process of a machine has.
+const PID: i32 = 3000;
+const HOME: &str = "home: [10.0.0.2]
+hosts: { c: [10.0.0.3] }
+tables: { redirects: 64, flows: 1024, half_open: 512 }
+interfaces: { eth0: { attach: tc } }
+node: { listen: '10.0.0.2:9311' }
+";
+const C: &str = "tables: { redirects: 64, flows: 1024, half_open: 512 }
+interfaces: { eth0: { attach: tc } }
+";
+
+fn binaries() -> Binaries {
+    Binaries {
+        redirectd: env!("CARGO_BIN_EXE_redirectd").into(),
+        redirect: env!("CARGO_BIN_EXE_redirect").into(),
+    }
+}
+
+/// Home and c. The fields are in the order in which they must go.
+struct Two {
+    daemon: Daemon,
+    c_daemon: Daemon,
+    home: Machine,
+    c: Machine,
+    lan: Lan,
+    _lab: Lab,
+}
+
+impl Two {
+    /// With nodes that have joined, and `start_c` for c's daemon.
+    fn new(start_c: impl Fn(&Machine) -> Result<Daemon>) -> Result<Self> {
+        let lab = Lab::new()?;
+        let lan = Lan::new(&lab)?;
+        let (home, c) = (Machine::new(&lan.home)?, Machine::new(&lan.c)?);
+        let daemon = Daemon::start(&lan.home, &binaries(), HOME)?;
+        let c_daemon = start_c(&c)?;
+        let begun = daemon.json(&["node", "init", "--name", "home-node"])?;
+        let token = begun["invitation"]["token"].as_str().context("a token")?;
+        c_daemon.json(&["node", "join", token, "--name", "c", "--listen", "10.0.0.3:9311"])?;
+        Ok(Self { daemon, c_daemon, home, c, lan, _lab: lab })
+    }
+
+    fn joined() -> Result<Self> {
+        Self::new(|c| Daemon::start_on(c, &binaries(), C))
+    }
+
+    /// Starts a server of [`crate::programs`] at home, with the number [`PID`].
+    fn serve(&self, program: &str) -> Result<()> {
+        let log = self.home.start_as(PID, &["python3", "-c", program, "0.0.0.0"])?;
+        let said = || fs::read_to_string(&log).ok().filter(|log| log.contains("listening"));
+        soon("a server listens", said).map(drop)
+    }
+
+    /// `redirect migrate`, as root at home.
+    fn migrate(&self, options: &[&str]) -> Result<Finished> {
+        self.run(&[], "c", options)
+    }
+
+    fn run(&self, by: &[&str], to: &str, options: &[&str]) -> Result<Finished> {
+        let (socket, state) = (self.daemon.socket(), self.daemon.state());
+        let (with_criu, pid) = (with_criu(), PID.to_string());
+        let text = |path: &std::path::Path| path.display().to_string();
+        let binary = env!("CARGO_BIN_EXE_redirect");
+        let (socket, state) = (text(socket), text(state));
+        let line =
+            [binary, "migrate", &pid, "--to", to, "--socket", &socket, "--state-dir", &state];
+        let with_criu: Vec<&str> = with_criu.iter().map(String::as_str).collect();
+        self.home.run(&[by, &with_criu, &line, options].concat())
+    }
+
+    fn redirects(&self) -> Result<Value> {
+        Ok(self.daemon.json(&["list"])?["redirects"].take())
+    }
+
+    fn moves(&self) -> Result<Vec<Value>> {
+        let list = self.daemon.json(&["move", "list"])?;
+        Ok(list["moves"].as_array().context("moves")?.clone())
+    }
+
+    /// The process is at home, and `talk` goes on there; nothing is held, and no
+    /// redirect has stayed.
+    fn goes_on_at_home(&self, talk: &mut Talk) -> Result<()> {
+        for _ in 0..20 {
+            assert_eq!(talk.line()?, "10.0.0.2");
+        }
+        assert_eq!(Talk::open(self.peer(), SERVER)?.line()?, "10.0.0.2");
+        ensure!(self.home.has(PID) && !self.c.has(PID), "{PID} is not at home alone");
+        assert_eq!(self.redirects()?, Value::Array(Vec::new()));
+        Ok(())
+    }
+
+    fn peer(&self) -> &Host {
+        &self.lan.peer
+    }
+}
+
+fn refused(done: &Finished, code: i32, part: &str) -> Result<()> {
+    ensure!(done.code == code && done.stderr.contains(part), "not {code}, {part:?}: {done}");
+    ensure!(done.stderr.contains("cure:"), "{done}");
+    Ok(())
+}
+
+#[test]
+fn an_open_connection_goes_on_from_home_to_a_host() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(SELECT)?;
+    let mut talk = Talk::open(two.peer(), SERVER)?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+    let said = two.migrate(&["--json"])?.success()?;
+    let report: Value = serde_json::from_str(&said)?;
+    ensure!(report["move"]["state"] == "committed" && report["pids"][0] == PID, "{report:#}");
+    ensure!(report["bytes"].as_u64() > Some(1 << 16), "{report:#}");
+    ensure!(report["seconds"]["frozen"].as_f64() > Some(0.0), "{report:#}");
+    ensure!(report["lost"] == Value::Array(Vec::new()), "{report:#}");
+    for _ in 0..20 {
+        assert_eq!(talk.line()?, "10.0.0.3");
+    }
+    assert_eq!(Talk::open(two.peer(), SERVER)?.line()?, "10.0.0.3");
+    ensure!(two.c.has(PID) && !two.home.has(PID), "{PID} is not on c alone");
+    Ok(())
+}
+
+/// Lines are asked all the while.
+#[test]
+fn a_busy_connection_loses_nothing() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(SELECT)?;
+    let mut talk = Talk::open(two.peer(), SERVER)?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+    let over = AtomicBool::new(false);
+    let addresses = std::thread::scope(|scope| {
+        let talking = scope.spawn(|| {
+            let mut seen = vec![talk.line()?];
+            while seen.len() < 2 && !over.load(Ordering::Relaxed) {
+                let address = talk.line()?;
+                if seen.last() != Some(&address) {
+                    seen.push(address);
+                }
+            }
+            Ok::<_, anyhow::Error>(seen)
+        });
+        let moved = two.migrate(&[]).and_then(Finished::success);
+        over.store(moved.is_err(), Ordering::Relaxed);
+        let seen = talking.join().expect("it does not panic");
+        moved.and(seen)
+    })?;
+    assert_eq!(addresses, ["10.0.0.2", "10.0.0.3"]);
+    Ok(())
+}
+
+#[test]
+fn a_dry_run_tells_all_and_changes_nothing() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(SELECT)?;
+    let mut talk = Talk::open(two.peer(), SERVER)?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+    let plan: Value = serde_json::from_str(&two.migrate(&["--dry-run", "--json"])?.success()?)?;
+    ensure!(plan["movable"] == true && plan["to"] == "c", "{plan:#}");
+    ensure!(plan["processes"][0]["pid"] == PID, "{plan:#}");
+    ensure!(plan["sockets"]["inet"].as_array().is_some_and(|all| all.len() == 2), "{plan:#}");
+    let said = two.migrate(&["--dry-run"])?.success()?;
+    ensure!(said.contains("it can move to c") && said.contains("10.0.0.2:7000"), "{said}");
+    assert_eq!(two.moves()?, Vec::<Value>::new());
+    two.goes_on_at_home(&mut talk)
+}
+
+/// Reasons of both machines are told at once, and nothing is begun.
+#[test]
+fn what_is_in_the_way_is_told_before_anything_is_frozen() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(MULTIPATH)?;
+    let mut talk = Talk::open(two.peer(), SERVER)?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+    let _port = two.lan.c.enter(|| TcpListener::bind("0.0.0.0:7000"))?;
+    two.c.start_as(PID, &["sleep", "60"])?;
+    let done = two.migrate(&[])?;
+    for part in ["Multipath TCP", "other processes have the ids", "other processes have the ports"]
+    {
+        refused(&done, 1, part)?;
+    }
+    assert_eq!(two.moves()?, Vec::<Value>::new());
+    assert_eq!(two.redirects()?, Value::Array(Vec::new()));
+    assert_eq!(talk.line()?, "10.0.0.2");
+    let plan: Value = serde_json::from_str(&two.migrate(&["--dry-run", "--json"])?.success()?)?;
+    ensure!(plan["movable"] == false, "{plan:#}");
+    Ok(())
+}
+
+/// Its tmpfs takes no images.
+#[test]
+fn a_host_that_fails_leaves_the_process_at_home() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(SELECT)?;
+    let mut talk = Talk::open(two.peer(), SERVER)?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+    // Too little room: it fails in the middle of the images, the process frozen.
+    two.c.run(&["mkdir", "/run/redirectd"])?.success()?;
+    let small = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", "/run/redirectd"];
+    two.c.run(&small)?.success()?;
+    refused_without_cure(&two.migrate(&[])?, "cannot write")?;
+    let moves = two.moves()?;
+    ensure!(moves.len() == 1 && moves[0]["state"] == "aborted", "{moves:#?}");
+    two.goes_on_at_home(&mut talk)?;
+    // And it can move after that.
+    two.c.run(&["umount", "/run/redirectd"])?.success()?;
+    two.migrate(&[])?.success()?;
+    assert_eq!(talk.line()?, "10.0.0.3");
+    Ok(())
+}
+
+fn refused_without_cure(done: &Finished, part: &str) -> Result<()> {
+    ensure!(done.code == 1 && done.stderr.contains(part), "not {part:?}: {done}");
+    Ok(())
+}
+
+/// Its redirectd runs as the shipped unit has it, without root's rights.
+#[test]
+fn a_host_without_the_rights_refuses() -> Result<()> {
+    let two = Two::new(|c| {
+        let bounded = "setpriv --bounding-set -sys_admin,-sys_ptrace";
+        Daemon::start_by(c, &bounded.split(' ').collect::<Vec<_>>(), &binaries(), C)
+    })?;
+    two.serve(SELECT)?;
+    let mut talk = Talk::open(two.peer(), SERVER)?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+    let done = two.migrate(&[])?;
+    refused(&done, 1, "CAP_SYS_ADMIN")?;
+    refused(&done, 1, "configs/systemd/migrate.conf")?;
+    assert_eq!(two.moves()?, Vec::<Value>::new());
+    two.goes_on_at_home(&mut talk)
+}
+
+#[test]
+fn an_unknown_node_and_one_that_refuses_are_told() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(SELECT)?;
+    let mut talk = Talk::open(two.peer(), SERVER)?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+    refused(&two.run(&[], "nobody", &[])?, 1, "nobody")?;
+    // c does not know home any more.
+    two.c_daemon.redirect(&["node", "remove", "home-node"])?;
+    refused(&two.migrate(&[])?, 1, "does not know this node")?;
+    two.goes_on_at_home(&mut talk)
+}
+
+#[test]
+fn only_root_may() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(SELECT)?;
+    let nobody = ["setpriv", "--reuid", "65534", "--clear-groups"];
+    refused(&two.run(&nobody, "c", &[])?, 4, "only root")
+}
