@@ -31,7 +31,7 @@ impl Room {
     pub(crate) fn new(flows: u32, tables: u32) -> Result<Self> {
         Ok(Self {
             // First, so that a failure of the other leaves nothing changed.
-            limit: Setting::raise(LIMIT, 2 * flows)?,
+            limit: Setting::raise(LIMIT, limit(flows))?,
             buckets: Setting::raise(BUCKETS, buckets(flows, tables))?,
         })
     }
@@ -56,9 +56,14 @@ fn is_enough(limit: u32, flows: u32) -> Result<()> {
         limit == 0 || limit > flows,
         "conntrack has room for {limit} flows and {flows} are needed: \
          `sysctl net.netfilter.nf_conntrack_max={}`",
-        2 * flows,
+        self::limit(flows),
     );
     Ok(())
+}
+
+/// Twice the flows: room for those that the kernel has not forgotten yet.
+fn limit(flows: u32) -> u32 {
+    2 * flows
 }
 
 /// A bucket for each entry, as a power of two.
@@ -119,6 +124,12 @@ mod tests {
     fn each_direction_of_each_flow_has_a_bucket() {
         assert_eq!(buckets(1, 2), 4);
         assert_eq!(buckets(1_000_000, 2), 4_194_304);
+    }
+
+    #[test]
+    fn the_limit_is_well_above_the_flows() {
+        assert_eq!(limit(1_000_000), 2_000_000);
+        assert!(is_enough(limit(32_768), 32_768).is_ok());
     }
 
     #[test]

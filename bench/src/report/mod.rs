@@ -16,6 +16,7 @@ mod verdict;
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -53,7 +54,11 @@ pub(crate) fn try_writing(path: &Path) -> Result<()> {
     let opened = File::options().create(true).append(true).open(path);
     opened.with_context(|| format!("cannot write {}", path.display()))?;
     if is_new {
-        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+        match fs::remove_file(path) {
+            // Another run that begins has tried as well.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => removed.with_context(|| format!("cannot remove {}", path.display()))?,
+        }
     }
     Ok(())
 }

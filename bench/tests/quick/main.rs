@@ -7,7 +7,12 @@ mod packets;
 mod runs;
 mod services;
 
-use std::{ffi::OsStr, path::Path, process::Command};
+use std::{
+    ffi::OsStr,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use serde_json::Value;
 
@@ -23,8 +28,11 @@ pub(crate) fn bench() -> Command {
         assert!(cargo.status().unwrap().success(), "redirectd does not build");
     }
     let mut command = Command::new(bench);
-    // Where the report goes, if a test does not care.
-    command.env("REDIRECTD_BENCH_REPORT", Path::new(env!("CARGO_TARGET_TMPDIR")).join("report"));
+    // Where the report goes, if a test does not care: to each its own, as tests run
+    // beside each other.
+    static REPORTS: AtomicU32 = AtomicU32::new(0);
+    let report = format!("report-{}", REPORTS.fetch_add(1, Ordering::Relaxed));
+    command.env("REDIRECTD_BENCH_REPORT", Path::new(env!("CARGO_TARGET_TMPDIR")).join(report));
     command
 }
 
