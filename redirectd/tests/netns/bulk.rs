@@ -23,8 +23,9 @@ fn streams(scene: &Scene) -> Result<()> {
         for direction in [&[][..], &["--reverse"]] {
             let end = iperf3(scene, home, direction)?;
             let (sent, received) = (bytes(&end, "sum_sent")?, bytes(&end, "sum_received")?);
-            // What was still under way at the end is no more than the buffers.
-            ensure!(received > 10_000_000 && sent - received < 16_000_000, "{end:#}");
+            // What was still under way at the end is no more than the buffers, which
+            // grow with the speed.
+            ensure!(received > 10_000_000 && sent - received < 64_000_000, "{end:#}");
 
             // Slow enough that the 256 places in a cable's queue for XDP suffice
             // on a busy machine, so that a loss is ours.

@@ -4,6 +4,10 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
+use nix::{
+    sched::{CpuSet, sched_getcpu, sched_setaffinity},
+    unistd::Pid,
+};
 use redirectd::{
     dataplane::{Dataplane as _, Replayed},
     rule::{Flows, Mode, PortRange, Protocol, Redirect},
@@ -54,7 +58,17 @@ fn assert_in_turn(report: &Report, names: &[char]) {
     assert_eq!(by, names);
 }
 
+/// This thread, and all that it starts from now on, on one processor. The cables of
+/// the lab have a queue for each: a datagram that home has sent by one can be
+/// overtaken by the next, sent by another, on the switch behind home.
+fn stay_on_one_processor() -> Result<()> {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu()?)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &here)?)
+}
+
 fn datagrams(attach: &str, ends: &Ends) -> Result<()> {
+    stay_on_one_processor()?;
     let mut scene = Scene::in_lab(Lab::alone()?, if attach == "xdp" { "xdp" } else { "tc" })?;
     let _servers = (Echo::udp(&scene.lan.c, ends.c, b'c')?, Echo::udp(&scene.lan.d, ends.d, b'd')?);
     redirect(&scene, ends)?;
