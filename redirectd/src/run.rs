@@ -33,7 +33,7 @@ use crate::{
     error::{Error, Kind},
     log::Log,
     metrics,
-    migrate::{arrival::Arrivals, journal::FileJournal},
+    migrate::{guests::Guests, journal::FileJournal, service::Migration},
     node::{self, service::Services},
     state::FileStore,
 };
@@ -163,9 +163,12 @@ pub async fn run(
     let (handle, thread) = daemon::spawn(daemon)?;
 
     let (stop, stopping) = watch::channel(false);
-    let nodes = nodes.serve(Services::default().with(Arrivals), stopping.clone())?;
+    let guests = Guests::of(&options.state_dir);
+    let migration =
+        Migration::new(handle.weak(), guests.clone(), &options.state_dir, stopping.clone());
+    let nodes = nodes.serve(Services::default().with(migration), stopping.clone())?;
     let listener = socket.listener().map_err(|e| Error::new(Kind::Failed, e.to_string()))?;
-    let router = server::router(handle.clone(), nodes.clone(), access, log);
+    let router = server::router(handle.clone(), (nodes.clone(), guests), access, log);
     let api = serve_api(listener, router, stopping.clone());
     let router = metrics::router(handle.clone(), nodes);
     let metrics = metrics.map(|listener| serve_metrics(listener, router, stopping));

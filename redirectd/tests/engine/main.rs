@@ -6,6 +6,7 @@
 
 mod arrival;
 mod home;
+mod nodes;
 mod programs;
 mod scene;
 mod transfer;
@@ -16,6 +17,7 @@ mod death;
 mod hook;
 mod kinds;
 mod migrate;
+mod onward;
 mod probe;
 mod queued;
 mod trips;

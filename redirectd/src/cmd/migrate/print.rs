@@ -3,7 +3,7 @@
 use anstream::println;
 use serde::Serialize;
 
-use super::departure::Report;
+use crate::conduct::report::Report;
 use crate::{
     cmd::{
         inspect,
