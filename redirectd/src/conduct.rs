@@ -1,13 +1,16 @@
-//! Leads a process from one machine to another: tells the source, the destination
+//! Leads a process from one machine to another ([`journey`]): tells the source, the destination
 //! and home's daemon what to do, in the order of [`crate::migrate::handover`], and
 //! passes the images on.
 //!
 //! Source and destination are each a stream: to another node, or, where the one is
 //! home itself, within this program ([`here`]).
 
+pub mod ends;
+pub mod eviction;
 pub mod here;
 mod images;
 mod journal;
+pub mod journey;
 mod relocation;
 pub mod report;
 
@@ -59,7 +62,7 @@ struct Conductor<'a> {
 ///
 /// # Errors
 /// The process is where it was, unless the error says otherwise.
-pub async fn conduct(
+async fn conduct(
     client: &Client,
     moved: &MoveView,
     source: Way,

@@ -23,10 +23,12 @@ use tracing::{error, info, warn};
 use crate::{
     api::{
         access::{Access, Caller},
+        client::Client,
         events::Happening,
         server,
         socket::Socket,
     },
+    conduct::eviction::Evictions,
     config::Config,
     daemon::{self, Daemon, Handle, Parts},
     dataplane::Dataplane,
@@ -163,10 +165,13 @@ pub async fn run(
     let (handle, thread) = daemon::spawn(daemon)?;
 
     let (stop, stopping) = watch::channel(false);
+    let path = socket.path().map_err(|e| Error::new(Kind::Failed, e.to_string()))?;
     let guests = Guests::of(&options.state_dir);
     let migration =
         Migration::new(handle.weak(), guests.clone(), &options.state_dir, stopping.clone());
-    let nodes = nodes.serve(Services::default().with(migration), stopping.clone())?;
+    let evictions = Evictions::new(Client::new(path), options.state_dir.clone());
+    let services = Services::default().with(migration).with(evictions);
+    let nodes = nodes.serve(services, stopping.clone())?;
     let listener = socket.listener().map_err(|e| Error::new(Kind::Failed, e.to_string()))?;
     let router = server::router(handle.clone(), (nodes.clone(), guests), access, log);
     let api = serve_api(listener, router, stopping.clone());

@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::migrate::{
-    away::Traveller,
-    guests::Guest,
-    record::{Id, Moment},
+use crate::{
+    error::Error,
+    migrate::{
+        away::Traveller,
+        guests::Guest,
+        record::{Id, Moment},
+    },
 };
 
 /// `GET /v1/processes`
@@ -69,4 +72,32 @@ pub struct LockRequest {
     pub name: Option<String>,
     /// Whether it is to stay, or may move again.
     pub locked: bool,
+}
+
+/// `POST /v1/evict`: guests are to go home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvictRequest {
+    /// Which; all of them, if it is none in particular.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+}
+
+/// What became of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct EvictReport {
+    /// Those that are at home.
+    pub gone: Vec<GuestView>,
+    /// Those that are not, and why.
+    pub failed: Vec<NotEvicted>,
+}
+
+/// A guest that is here still.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotEvicted {
+    /// Which one.
+    #[serde(flatten)]
+    pub guest: GuestView,
+    /// Why.
+    pub error: Error,
 }

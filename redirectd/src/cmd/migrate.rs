@@ -4,31 +4,19 @@
 //! so that its file's rights say who may move processes, and not those of the
 //! daemon's socket.
 
-mod ends;
 mod print;
 mod redirects;
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, value_parser};
-use hyper::Method;
 use nix::unistd::geteuid;
 
-use self::{
-    ends::{End, Source},
-    redirects::Chosen,
-};
+use self::redirects::Chosen;
 use super::Context;
 use crate::{
-    api::moves::{AbortRequest, BeginRequest, DEFAULT_TIMEOUT, MoveView},
-    conduct::{Failed, conduct, report::Report},
+    conduct::journey::Journey,
     error::{Error, Kind},
-    migrate::{
-        away::Traveller,
-        criu::Criu,
-        handover::{Passage, Welcome},
-    },
-    process::{Inventory, Needs, Obstacle, Reason, misfits, obstacles},
 };
 
 /// Move a running process, with its open connections, to another machine
@@ -90,23 +78,22 @@ pub(super) struct Migrate {
 impl Migrate {
     pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
         only_root()?;
-        let at = Source::of(self.pid, self.from.as_deref(), &context.client).await?;
-        let (source, inventory) = at.look(self.pid, &self.state_dir).await?;
-        let mut destination = End::called(&self.to, &self.state_dir).await?;
-        let welcome = destination.welcome(Needs::from(&inventory)).await?;
-        let found = in_the_way(&source, &inventory, &welcome, &self.to);
-        let named = if self.redirect.is_empty() { at.redirects() } else { &self.redirect };
-        let chosen = Chosen::of(&inventory, named)?;
+        let Self { pid, to, from, timeout, state_dir, .. } = self;
+        let journey =
+            Journey { pid, from, to: to.clone(), timeout, though_locked: false, state_dir };
+        let prepared = journey.prepare(&context.client).await?;
+        let named = if self.redirect.is_empty() { &prepared.redirects } else { &self.redirect };
+        let chosen = Chosen::of(&prepared.inventory, named)?;
         if self.dry_run {
             chosen.check(context).await?;
-            print::plan(&inventory, &found, &self.to, context.json);
+            print::plan(&prepared.inventory, &prepared.obstacles, &to, context.json);
             return Ok(());
         }
-        refuse_if_stopped(&inventory, &found, &self.to)?;
+        prepared.must_be_free()?;
         let chosen = chosen.make(context).await?;
-        match self.carry_out(context, &inventory, chosen.names(), (source, destination)).await {
+        match prepared.go(&context.client, chosen.names()).await {
             Ok(report) => {
-                print::report(&report, &chosen.remarks, &self.to, context.json);
+                print::report(&report, &chosen.remarks, &to, context.json);
                 Ok(())
             }
             Err(failed) => {
@@ -117,60 +104,6 @@ impl Migrate {
             }
         }
     }
-
-    /// Begins the move, and makes it.
-    async fn carry_out(
-        &self,
-        context: &Context,
-        inventory: &Inventory,
-        redirects: Vec<String>,
-        ends: (End, End),
-    ) -> Result<Report, Failed> {
-        let moved = self.begin(inventory, redirects, context).await?;
-        let name = inventory.root().name.clone();
-        let passage = Passage { pid: self.pid, name, r#move: moved.id };
-        let done = travel(context, &moved, passage, ends).await;
-        if let Err(Failed { error, decided: false }) = &done {
-            abort(context, moved.id, error).await;
-        }
-        done
-    }
-
-    async fn begin(
-        &self,
-        inventory: &Inventory,
-        redirects: Vec<String>,
-        context: &Context,
-    ) -> Result<MoveView, Error> {
-        let name = inventory.root().name.clone();
-        let request = BeginRequest {
-            redirects,
-            to: self.to.clone(),
-            label: Some(format!("process {} ({name})", self.pid)),
-            process: Some(Traveller { pid: self.pid, name }),
-            though_locked: false,
-            timeout_seconds: self.timeout.map_or(DEFAULT_TIMEOUT, |time| time.as_secs_f64()),
-        };
-        context.client.send_to(Method::POST, "/v1/moves", &request).await
-    }
-}
-
-/// Makes the move, which has begun.
-async fn travel(
-    context: &Context,
-    moved: &MoveView,
-    passage: Passage,
-    (source, destination): (End, End),
-) -> Result<Report, Failed> {
-    let client = &context.client;
-    // Before anything is frozen, so that a refusal costs nothing.
-    let (coming, to) = destination.take_in(client, passage.clone()).await?;
-    let (leaving, from) = source.leave(client, passage).await?;
-    let done = conduct(client, moved, from, to).await;
-    for here in [coming, leaving].into_iter().flatten() {
-        here.end().await;
-    }
-    done
 }
 
 fn only_root() -> Result<(), Error> {
@@ -179,56 +112,4 @@ fn only_root() -> Result<(), Error> {
     }
     Err(Error::new(Kind::NotPermitted, "only root may freeze a process and read all it has")
         .cure("run it as root (`sudo redirect migrate …`)"))
-}
-
-/// All that is in the way, here and on the host; what stops it first.
-fn in_the_way(source: &End, inventory: &Inventory, welcome: &Welcome, host: &str) -> Vec<Obstacle> {
-    let pid = inventory.root().pid;
-    let refused = |error: Error| Obstacle {
-        reason: Reason::Engine,
-        pid,
-        what: error.what,
-        cure: error.cure.unwrap_or_else(|| "see the log of redirectd there".to_owned()),
-        stops: true,
-    };
-    let mut found = Vec::new();
-    if matches!(source, End::Home) {
-        found.extend(Criu::new("criu").check().err().map(refused));
-    }
-    let there = welcome
-        .refusal
-        .clone()
-        .map(|error| Error { what: format!("{host} refuses: {}", error.what), ..error });
-    found.extend(there.map(refused));
-    found.extend(obstacles(inventory));
-    found.extend(misfits(inventory, &welcome.offer, host));
-    found.sort_by_key(|obstacle| !obstacle.stops);
-    found
-}
-
-fn refuse_if_stopped(inventory: &Inventory, found: &[Obstacle], host: &str) -> Result<(), Error> {
-    let stopping: Vec<String> = found
-        .iter()
-        .filter(|obstacle| obstacle.stops)
-        .map(|obstacle| format!("\n  {}\n    cure: {}", obstacle.what, obstacle.cure))
-        .collect();
-    if stopping.is_empty() {
-        return Ok(());
-    }
-    let root = inventory.root();
-    let what = format!(
-        "process {} ({}) cannot move to {host}; it goes on where it is:{}",
-        root.pid,
-        root.name.escape_debug(),
-        stopping.concat()
-    );
-    Err(Error::new(Kind::Failed, what).cure("clear these, and ask again with --dry-run"))
-}
-
-/// Tells home that the process stays.
-async fn abort(context: &Context, id: u32, why: &Error) {
-    let request = AbortRequest { why: Some(why.what.clone()) };
-    let path = format!("/v1/moves/{id}/abort");
-    // If home does not hear it, the move's timeout does the same.
-    let _: Result<MoveView, Error> = context.client.send_to(Method::POST, &path, &request).await;
 }

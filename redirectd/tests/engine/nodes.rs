@@ -44,7 +44,7 @@ impl Two {
         let lab = Lab::new()?;
         let lan = Lan::new(&lab)?;
         let (home, c) = (Machine::new(&lan.home)?, Machine::new(&lan.c)?);
-        let daemon = Daemon::start(&lan.home, &binaries(), HOME)?;
+        let daemon = Daemon::start_on(&home, &binaries(), HOME)?;
         let c_daemon = start_c(&c)?;
         let begun = daemon.json(&["node", "init", "--name", "home-node"])?;
         let token = begun["invitation"]["token"].as_str().context("a token")?;
@@ -83,6 +83,13 @@ impl Two {
             [binary, "migrate", &pid, "--to", to, "--socket", &socket, "--state-dir", &state];
         let with_criu: Vec<&str> = with_criu.iter().map(String::as_str).collect();
         self.home.run(&[by, &with_criu, &line, options].concat())
+    }
+
+    /// `redirect`, run where the process at home is.
+    pub(crate) fn redirect_on_home(&self, words: &[&str]) -> Result<Finished> {
+        let socket = self.daemon.socket().display().to_string();
+        let line = [&[env!("CARGO_BIN_EXE_redirect"), "--socket", &socket], words].concat();
+        self.home.run(&line)
     }
 
     pub(crate) fn redirects(&self) -> Result<Value> {

@@ -16,8 +16,11 @@ use tracing::warn;
 
 use super::{Answer, Api, answer, read};
 use crate::{
-    api::processes::{AwayView, LockRequest, ProcessList},
-    error::Error,
+    api::processes::{
+        AwayView, EvictReport, EvictRequest, GuestView, LockRequest, NotEvicted, ProcessList,
+    },
+    conduct::eviction,
+    error::{Error, Kind},
     migrate::{
         away::Traveller,
         handover::{GUESTS, SERVICE},
@@ -34,7 +37,7 @@ const RECENT: Duration = Duration::from_secs(10);
 
 /// Those that change something.
 pub(super) fn changes() -> Router<Api> {
-    Router::new().route("/v1/lock", post(lock))
+    Router::new().route("/v1/lock", post(lock)).route("/v1/evict", post(evict))
 }
 
 /// Those that only show.
@@ -85,4 +88,32 @@ async fn guests_of(nodes: &Nodes, place: &str) -> Result<BTreeSet<i32>, Error> {
 async fn lock(State(api): State<Api>, body: Bytes) -> Answer<Traveller> {
     let request: LockRequest = read(&body)?;
     answer(api.daemon.call(move |daemon| daemon.set_lock(request)).await)
+}
+
+async fn evict(State(api): State<Api>, body: Bytes) -> Answer<EvictReport> {
+    let EvictRequest { pid } = read(&body)?;
+    let all: Vec<GuestView> = api.guests.all()?.into_iter().map(Into::into).collect();
+    let chosen: Vec<_> =
+        all.into_iter().filter(|one| pid.is_none_or(|pid| one.process.pid == pid)).collect();
+    if let Some(pid) = pid.filter(|_| chosen.is_empty()) {
+        return Err(Error::new(Kind::NotFound, format!("there is no guest {pid} here"))
+            .cure("`redirect ps` shows the guests")
+            .into());
+    }
+    // A caller that goes away leaves no guest behind that was to go.
+    let nodes = api.nodes.clone();
+    let going = tokio::spawn(async move { send_home(&nodes, chosen).await });
+    answer(going.await.map_err(|why| Error::new(Kind::Failed, why.to_string())))
+}
+
+/// One after the other: each needs the whole link while it is frozen.
+async fn send_home(nodes: &Nodes, guests: Vec<GuestView>) -> EvictReport {
+    let mut report = EvictReport::default();
+    for guest in guests {
+        match eviction::evict(nodes, &guest.home, guest.process.pid).await {
+            Ok(_) => report.gone.push(guest),
+            Err(error) => report.failed.push(NotEvicted { guest, error }),
+        }
+    }
+    report
 }

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use tokio::task::spawn_blocking;
 
+use super::here::Here;
 use crate::{
     api::{
         client::Client,
         processes::{AwayView, ProcessList},
     },
-    conduct::here::Here,
     error::{Error, Kind},
     migrate::{
         handover::{ARRIVE, DEPART, INVENTORY, OFFER, Passage, SERVICE, Way, Welcome},
@@ -20,8 +20,9 @@ use crate::{
     rule::AT_HOME,
 };
 
-/// Where the process is.
-pub(super) enum Source {
+/// Where a process is.
+#[derive(Debug)]
+pub enum Source {
     /// At home.
     Home,
     /// Elsewhere, by home's records.
@@ -29,8 +30,11 @@ pub(super) enum Source {
 }
 
 /// A machine that the process leaves, or goes to.
-pub(super) enum End {
+#[derive(Debug)]
+pub enum End {
+    /// Home.
     Home,
+    /// Another node.
     Node(Link),
 }
 
@@ -39,7 +43,7 @@ impl Source {
     ///
     /// # Errors
     /// There is none, or two may be meant.
-    pub(super) async fn of(pid: i32, from: Option<&str>, client: &Client) -> Result<Self, Error> {
+    pub async fn of(pid: i32, from: Option<&str>, client: &Client) -> Result<Self, Error> {
         if from == Some(AT_HOME) {
             return Ok(Self::Home);
         }
@@ -59,7 +63,8 @@ impl Source {
     }
 
     /// The redirects that lead to it, if it is known.
-    pub(super) fn redirects(&self) -> &[String] {
+    #[must_use]
+    pub fn redirects(&self) -> &[String] {
         match self {
             Self::Home => &[],
             Self::Away(away) => &away.redirects,
@@ -70,7 +75,7 @@ impl Source {
     ///
     /// # Errors
     /// Its node is not reached, or it cannot be looked at.
-    pub(super) async fn look(&self, pid: i32, state_dir: &Path) -> Result<(End, Inventory), Error> {
+    pub async fn look(&self, pid: i32, state_dir: &Path) -> Result<(End, Inventory), Error> {
         match self {
             Self::Home => {
                 must_be_in_this_network(&Tree::of(pid)?)?;
@@ -97,7 +102,7 @@ impl End {
     ///
     /// # Errors
     /// It is not reached.
-    pub(super) async fn called(name: &str, state_dir: &Path) -> Result<Self, Error> {
+    pub async fn called(name: &str, state_dir: &Path) -> Result<Self, Error> {
         match name {
             AT_HOME => Ok(Self::Home),
             name => Nodes::connect_beside(state_dir, name).await.map(Self::Node),
@@ -108,7 +113,7 @@ impl End {
     ///
     /// # Errors
     /// It does not tell.
-    pub(super) async fn welcome(&mut self, needs: Needs) -> Result<Welcome, Error> {
+    pub async fn welcome(&mut self, needs: Needs) -> Result<Welcome, Error> {
         match self {
             Self::Home => {
                 let asked = spawn_blocking(move || welcome(&needs)).await;
@@ -122,7 +127,7 @@ impl End {
     ///
     /// # Errors
     /// It is not reached, or cannot let it go.
-    pub(super) async fn leave(
+    pub async fn leave(
         self,
         client: &Client,
         passage: Passage,
@@ -137,7 +142,7 @@ impl End {
     ///
     /// # Errors
     /// It is not reached, or does not take it in.
-    pub(super) async fn take_in(
+    pub async fn take_in(
         self,
         client: &Client,
         passage: Passage,
