@@ -4,10 +4,12 @@ mod add;
 mod apply;
 mod check;
 mod completions;
+mod evict;
 mod flows;
 mod hook;
 mod inspect;
 mod list;
+mod lock;
 mod log;
 mod man;
 mod migrate;
@@ -15,6 +17,7 @@ mod monitor;
 mod moves;
 mod node;
 mod output;
+mod ps;
 mod remove;
 mod show;
 mod stats;
@@ -82,6 +85,10 @@ enum Verb {
     Monitor(monitor::Monitor),
     Top(top::Top),
     Migrate(migrate::Migrate),
+    Ps(ps::Ps),
+    Lock(lock::Lock),
+    Unlock(lock::Unlock),
+    Evict(evict::Evict),
     Move(moves::Move),
     Node(node::Node),
     Hook(hook::Hook),
@@ -107,6 +114,7 @@ Files:
   /var/lib/redirectd/redirects.* redirects made by `redirect add` and `apply -f`
   /var/lib/redirectd/moves.*     moves, and where they have left processes
   /var/lib/redirectd/node/*      this node's key, and the nodes it knows
+  /var/lib/redirectd/guests.json processes of other nodes that are here
   /run/redirectd/redirectd.sock  the daemon's socket";
 
 /// What every verb needs: the daemon, and how to print.
@@ -150,6 +158,10 @@ impl Cli {
             Verb::Monitor(verb) => verb.run(&context).await,
             Verb::Top(verb) => verb.run(&context).await,
             Verb::Migrate(verb) => verb.run(&context).await,
+            Verb::Ps(verb) => verb.run(&context).await,
+            Verb::Lock(verb) => verb.run(&context).await,
+            Verb::Unlock(verb) => verb.run(&context).await,
+            Verb::Evict(verb) => verb.run(&context).await,
             Verb::Move(verb) => verb.run(&context).await,
             Verb::Node(verb) => verb.run(&context).await,
             Verb::Hook(verb) => verb.run(&context).await,

@@ -15,6 +15,7 @@ mod changes;
 mod events;
 mod handle;
 mod moves;
+mod processes;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -31,7 +32,7 @@ use tracing::{debug, error, info, warn};
 
 pub use self::{
     events::Events,
-    handle::{Handle, spawn},
+    handle::{Handle, WeakHandle, spawn},
     moves::{MoveTotals, read_id},
     upkeep::TICK,
 };

@@ -3,10 +3,12 @@
 
 pub mod api;
 pub mod cmd;
+pub mod conduct;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;
 pub mod desired;
+mod durable;
 pub mod error;
 pub mod host;
 pub mod log;

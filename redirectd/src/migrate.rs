@@ -23,11 +23,16 @@
 //! tried again.
 
 pub mod arrival;
+pub mod away;
 pub mod book;
 pub mod criu;
+pub mod departure;
+pub mod fate;
+pub mod guests;
 pub mod handover;
 pub mod journal;
 pub mod ledger;
 pub mod machine;
 pub mod record;
 pub mod rights;
+pub mod service;

@@ -23,17 +23,19 @@ use tracing::{error, info, warn};
 use crate::{
     api::{
         access::{Access, Caller},
+        client::Client,
         events::Happening,
         server,
         socket::Socket,
     },
+    conduct::eviction::Evictions,
     config::Config,
     daemon::{self, Daemon, Handle, Parts},
     dataplane::Dataplane,
     error::{Error, Kind},
     log::Log,
     metrics,
-    migrate::{arrival::Arrivals, journal::FileJournal},
+    migrate::{guests::Guests, journal::FileJournal, service::Migration},
     node::{self, service::Services},
     state::FileStore,
 };
@@ -163,9 +165,15 @@ pub async fn run(
     let (handle, thread) = daemon::spawn(daemon)?;
 
     let (stop, stopping) = watch::channel(false);
-    let nodes = nodes.serve(Services::default().with(Arrivals), stopping.clone())?;
+    let path = socket.path().map_err(|e| Error::new(Kind::Failed, e.to_string()))?;
+    let guests = Guests::of(&options.state_dir);
+    let migration =
+        Migration::new(handle.weak(), guests.clone(), &options.state_dir, stopping.clone());
+    let evictions = Evictions::new(Client::new(path), options.state_dir.clone());
+    let services = Services::default().with(migration).with(evictions);
+    let nodes = nodes.serve(services, stopping.clone())?;
     let listener = socket.listener().map_err(|e| Error::new(Kind::Failed, e.to_string()))?;
-    let router = server::router(handle.clone(), nodes.clone(), access, log);
+    let router = server::router(handle.clone(), (nodes.clone(), guests), access, log);
     let api = serve_api(listener, router, stopping.clone());
     let router = metrics::router(handle.clone(), nodes);
     let metrics = metrics.map(|listener| serve_metrics(listener, router, stopping));

@@ -10,6 +10,7 @@ pub mod events;
 pub mod moves;
 pub mod nodes;
 mod probe;
+pub mod processes;
 pub mod server;
 pub mod socket;
 pub mod types;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     dataplane::{Connection, HeldFlow, Traffic},
     migrate::{
+        away::Traveller,
         ledger::Move,
         machine::{MoveState, Owner},
         record::{Moment, Outcome},
@@ -28,6 +29,13 @@ pub struct BeginRequest {
     /// What to call the move, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The process, if the engine tells which one it is; home remembers where it is
+    /// then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Traveller>,
+    /// The process goes though it is locked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub though_locked: bool,
     /// How long it may stay parked before it is aborted by itself, in seconds.
     #[serde(default = "default_timeout")]
     pub timeout_seconds: f64,
@@ -107,6 +115,9 @@ pub struct MoveView {
     /// What it was called when it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The process, if the engine told which one it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Traveller>,
     /// How far it is.
     pub state: MoveState,
     /// Whose the process is: of the old host, or of the new one.
@@ -216,6 +227,7 @@ impl MoveView {
         Self {
             id: there.id,
             label: there.plan.label.clone(),
+            process: there.plan.process.clone(),
             state: there.state,
             owner: there.owner(),
             from: place(shifts.iter().map(|shift| &shift.from)),

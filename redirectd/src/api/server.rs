@@ -2,6 +2,7 @@
 
 mod moves;
 mod nodes;
+mod processes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +38,7 @@ use crate::{
     daemon::Handle,
     error::{Error, Kind},
     log::Log,
+    migrate::guests::Guests,
     node::Nodes,
     rule::Redirect,
 };
@@ -48,13 +50,19 @@ const LARGEST_BODY: usize = 64 << 20;
 struct Api {
     daemon: Handle,
     nodes: Nodes,
+    guests: Guests,
     log: Log,
 }
 
 type Answer<T> = Result<Json<Document<T>>, Refusal>;
 
 /// The API, to be served with [`Caller`] as connection info.
-pub fn router(daemon: Handle, nodes: Nodes, access: Access, log: Log) -> Router {
+pub fn router(
+    daemon: Handle,
+    (nodes, guests): (Nodes, Guests),
+    access: Access,
+    log: Log,
+) -> Router {
     let changes = Router::new()
         .route("/v1/redirects", post(add))
         .route("/v1/add", post(add_all))
@@ -62,6 +70,7 @@ pub fn router(daemon: Handle, nodes: Nodes, access: Access, log: Log) -> Router 
         .route("/v1/apply", post(apply))
         .merge(moves::changes())
         .merge(nodes::changes())
+        .merge(processes::changes())
         .route("/v1/log", put(set_log))
         .route_layer(middleware::from_fn_with_state(access, only_permitted));
     Router::new()
@@ -73,11 +82,12 @@ pub fn router(daemon: Handle, nodes: Nodes, access: Access, log: Log) -> Router 
         .route("/v1/events", get(events))
         .merge(moves::views())
         .merge(nodes::views())
+        .merge(processes::views())
         .route("/v1/log", get(log_filter))
         .merge(changes)
         .fallback(no_such_path)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .with_state(Api { daemon, nodes, log })
+        .with_state(Api { daemon, nodes, guests, log })
 }
 
 async fn only_permitted(

@@ -78,6 +78,20 @@ impl Socket {
     pub fn listener(&self) -> io::Result<tokio::net::UnixListener> {
         tokio::net::UnixListener::from_std(self.listener.try_clone()?)
     }
+
+    /// Where it is.
+    ///
+    /// # Errors
+    /// It has no path, so that nobody can ask.
+    pub fn path(&self) -> io::Result<PathBuf> {
+        // It is bound under another name at first.
+        if let Some(own) = &self.own {
+            return Ok(own.clone());
+        }
+        let address = self.listener.local_addr()?;
+        let path = address.as_pathname().map(Path::to_owned);
+        path.ok_or_else(|| io::Error::other("the API's socket has no path"))
+    }
 }
 
 impl Drop for Socket {

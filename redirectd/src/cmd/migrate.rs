@@ -1,45 +1,37 @@
-//! `redirect migrate`: our own engine, which runs in this command. CRIU takes
-//! root's whole rights, which the daemon does without; should this command die,
-//! the daemon ends the move by itself. The node's key is read here and not lent
-//! by the daemon, so that its file's rights say who may move processes, and not
-//! those of the daemon's socket.
+//! `redirect migrate`: our own engine, led by this command. CRIU takes root's whole
+//! rights, which home's daemon does without; should this command die, the daemon
+//! ends the move by itself. The node's key is read here and not lent by the daemon,
+//! so that its file's rights say who may move processes, and not those of the
+//! daemon's socket.
 
-mod departure;
 mod print;
 mod redirects;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, value_parser};
-use hyper::Method;
 use nix::unistd::geteuid;
 
 use self::redirects::Chosen;
 use super::Context;
 use crate::{
-    api::moves::{AbortRequest, BeginRequest, MoveView},
+    conduct::journey::Journey,
     error::{Error, Kind},
-    migrate::{
-        criu::Criu,
-        handover::{OFFER, SERVICE, Welcome},
-    },
-    node::Nodes,
-    process::{
-        Inventory, Needs, Obstacle, Reason, Tree, misfits, must_be_in_this_network, obstacles,
-    },
 };
 
 /// Move a running process, with its open connections, to another machine
 ///
 /// The process and all its descendants are frozen, carried over and go on there;
-/// what peers send meanwhile is held and delivered. It must be at home; the other
-/// machine must be a node (`redirect node`) that may revive processes, and a host
-/// of the configuration by the same name. Whatever is in the way, here or there,
-/// is told before anything is frozen. If anything fails before the process is the
-/// other machine's, it goes on here.
+/// what peers send meanwhile is held and delivered. From where it is then it can
+/// move on, and home again (`--to home`); all of this is done on its home. The
+/// machines must be nodes (`redirect node`) that may revive processes, and hosts of
+/// the configuration by the same names. Whatever is in the way, on any of them, is
+/// told before anything is frozen. If anything fails before the process is the next
+/// machine's, it goes on where it is.
 ///
 /// The process gets a redirect for all that it listens on and is connected to, as
-/// with `redirect add --pid`, or those that --redirect names are taken.
+/// with `redirect add --pid`, or those that --redirect names are taken. One that has
+/// left home keeps those it left by.
 ///
 /// Takes root's rights.
 #[derive(Debug, Args)]
@@ -48,20 +40,31 @@ Examples:
   redirect migrate 4711 --to c --dry-run
       what would move, and what is in the way
   redirect migrate 4711 --to c
+  redirect migrate 4711 --to d
+      on from there
+  redirect migrate 4711 --to home
   redirect migrate 4711 --to c --redirect web --json")]
 pub(super) struct Migrate {
-    /// The process
+    /// The process; it has the same number everywhere
     #[arg(value_parser = value_parser!(i32).range(1..))]
     pid: i32,
 
-    /// The node it moves to
+    /// The node it moves to, or `home`
     #[arg(long, value_name = "NODE")]
     to: String,
+
+    /// The node it is on, or `home`, where that is not clear
+    #[arg(long, value_name = "NODE")]
+    from: Option<String>,
 
     /// A redirect that leads to it; may be given more than once. Without any, they
     /// are made
     #[arg(long, value_name = "NAME")]
     redirect: Vec<String>,
+
+    /// How long it may be frozen before it goes on where it is [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
 
     /// Print what would move and all that is in the way, and change nothing
     #[arg(long)]
@@ -75,56 +78,31 @@ pub(super) struct Migrate {
 impl Migrate {
     pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
         only_root()?;
-        let tree = Tree::of(self.pid)?;
-        must_be_in_this_network(&tree)?;
-        let inventory = Inventory::of(self.pid, true)?;
-        let mut link = Nodes::connect_beside(&self.state_dir, &self.to).await?;
-        let needs = Needs::from(&inventory);
-        let welcome: Welcome = link.request(SERVICE, OFFER, &needs).await?;
-        let found = in_the_way(&inventory, &welcome, &self.to);
-        let chosen = Chosen::of(&inventory, &self.redirect)?;
+        let Self { pid, to, from, timeout, state_dir, .. } = self;
+        let journey =
+            Journey { pid, from, to: to.clone(), timeout, though_locked: false, state_dir };
+        let prepared = journey.prepare(&context.client).await?;
+        let named = if self.redirect.is_empty() { &prepared.redirects } else { &self.redirect };
+        let chosen = Chosen::of(&prepared.inventory, named)?;
         if self.dry_run {
             chosen.check(context).await?;
-            print::plan(&inventory, &found, &self.to, context.json);
+            print::plan(&prepared.inventory, &prepared.obstacles, &to, context.json);
             return Ok(());
         }
-        refuse_if_stopped(&inventory, &found, &self.to)?;
+        prepared.must_be_free()?;
         let chosen = chosen.make(context).await?;
-        let moved = match self.begin(&inventory, chosen.names(), context).await {
-            Ok(moved) => moved,
-            Err(error) => {
-                chosen.undo(context).await;
-                return Err(error);
-            }
-        };
-        match departure::depart(&context.client, &moved, self.pid, link).await {
+        match prepared.go(&context.client, chosen.names()).await {
             Ok(report) => {
-                print::report(&report, &chosen.remarks, &self.to, context.json);
+                print::report(&report, &chosen.remarks, &to, context.json);
                 Ok(())
             }
             Err(failed) => {
                 if !failed.decided {
-                    abort(context, moved.id, &failed.error).await;
                     chosen.undo(context).await;
                 }
                 Err(failed.error)
             }
         }
-    }
-
-    async fn begin(
-        &self,
-        inventory: &Inventory,
-        redirects: Vec<String>,
-        context: &Context,
-    ) -> Result<MoveView, Error> {
-        let request = BeginRequest {
-            redirects,
-            to: self.to.clone(),
-            label: Some(format!("process {} ({})", self.pid, inventory.root().name)),
-            timeout_seconds: crate::api::moves::DEFAULT_TIMEOUT,
-        };
-        context.client.send_to(Method::POST, "/v1/moves", &request).await
     }
 }
 
@@ -134,54 +112,4 @@ fn only_root() -> Result<(), Error> {
     }
     Err(Error::new(Kind::NotPermitted, "only root may freeze a process and read all it has")
         .cure("run it as root (`sudo redirect migrate …`)"))
-}
-
-/// All that is in the way, here and on the host; what stops it first.
-fn in_the_way(inventory: &Inventory, welcome: &Welcome, host: &str) -> Vec<Obstacle> {
-    let pid = inventory.root().pid;
-    let refused = |error: Error| Obstacle {
-        reason: Reason::Engine,
-        pid,
-        what: error.what,
-        cure: error.cure.unwrap_or_else(|| "see the log of redirectd there".to_owned()),
-        stops: true,
-    };
-    let mut found: Vec<Obstacle> =
-        Criu::new("criu").check().err().map(refused).into_iter().collect();
-    let there = welcome
-        .refusal
-        .clone()
-        .map(|error| Error { what: format!("{host} refuses: {}", error.what), ..error });
-    found.extend(there.map(refused));
-    found.extend(obstacles(inventory));
-    found.extend(misfits(inventory, &welcome.offer, host));
-    found.sort_by_key(|obstacle| !obstacle.stops);
-    found
-}
-
-fn refuse_if_stopped(inventory: &Inventory, found: &[Obstacle], host: &str) -> Result<(), Error> {
-    let stopping: Vec<String> = found
-        .iter()
-        .filter(|obstacle| obstacle.stops)
-        .map(|obstacle| format!("\n  {}\n    cure: {}", obstacle.what, obstacle.cure))
-        .collect();
-    if stopping.is_empty() {
-        return Ok(());
-    }
-    let root = inventory.root();
-    let what = format!(
-        "process {} ({}) cannot move to {host}; it goes on here:{}",
-        root.pid,
-        root.name.escape_debug(),
-        stopping.concat()
-    );
-    Err(Error::new(Kind::Failed, what).cure("clear these, and ask again with --dry-run"))
-}
-
-/// Tells home that the process stays.
-async fn abort(context: &Context, id: u32, why: &Error) {
-    let request = AbortRequest { why: Some(why.what.clone()) };
-    let path = format!("/v1/moves/{id}/abort");
-    // If home does not hear it, the move's timeout does the same.
-    let _: Result<MoveView, Error> = context.client.send_to(Method::POST, &path, &request).await;
 }

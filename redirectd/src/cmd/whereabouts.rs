@@ -10,7 +10,10 @@ use super::{
     table::{Table, text},
 };
 use crate::{
-    api::types::RedirectList,
+    api::{
+        processes::{AwayView, ProcessList},
+        types::RedirectList,
+    },
     dataplane::State,
     error::{Error, Kind},
     process::{self, InetSocket, Led, Tree},
@@ -21,8 +24,8 @@ use crate::{
 ///
 /// For each port at which the process or one of its descendants takes packets:
 /// whether they reach it here, or which redirect leads them to which host. Of a
-/// process that does not run here any more, the redirects that `redirect add
-/// --pid` made for it. Other users' processes are shown only to root.
+/// process that has left home, where it is and its redirects; of any other that does
+/// not run here, the redirects that `redirect add --pid` made for it. Other users' processes are shown only to root.
 #[derive(Debug, Args)]
 #[command(name = "where")]
 pub(super) struct Where {
@@ -37,6 +40,9 @@ struct Whereabouts<'a> {
     pid: i32,
     /// It runs here.
     here: bool,
+    /// Of one that has left home.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    away: Option<AwayView>,
     /// Of a process that runs here.
     sockets: Vec<Socket<'a>>,
     /// Of one that does not: what was made for it.
@@ -59,7 +65,9 @@ impl Where {
         match tree {
             Ok(tree) => here(context, &tree, &redirects),
             Err(error) if error.kind == Kind::NotFound => {
-                gone(context, self.pid, &redirects, error)
+                let list: ProcessList = context.client.get("/v1/processes").await?;
+                let away = list.away.into_iter().find(|away| away.process.pid == self.pid);
+                gone(context, self.pid, away, &redirects, error)
             }
             Err(error) => Err(error),
         }
@@ -75,7 +83,8 @@ fn here(context: &Context, tree: &Tree, redirects: &[Redirect]) -> Result<(), Er
     if context.json {
         let socket = |Led { socket, redirects }| Socket { socket, redirects };
         let sockets = led.into_iter().map(socket).collect();
-        output::json(Whereabouts { pid: root.pid, here: true, sockets, redirects: Vec::new() });
+        let (pid, away, redirects) = (root.pid, None, Vec::new());
+        output::json(Whereabouts { pid, here: true, away, sockets, redirects });
         return Ok(());
     }
     println!("{BOLD}process {}{BOLD:#} ({}) runs here", root.pid, root.name.escape_debug());
@@ -103,17 +112,30 @@ fn here(context: &Context, tree: &Tree, redirects: &[Redirect]) -> Result<(), Er
 }
 
 /// Of one that does not.
-fn gone(context: &Context, pid: i32, redirects: &[Redirect], not_here: Error) -> Result<(), Error> {
-    let made = redirects.iter().filter(|redirect| process::is_named_for(&redirect.name, pid));
-    let made: Vec<&Redirect> = made.collect();
-    if made.is_empty() {
+fn gone(
+    context: &Context,
+    pid: i32,
+    away: Option<AwayView>,
+    redirects: &[Redirect],
+    not_here: Error,
+) -> Result<(), Error> {
+    let its_own = |redirect: &&Redirect| match &away {
+        Some(away) => away.redirects.contains(&redirect.name),
+        None => process::is_named_for(&redirect.name, pid),
+    };
+    let made: Vec<&Redirect> = redirects.iter().filter(its_own).collect();
+    if made.is_empty() && away.is_none() {
         return Err(not_here);
     }
     if context.json {
-        output::json(Whereabouts { pid, here: false, sockets: Vec::new(), redirects: made });
+        let sockets = Vec::new();
+        output::json(Whereabouts { pid, here: false, away, sockets, redirects: made });
         return Ok(());
     }
-    println!("{BOLD}process {pid}{BOLD:#} does not run here; redirects named for it:");
+    match &away {
+        Some(away) => println!("{}", sentence(away)),
+        None => println!("{BOLD}process {pid}{BOLD:#} does not run here; redirects named for it:"),
+    }
     println!();
     let mut table = Table::new(&["HOME", "LED TO", "FOR", "BY"]);
     for redirect in made {
@@ -127,6 +149,20 @@ fn gone(context: &Context, pid: i32, redirects: &[Redirect], not_here: Error) ->
     table.print();
     println!("{DIM}`redirect flows` lists the connections{DIM:#}");
     Ok(())
+}
+
+fn sentence(away: &AwayView) -> String {
+    let AwayView { process, place, r#move, running, .. } = away;
+    let name = process.name.escape_debug();
+    let state = match running {
+        Some(true) => "and runs there",
+        Some(false) => "and has ended there",
+        None => "which does not say whether it runs",
+    };
+    format!(
+        "{BOLD}process {}{BOLD:#} ({name}) is on {place} since move {move}, {state}",
+        process.pid
+    )
 }
 
 /// The home address, and the peers if it is not for all.

@@ -49,12 +49,13 @@ impl Handle {
         T: Send + 'static,
         F: FnOnce(&mut Daemon) -> Result<T, Error> + Send + 'static,
     {
-        let (answer, result) = oneshot::channel();
-        let job: Job = Box::new(move |daemon| {
-            let _ = answer.send(job(daemon));
-        });
-        self.jobs.send(job).await.map_err(|_| gone())?;
-        result.await.map_err(|_| gone())?
+        call(self.jobs.clone(), job).await
+    }
+
+    /// For those who outlive whoever runs the daemon.
+    #[must_use]
+    pub fn weak(&self) -> WeakHandle {
+        WeakHandle(self.jobs.downgrade())
     }
 
     /// Has `job` done by the daemon, before all jobs that come later, without waiting
@@ -74,6 +75,38 @@ impl Handle {
     pub fn events(&self) -> &Events {
         &self.events
     }
+}
+
+/// The same, and does not keep the daemon's thread.
+#[derive(Clone)]
+pub struct WeakHandle(mpsc::WeakSender<Job>);
+
+impl WeakHandle {
+    /// As [`Handle::call`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn call<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Daemon) -> Result<T, Error> + Send + 'static,
+    {
+        call(self.0.upgrade().ok_or_else(gone)?, job).await
+    }
+}
+
+async fn call<T, F>(jobs: mpsc::Sender<Job>, job: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: FnOnce(&mut Daemon) -> Result<T, Error> + Send + 'static,
+{
+    let (answer, result) = oneshot::channel();
+    let job: Job = Box::new(move |daemon| {
+        let _ = answer.send(job(daemon));
+    });
+    jobs.send(job).await.map_err(|_| gone())?;
+    drop(jobs);
+    result.await.map_err(|_| gone())?
 }
 
 fn gone() -> Error {

@@ -1,8 +1,8 @@
-//! The host's side of a move: says what it has, takes a process in, and lets it
-//! run when home says so.
+//! The side that a process comes to: takes it in, and lets it run when it is this
+//! machine's.
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use std::{path::Path, sync::Arc};
+
 use tokio::{
     io::{copy, sink},
     runtime::Handle,
@@ -15,137 +15,170 @@ use super::{
         Criu, Restore, RestoreStage, datagrams, sockopts, stream,
         workdir::{PLACES, WorkDir},
     },
-    handover::{ARRIVE, Belongings, OFFER, SERVICE, Told, Welcome, Word},
-    rights,
+    fate::{Arbiter, Patience, decided},
+    handover::{Belongings, Passage, Told, Way, Word},
+    machine::MoveState,
 };
 use crate::{
     error::{Error, Kind},
-    node::{
-        self,
-        members::Member,
-        service::{Later, NodeService, Stream, Taker, no_such},
-    },
+    node,
     process::{Needs, Offer},
 };
 
-/// The service that takes processes in.
-#[derive(Debug)]
-pub struct Arrivals;
-
-impl NodeService for Arrivals {
-    fn name(&self) -> &'static str {
-        SERVICE
-    }
-
-    fn request<'a>(
-        &'a self,
-        _from: &'a Member,
-        name: &'a str,
-        body: Value,
-    ) -> Later<'a, Result<Value, Error>> {
-        Box::pin(async move {
-            if name != OFFER {
-                return Err(no_such("request", SERVICE, name));
-            }
-            let needs: Needs = read(body)?;
-            let welcome =
-                spawn_blocking(move || welcome(&needs)).await.map_err(|why| lost(&why))?;
-            serde_json::to_value(welcome?).map_err(|why| lost(&why))
-        })
-    }
-
-    fn stream<'a>(
-        &'a self,
-        from: &'a Member,
-        purpose: &'a str,
-        body: Value,
-    ) -> Later<'a, Result<(Value, Taker), Error>> {
-        Box::pin(async move {
-            if purpose != ARRIVE {
-                return Err(no_such("stream", SERVICE, purpose));
-            }
-            let pid: i32 = read(body)?;
-            rights::check()?;
-            let folder = WorkDir::create(&PLACES, &format!("arriving-{pid}"))?;
-            let arrival = Arrival { pid, from: from.name.clone(), folder };
-            let taker: Taker = Box::new(move |stream| Box::pin(arrival.take_in(stream)));
-            Ok((Value::Null, taker))
-        })
-    }
-}
-
 /// A process on its way in.
-struct Arrival {
-    pid: i32,
-    from: String,
+#[derive(Debug)]
+pub struct Arrival {
+    passage: Passage,
     folder: WorkDir,
+    arbiter: Arc<dyn Arbiter>,
+    patience: Patience,
 }
 
 impl Arrival {
-    async fn take_in(self, mut stream: Stream) {
-        match self.receive(&mut stream).await {
+    /// Makes ready for `passage` to come; `arbiter` knows what becomes of the move.
+    ///
+    /// # Errors
+    /// There is no room for its images.
+    pub fn new(
+        passage: Passage,
+        arbiter: Arc<dyn Arbiter>,
+        patience: Patience,
+    ) -> Result<Self, Error> {
+        let folder = WorkDir::create(&PLACES, &format!("arriving-{}", passage.pid))?;
+        Ok(Self { passage, folder, arbiter, patience })
+    }
+
+    /// Takes it in by `way`; `on_arrival` is called once it runs. Whether it runs
+    /// here.
+    pub async fn take_in(
+        self,
+        mut way: Way,
+        on_arrival: impl FnOnce(i32) + Send + 'static,
+    ) -> bool {
+        match self.receive(&mut way).await {
             Ok(belongings) => {
                 let runtime = Handle::current();
-                // Goes on if this is dropped; then the stream is cut, and so the
-                // word does not come.
-                let _ = spawn_blocking(move || self.revive(stream, &belongings, &runtime)).await;
+                // Goes on if this is dropped; then the way is cut, and home is asked.
+                let revive = move || self.revive(way, &belongings, on_arrival, &runtime);
+                spawn_blocking(revive).await.unwrap_or(false)
             }
             Err(error) => {
                 self.warn(&error);
-                let _ = node::say(&mut stream, &Told::Failed(error)).await;
+                let _ = node::say(&mut way, &Told::Failed(error)).await;
                 // What home still sends would be answered by a reset, on which it
                 // would not hear why.
-                let _ = copy(&mut stream, &mut sink()).await;
+                let _ = copy(&mut way, &mut sink()).await;
+                false
             }
         }
     }
 
-    async fn receive(&self, stream: &mut Stream) -> Result<Belongings, Error> {
+    async fn receive(&self, way: &mut Way) -> Result<Belongings, Error> {
         let free = Offer::for_needs(&Needs::default(), None)?.free_memory;
-        stream::receive::receive(stream, self.folder.path(), free).await?;
-        node::hear(stream).await
+        stream::receive::receive(way, self.folder.path(), free).await?;
+        node::hear(way).await
     }
 
-    /// Revives the process, waits for the word, and lets it run.
-    fn revive(self, mut stream: Stream, belongings: &Belongings, runtime: &Handle) {
+    /// Revives the process, waits until it is this machine's, and lets it run.
+    fn revive(
+        mut self,
+        mut way: Way,
+        belongings: &Belongings,
+        on_arrival: impl FnOnce(i32),
+        runtime: &Handle,
+    ) -> bool {
+        let mut ours = false;
+        let mut revived = self.restore(belongings, &mut ours, &mut way, runtime);
+        if ours && let Err(error) = &revived {
+            // There is no other copy any more: its connections may be lost, the
+            // process need not be.
+            self.warn(error);
+            revived = self.restore(belongings, &mut ours, &mut way, runtime);
+        }
+        let (pid, from) = (self.passage.pid, self.passage.r#move);
+        let told = match revived {
+            Ok(lost) => {
+                on_arrival(pid);
+                info!(pid, r#move = from, "a process has come, and runs here");
+                Told::Running { lost }
+            }
+            Err(error) => {
+                self.warn(&error);
+                Told::Failed(if ours { self.keep(error) } else { error })
+            }
+        };
+        // Who does not hear it asks home's journal, which knows whose it is.
+        let _ = runtime.block_on(node::say(&mut way, &told));
+        matches!(told, Told::Running { .. })
+    }
+
+    /// One try. `ours`: it is this machine's, which nothing changes any more.
+    fn restore(
+        &mut self,
+        belongings: &Belongings,
+        ours: &mut bool,
+        way: &mut Way,
+        runtime: &Handle,
+    ) -> Result<Vec<String>, Error> {
         let restore = Restore { images: self.folder.path().to_owned(), shell_job: false };
         let mut lost = Vec::new();
-        let revived = Criu::new("criu").restore(&restore, &mut |stage| match stage {
+        let (arbiter, patience) = (Arc::clone(&self.arbiter), &mut self.patience);
+        Criu::new("criu").restore(&restore, &mut |stage| match stage {
             RestoreStage::Revived { .. } => {
                 datagrams::deliver(&belongings.datagrams)?;
-                runtime.block_on(the_word(&mut stream))
+                if !*ours {
+                    runtime.block_on(the_word(way, &*arbiter, patience))?;
+                    *ours = true;
+                }
+                Ok(())
             }
             RestoreStage::Resuming { .. } => {
                 lost = mend(belongings);
                 Ok(())
             }
             RestoreStage::Begun | RestoreStage::Resumed { .. } => Ok(()),
-        });
-        let told = match revived {
-            Ok(pid) => {
-                info!(pid, from = self.from, "a process has come, and runs here");
-                Told::Running { lost }
-            }
-            Err(error) => {
-                self.warn(&error);
-                Told::Failed(error)
-            }
-        };
-        // Who does not hear it asks home's journal, which knows whose it is.
-        let _ = runtime.block_on(node::say(&mut stream, &told));
+        })?;
+        Ok(lost)
+    }
+
+    /// Keeps the images of a process that is this machine's and cannot be revived.
+    fn keep(&mut self, error: Error) -> Error {
+        let folder = self.folder.stay();
+        error.cure(format!("its images are kept in {}", Path::display(&folder)))
     }
 
     fn warn(&self, error: &Error) {
-        let (pid, from) = (self.pid, &self.from);
-        warn!(pid, from, error = error.one_line(), "a process could not come here");
+        let (pid, r#move) = (self.passage.pid, self.passage.r#move);
+        warn!(pid, r#move, error = error.one_line(), "a process could not come here");
     }
 }
 
-/// Says that the process is there, and waits until it is this machine's.
-async fn the_word(stream: &mut Stream) -> Result<(), Error> {
-    node::say(stream, &Told::Revived).await?;
-    let Word::Go = node::hear(stream).await?;
-    Ok(())
+/// Says that the process is there, and waits until it is this machine's: by home's
+/// word, or, if that does not come, by what its journal says.
+async fn the_word(
+    way: &mut Way,
+    arbiter: &dyn Arbiter,
+    patience: &mut Patience,
+) -> Result<(), Error> {
+    let word = match node::say(way, &Told::Revived).await {
+        Ok(()) => node::hear(way).await,
+        Err(error) => Err(error),
+    };
+    let ours = match word {
+        Ok(Word::Go) => true,
+        Ok(Word::Never) => false,
+        Err(error) => {
+            warn!(
+                error = error.one_line(),
+                "the word to let a process run does not come; asking home"
+            );
+            decided(arbiter, patience).await? == MoveState::Committed
+        }
+    };
+    if ours {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Failed, "the process stays where it was"))
 }
 
 /// Sets the options of sockets that CRIU has forgotten. From here on the process is
@@ -161,20 +194,4 @@ fn mend(belongings: &Belongings) -> Vec<String> {
         }
     }
     lost
-}
-
-fn welcome(needs: &Needs) -> Result<Welcome, Error> {
-    let engine = Criu::new("criu").version().ok().map(|version| version.to_string());
-    Ok(Welcome { offer: Offer::for_needs(needs, engine)?, refusal: rights::check().err() })
-}
-
-fn read<T: DeserializeOwned>(body: Value) -> Result<T, Error> {
-    serde_json::from_value(body).map_err(|why| {
-        Error::new(Kind::Usage, format!("what is asked of `{SERVICE}` makes no sense: {why}"))
-            .cure("run the same release of redirectd on both nodes")
-    })
-}
-
-fn lost(why: &dyn std::fmt::Display) -> Error {
-    Error::new(Kind::Failed, format!("this machine cannot say what it has: {why}"))
 }

@@ -1,21 +1,38 @@
-//! What home and the host say to each other while a process goes from one to the
-//! other, over a link of nodes.
+//! What nodes say to each other while a process goes from one to another. Home
+//! leads: it talks to the machine that the process leaves, the *source*, and to the
+//! one it goes to, the *destination*, and passes the images on. Either of these may
+//! be home itself.
 //!
-//! 1. Home asks for an [`OFFER`], before anything is frozen.
-//! 2. Home opens a stream to [`ARRIVE`], and sends the images ([`stream`]) and the
-//!    [`Belongings`].
-//! 3. The host revives the process, still silent, and says [`Told::Revived`].
-//! 4. Home ends its copy, commits the move, and says [`Word::Go`].
-//! 5. The host lets the process run, and says [`Told::Running`].
+//! 1. Home asks the destination for an [`OFFER`], before anything is frozen; and a
+//!    source elsewhere for the process's [`INVENTORY`].
+//! 2. Home opens a stream to [`DEPART`] at the source. It freezes the process and
+//!    says [`Leaving::Frozen`]; home has the packets held, and says
+//!    [`Order::Proceed`].
+//! 3. Home opens a stream to [`ARRIVE`] at the destination. The images ([`stream`])
+//!    go there while the source writes them, then [`Leaving::Written`] comes to
+//!    home, and the [`Belongings`] go to the destination.
+//! 4. The destination revives the process, still silent: [`Told::Revived`].
+//! 5. Home says [`Order::End`], the source ends its copy: [`Leaving::Gone`].
+//! 6. Home commits the move, and says [`Word::Go`]; the destination lets the process
+//!    run: [`Told::Running`]. Home says [`Order::Forget`] to the source.
 //!
-//! Without the word the host ends what it has revived, without a sound: until then
-//! the process is home's.
+//! Until the commit the process is the source's. What goes wrong before step 5
+//! leaves it running there, as if nothing had been. Whoever waits for a word in
+//! steps 5 and 6 that does not come, as the connection broke or the other side was
+//! killed, asks home's journal for the move's [`FATE`], again and again: the
+//! destination lets the process run if the move is committed, and ends its copy if
+//! it is aborted; the source revives its copy, and has home abort the move
+//! ([`SETTLE`]) before that may speak, or forgets it if the move is committed.
 //!
 //! [`stream`]: super::criu::stream
 
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::criu::{datagrams::Datagram, sockopts::Kept};
+use super::{
+    criu::{datagrams::Datagram, sockopts::Kept},
+    record::Id,
+};
 use crate::{error::Error, process::Offer};
 
 /// What nodes call the service.
@@ -24,10 +41,46 @@ pub const SERVICE: &str = "migrate";
 /// The request for [`Welcome`], with [`crate::process::Needs`].
 pub const OFFER: &str = "offer";
 
-/// The purpose of the stream that a process comes over.
+/// The request for the [`crate::process::Inventory`] of a guest, by its id.
+pub const INVENTORY: &str = "inventory";
+
+/// The request for the ids of the guests that are the asking node's.
+pub const GUESTS: &str = "guests";
+
+/// The purpose of the stream that a process leaves by, with its [`Passage`].
+pub const DEPART: &str = "depart";
+
+/// The purpose of the stream that a process comes over, with its [`Passage`].
 pub const ARRIVE: &str = "arrive";
 
-/// What the host has for a process.
+/// The request to home for what became of a move, by its number: a
+/// [`super::machine::MoveState`].
+pub const FATE: &str = "fate";
+
+/// The request to home to abort a move, unless it is committed: what it is then.
+pub const SETTLE: &str = "settle";
+
+/// A connection of bytes in both directions: a stream between nodes, or one within
+/// this program.
+pub trait Bytes: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Bytes for T {}
+
+/// One of any kind.
+pub type Way = Box<dyn Bytes>;
+
+/// Which process goes, and by which move of home's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passage {
+    /// Its root, by the number that it keeps everywhere.
+    pub pid: i32,
+    /// What the kernel calls it.
+    pub name: String,
+    /// The number of the move in home's journal.
+    pub r#move: Id,
+}
+
+/// What the destination has for a process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Welcome {
     /// The machine, and what of the needs is there.
@@ -36,16 +89,62 @@ pub struct Welcome {
     pub refusal: Option<Error>,
 }
 
-/// What of the processes is not in the images.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// What is known of the processes once they are written down, and not in the images.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remains {
+    /// All of them.
+    pub pids: Vec<i32>,
+    /// Options of sockets that CRIU forgets, for each process.
+    pub options: Vec<(i32, Vec<Kept>)>,
+    /// Datagrams that nobody has read yet, by their names at the source.
+    pub waiting: Vec<Datagram>,
+}
+
+/// The same on its way to the destination.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Belongings {
     /// Options of sockets that CRIU forgets, for each process.
     pub options: Vec<(i32, Vec<Kept>)>,
-    /// Datagrams that nobody has read yet, by their names on the host.
+    /// Datagrams that nobody has read yet, by their names at the destination.
     pub datagrams: Vec<Datagram>,
 }
 
-/// What the host says.
+/// What the source says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Leaving {
+    /// The processes are frozen, nothing is written.
+    Frozen,
+    /// All images have been sent.
+    Written(Remains),
+    /// They are ended here.
+    Gone,
+    /// They run on here; why.
+    Stays(Error),
+    /// They were ended, and run again here.
+    Back,
+    /// They were ended, and cannot be revived; why.
+    Lost(Error),
+}
+
+/// What home says to the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Packets are held: write all down.
+    Proceed,
+    /// It is revived at the destination: end it here.
+    End,
+    /// It stays; at any time before [`Order::End`].
+    Stay,
+    /// The move is committed: its images are of no more use.
+    Forget,
+    /// The move could not be committed: see what became of it, and revive the
+    /// process.
+    Revive,
+}
+
+/// What the destination says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Told {
@@ -56,14 +155,16 @@ pub enum Told {
         /// What it has lost on the way, one line each.
         lost: Vec<String>,
     },
-    /// There is nothing of it on the host.
+    /// There is nothing of it here.
     Failed(Error),
 }
 
-/// What home says.
+/// What home says to the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Word {
-    /// The process is the host's: let it run.
+    /// The process is the destination's: let it run.
     Go,
+    /// It stays at the source.
+    Never,
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub use self::entry::{FORGOTTEN, Move};
 use super::{
+    away::{Away, Traveller},
     machine::{MoveState, Owner},
     record::{Id, Moment, Outcome, Plan, Record},
 };
@@ -25,6 +26,9 @@ pub struct Ledger {
     /// Those that are over, the last one at the end.
     past: VecDeque<Move>,
     placements: BTreeMap<String, Placement>,
+    /// Those that past moves brought elsewhere.
+    away: BTreeMap<i32, Away>,
+    locked: BTreeMap<i32, Traveller>,
     last: Id,
 }
 
@@ -88,6 +92,22 @@ impl Ledger {
         &self.placements
     }
 
+    /// The processes that left home, by their numbers.
+    #[must_use]
+    pub fn away(&self) -> BTreeMap<i32, Away> {
+        let mut away = self.away.clone();
+        for there in self.open().filter(|there| there.owner() == Owner::New) {
+            follow(&mut away, there);
+        }
+        away
+    }
+
+    /// The processes that are not to move, by their numbers.
+    #[must_use]
+    pub fn locked(&self) -> &BTreeMap<i32, Traveller> {
+        &self.locked
+    }
+
     /// The records that lead to this ledger in the shortest way.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
@@ -96,9 +116,11 @@ impl Ledger {
             name: name.clone(),
             placement: Box::new(placement.clone()),
         });
+        let away = self.away.values().map(|away| Record::Away(Box::new(away.clone())));
+        let locked = self.locked.values().cloned().map(Record::Locked);
         let moves = self.past.iter().chain(self.open.values());
         let moves = moves.map(|there| Record::Move(Box::new(there.clone())));
-        [counted].into_iter().chain(placed).chain(moves).collect()
+        [counted].into_iter().chain(placed).chain(away).chain(locked).chain(moves).collect()
     }
 
     /// Takes `record` in.
@@ -144,6 +166,23 @@ impl Ledger {
             Record::Move(all) => self.adopt(*all),
             Record::Placed { name, placement } => {
                 self.placements.insert(name, *placement);
+                Ok(())
+            }
+            Record::Away(away) => {
+                self.away.insert(away.process.pid, *away);
+                Ok(())
+            }
+            Record::Ended { pid } => {
+                self.away.remove(&pid);
+                self.locked.remove(&pid);
+                Ok(())
+            }
+            Record::Locked(process) => {
+                self.locked.insert(process.pid, process);
+                Ok(())
+            }
+            Record::Unlocked { pid } => {
+                self.locked.remove(&pid);
                 Ok(())
             }
             Record::Counted { last } => {
@@ -192,6 +231,7 @@ impl Ledger {
         over.outcome = Some(outcome);
         if over.owner() == Owner::New {
             self.keep_placements(&over);
+            follow(&mut self.away, &over);
         }
         self.remember(over);
         Ok(())
@@ -231,6 +271,19 @@ impl Ledger {
         if self.past.len() > REMEMBERED {
             self.past.pop_front();
         }
+    }
+}
+
+/// Notes where `there`, which is committed, has left its process.
+fn follow(away: &mut BTreeMap<i32, Away>, there: &Move) {
+    match Away::after(there) {
+        Some((pid, Some(now))) => {
+            away.insert(pid, now);
+        }
+        Some((pid, None)) => {
+            away.remove(&pid);
+        }
+        None => {}
     }
 }
 

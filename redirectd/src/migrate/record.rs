@@ -4,7 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ledger::Move, machine::MoveState};
+use super::{
+    away::{Away, Traveller},
+    ledger::Move,
+    machine::MoveState,
+};
 use crate::{
     dataplane::{HeldFlow, Replayed, Traffic},
     desired::Placement,
@@ -73,6 +77,9 @@ pub struct Plan {
     /// What the engine calls it, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The process, where the engine tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Traveller>,
     /// Where the process goes, as it was asked for: a host, an address, `home`.
     pub destination: String,
     /// The redirects that lead to the process; at least one.
@@ -192,6 +199,20 @@ pub enum Record {
         name: String,
         /// Where it leads.
         placement: Box<Placement>,
+    },
+    /// A process that left home, and where it is, when the journal was written anew.
+    Away(Box<Away>),
+    /// A process that left home has ended.
+    Ended {
+        /// Its number.
+        pid: i32,
+    },
+    /// A process is not to move.
+    Locked(Traveller),
+    /// It may move again.
+    Unlocked {
+        /// Its number.
+        pid: i32,
     },
     /// The last number given to a move, when the journal was written anew.
     Counted {

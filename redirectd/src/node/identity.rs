@@ -14,8 +14,9 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519}
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 
-use super::{durable, fingerprint::Fingerprint, hex};
+use super::{fingerprint::Fingerprint, hex};
 use crate::{
+    durable,
     error::{Error, Kind},
     rule,
 };

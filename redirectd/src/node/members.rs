@@ -13,8 +13,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{durable, fingerprint::Fingerprint};
-use crate::error::{Error, Kind};
+use super::fingerprint::Fingerprint;
+use crate::{
+    durable,
+    error::{Error, Kind},
+};
 
 /// A node that this one knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

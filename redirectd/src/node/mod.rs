@@ -12,7 +12,6 @@
 
 pub mod abilities;
 mod contacts;
-mod durable;
 pub mod fingerprint;
 mod hex;
 pub mod identity;
@@ -43,6 +42,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::{Mutex as AsyncMutex, watch},
     task::AbortHandle,
@@ -59,7 +59,7 @@ use self::{
     members::{Member, Members},
     protocol::{ReadError, Welcome},
     refusals::Refusals,
-    service::{Services, Stream},
+    service::Services,
     token::Secret,
 };
 use crate::error::{Error, Kind};
@@ -291,7 +291,10 @@ fn no_node() -> Error {
 ///
 /// # Errors
 /// The stream is cut, or it is too long.
-pub(crate) async fn say(stream: &mut Stream, what: &impl Serialize) -> Result<(), Error> {
+pub(crate) async fn say(
+    stream: &mut (impl AsyncWrite + Unpin),
+    what: &impl Serialize,
+) -> Result<(), Error> {
     protocol::write(stream, what).await.map_err(|why| cut(&why.into()))
 }
 
@@ -299,7 +302,9 @@ pub(crate) async fn say(stream: &mut Stream, what: &impl Serialize) -> Result<()
 ///
 /// # Errors
 /// The stream is cut, or what comes makes no sense.
-pub(crate) async fn hear<T: DeserializeOwned>(stream: &mut Stream) -> Result<T, Error> {
+pub(crate) async fn hear<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<T, Error> {
     let heard = protocol::read(stream, protocol::LARGEST).await.map_err(|why| cut(&why))?;
     heard.ok_or_else(|| cut(&ReadError::Io(std::io::ErrorKind::UnexpectedEof.into())))
 }

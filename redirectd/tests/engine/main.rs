@@ -6,6 +6,7 @@
 
 mod arrival;
 mod home;
+mod nodes;
 mod programs;
 mod scene;
 mod transfer;
@@ -13,9 +14,11 @@ mod transfer;
 mod abort;
 mod busy;
 mod death;
+mod guests;
 mod hook;
 mod kinds;
 mod migrate;
+mod onward;
 mod probe;
 mod queued;
 mod trips;

@@ -1,120 +1,20 @@
-//! `redirect migrate`: one command, two machines whose daemons know each other.
+//! `redirect migrate` from home to a host: what it says, and what is in the way.
 
 use std::{
-    fs,
     net::TcpListener,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
-use xtask::lab::{Binaries, Daemon, Finished, Host, Lab, Lan, Machine, soon, with_criu};
+use xtask::lab::{Daemon, Finished};
 
-use crate::programs::{MULTIPATH, SELECT, Talk};
+use crate::{
+    nodes::{C, PID, Two, binaries, refused},
+    programs::{MULTIPATH, SELECT, Talk},
+};
 
 const SERVER: &str = "10.0.0.2:7000";
-/// A number that no other process of a machine has.
-const PID: i32 = 3000;
-const HOME: &str = "home: [10.0.0.2]
-hosts: { c: [10.0.0.3] }
-tables: { redirects: 64, flows: 1024, half_open: 512 }
-interfaces: { eth0: { attach: tc } }
-node: { listen: '10.0.0.2:9311' }
-";
-const C: &str = "tables: { redirects: 64, flows: 1024, half_open: 512 }
-interfaces: { eth0: { attach: tc } }
-";
-
-fn binaries() -> Binaries {
-    Binaries {
-        redirectd: env!("CARGO_BIN_EXE_redirectd").into(),
-        redirect: env!("CARGO_BIN_EXE_redirect").into(),
-    }
-}
-
-/// Home and c. The fields are in the order in which they must go.
-struct Two {
-    daemon: Daemon,
-    c_daemon: Daemon,
-    home: Machine,
-    c: Machine,
-    lan: Lan,
-    _lab: Lab,
-}
-
-impl Two {
-    /// With nodes that have joined, and `start_c` for c's daemon.
-    fn new(start_c: impl Fn(&Machine) -> Result<Daemon>) -> Result<Self> {
-        let lab = Lab::new()?;
-        let lan = Lan::new(&lab)?;
-        let (home, c) = (Machine::new(&lan.home)?, Machine::new(&lan.c)?);
-        let daemon = Daemon::start(&lan.home, &binaries(), HOME)?;
-        let c_daemon = start_c(&c)?;
-        let begun = daemon.json(&["node", "init", "--name", "home-node"])?;
-        let token = begun["invitation"]["token"].as_str().context("a token")?;
-        c_daemon.json(&["node", "join", token, "--name", "c", "--listen", "10.0.0.3:9311"])?;
-        Ok(Self { daemon, c_daemon, home, c, lan, _lab: lab })
-    }
-
-    fn joined() -> Result<Self> {
-        Self::new(|c| Daemon::start_on(c, &binaries(), C))
-    }
-
-    /// Starts a server of [`crate::programs`] at home, with the number [`PID`].
-    fn serve(&self, program: &str) -> Result<()> {
-        let log = self.home.start_as(PID, &["python3", "-c", program, "0.0.0.0"])?;
-        let said = || fs::read_to_string(&log).ok().filter(|log| log.contains("listening"));
-        soon("a server listens", said).map(drop)
-    }
-
-    /// `redirect migrate`, as root at home.
-    fn migrate(&self, options: &[&str]) -> Result<Finished> {
-        self.run(&[], "c", options)
-    }
-
-    fn run(&self, by: &[&str], to: &str, options: &[&str]) -> Result<Finished> {
-        let (socket, state) = (self.daemon.socket(), self.daemon.state());
-        let (with_criu, pid) = (with_criu(), PID.to_string());
-        let text = |path: &std::path::Path| path.display().to_string();
-        let binary = env!("CARGO_BIN_EXE_redirect");
-        let (socket, state) = (text(socket), text(state));
-        let line =
-            [binary, "migrate", &pid, "--to", to, "--socket", &socket, "--state-dir", &state];
-        let with_criu: Vec<&str> = with_criu.iter().map(String::as_str).collect();
-        self.home.run(&[by, &with_criu, &line, options].concat())
-    }
-
-    fn redirects(&self) -> Result<Value> {
-        Ok(self.daemon.json(&["list"])?["redirects"].take())
-    }
-
-    fn moves(&self) -> Result<Vec<Value>> {
-        let list = self.daemon.json(&["move", "list"])?;
-        Ok(list["moves"].as_array().context("moves")?.clone())
-    }
-
-    /// The process is at home, and `talk` goes on there; nothing is held, and no
-    /// redirect has stayed.
-    fn goes_on_at_home(&self, talk: &mut Talk) -> Result<()> {
-        for _ in 0..20 {
-            assert_eq!(talk.line()?, "10.0.0.2");
-        }
-        assert_eq!(Talk::open(self.peer(), SERVER)?.line()?, "10.0.0.2");
-        ensure!(self.home.has(PID) && !self.c.has(PID), "{PID} is not at home alone");
-        assert_eq!(self.redirects()?, Value::Array(Vec::new()));
-        Ok(())
-    }
-
-    fn peer(&self) -> &Host {
-        &self.lan.peer
-    }
-}
-
-fn refused(done: &Finished, code: i32, part: &str) -> Result<()> {
-    ensure!(done.code == code && done.stderr.contains(part), "not {code}, {part:?}: {done}");
-    ensure!(done.stderr.contains("cure:"), "{done}");
-    Ok(())
-}
 
 #[test]
 fn an_open_connection_goes_on_from_home_to_a_host() -> Result<()> {

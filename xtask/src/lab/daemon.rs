@@ -7,9 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
-use super::{Finished, Host, Machine, Process, cleanup, with_criu};
+use super::{Finished, Host, Machine, Process, cleanup, soon, with_criu};
 
 /// Where the programs under test are.
 #[derive(Debug, Clone)]
@@ -185,7 +188,25 @@ impl Daemon {
     /// # Errors
     /// When it is not running.
     pub fn sigkill(&mut self) -> Result<()> {
-        self.process.take().context("redirectd is not running")?.kill()
+        let process = self.process.take().context("redirectd is not running")?;
+        if let Some(pid) = self.within(&process) {
+            kill(pid, Signal::SIGKILL)?;
+            // Its lock is free once it is gone.
+            soon("it is gone", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()))?;
+        }
+        process.kill()
+    }
+
+    /// The daemon itself, where `process` only entered the machine for it: whoever
+    /// enters a PID namespace waits outside for a child.
+    fn within(&self, process: &Process) -> Option<Pid> {
+        if self.by.is_empty() {
+            return None;
+        }
+        let outer = process.pid();
+        let children = format!("/proc/{outer}/task/{outer}/children");
+        let children = fs::read_to_string(children).ok()?;
+        children.split_whitespace().next()?.parse().ok().map(Pid::from_raw)
     }
 
     /// Sends it a signal.
@@ -193,7 +214,11 @@ impl Daemon {
     /// # Errors
     /// When it is not running.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.process.as_ref().context("redirectd is not running")?.signal(signal)
+        let process = self.process.as_ref().context("redirectd is not running")?;
+        match self.within(process) {
+            Some(pid) => Ok(kill(pid, signal)?),
+            None => process.signal(signal),
+        }
     }
 
     /// What it has written since it was started last.

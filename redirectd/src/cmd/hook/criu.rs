@@ -1,6 +1,6 @@
 //! `redirect hook criu`
 
-pub(in crate::cmd) mod images;
+mod images;
 
 use std::{path::PathBuf, time::Duration};
 

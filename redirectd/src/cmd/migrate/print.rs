@@ -3,13 +3,13 @@
 use anstream::println;
 use serde::Serialize;
 
-use super::departure::Report;
 use crate::{
     cmd::{
         inspect,
         output::{self, BAD, BOLD, GOOD},
         units,
     },
+    conduct::report::Report,
     process::{Inventory, Obstacle},
 };
 

@@ -42,6 +42,8 @@ impl Begin {
     pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
         let request = BeginRequest {
             redirects: self.names,
+            process: None,
+            though_locked: false,
             to: self.to,
             label: self.label,
             timeout_seconds: self.timeout.map_or(DEFAULT_TIMEOUT, |time| time.as_secs_f64()),

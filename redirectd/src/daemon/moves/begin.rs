@@ -16,6 +16,7 @@ use crate::{
     desired::{Origin, not_found},
     error::{Error, Kind},
     migrate::{
+        away::Traveller,
         ledger::Move,
         record::{Id, Moment, Plan, Record, Shift},
     },
@@ -41,6 +42,7 @@ impl Daemon {
         resolved: Option<(String, Vec<IpAddr>)>,
     ) -> Result<MoveView, Error> {
         let timeout = timeout(request.timeout_seconds)?;
+        self.must_not_be_locked(request)?;
         let shifts = match resolved {
             None => self.shifts(request, &self.config.hosts)?,
             Some((name, addresses)) => {
@@ -56,6 +58,7 @@ impl Daemon {
         let group = self.dataplane.group_begin(&Relocation { redirects: pairs.collect() })?;
         let plan = Plan {
             label: request.label.clone(),
+            process: request.process.clone(),
             destination: request.to.clone(),
             shifts,
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
@@ -70,6 +73,17 @@ impl Daemon {
         info!(id, redirects = request.redirects.join(","), to = request.to, "move begun");
         self.tell_move(id);
         self.show_move(id)
+    }
+
+    fn must_not_be_locked(&self, request: &BeginRequest) -> Result<(), Error> {
+        let Some(process) = &request.process else { return Ok(()) };
+        let locked = self.moves.book.ledger().locked().get(&process.pid);
+        if request.though_locked || locked != Some(process) {
+            return Ok(());
+        }
+        let Traveller { pid, name } = process;
+        Err(Error::new(Kind::Conflict, format!("process {pid} ({name}) is locked, and stays"))
+            .cure(format!("`redirect unlock {pid}` lets it move again")))
     }
 
     fn shifts(&self, request: &BeginRequest, hosts: &Hosts) -> Result<Vec<Shift>, Error> {

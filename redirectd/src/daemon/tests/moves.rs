@@ -106,6 +106,8 @@ pub(super) fn configured(file: &str) -> Config {
 pub(super) fn request(redirect: &str, to: &str) -> BeginRequest {
     BeginRequest {
         redirects: vec![redirect.to_owned()],
+        process: None,
+        though_locked: false,
         to: to.to_owned(),
         label: None,
         timeout_seconds: DEFAULT_TIMEOUT,

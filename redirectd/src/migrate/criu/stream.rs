@@ -4,7 +4,8 @@
 //! to. These are sent as they grow; the others, which are small, when all is
 //! written ([`send`]). The host checks what comes and writes it to a folder of
 //! its own ([`receive`]), on a tmpfs like the one it came from ([`workdir`]). No
-//! file system is shared.
+//! file system is shared. Home passes on what goes between two others, and edits
+//! what has its addresses ([`relay`]).
 //!
 //! Whoever uses this has authenticated the other side and keeps the stream from
 //! being changed. The checksums find what we or CRIU do wrong, the end that is
@@ -14,6 +15,7 @@
 
 mod frame;
 pub mod receive;
+pub mod relay;
 pub mod send;
 #[cfg(test)]
 mod tests;

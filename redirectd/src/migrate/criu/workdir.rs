@@ -60,7 +60,7 @@ impl WorkDir {
 
     /// Lets it stay, and says where it is.
     #[must_use]
-    pub fn keep(mut self) -> PathBuf {
+    pub fn stay(&mut self) -> PathBuf {
         std::mem::take(&mut self.path)
     }
 }

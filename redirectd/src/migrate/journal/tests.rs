@@ -25,7 +25,8 @@ fn begun(id: Id) -> Record {
     };
     let to = Redirect { target: "192.0.2.4".parse().unwrap(), ..from.clone() };
     let shifts = vec![Shift { from, to, written: None }];
-    let plan = Plan { label: None, destination: "d".to_owned(), shifts, timeout_ms: 1_000 };
+    let (label, process, destination) = (None, None, "d".to_owned());
+    let plan = Plan { label, process, destination, shifts, timeout_ms: 1_000 };
     Record::Begun { id, at: Moment(1), plan }
 }
 

@@ -25,9 +25,12 @@ fn redirect(name: &str, target: &str) -> Redirect {
 fn begun(id: Id, name: &str, filed: bool) -> Record {
     let [from, to] = ["192.0.2.3", "192.0.2.4"].map(|target| redirect(name, target));
     let written = filed.then(|| from.clone());
+    // A third of them tell their process; to home goes what is of a file.
+    let process = (id % 3 == 0).then(|| Traveller { pid: 7, name: "nginx".to_owned() });
     let plan = Plan {
         label: None,
-        destination: "192.0.2.4".to_owned(),
+        process,
+        destination: if filed { "home" } else { "192.0.2.4" }.to_owned(),
         shifts: vec![Shift { from, to, written }],
         timeout_ms: 1_000,
     };
@@ -47,6 +50,9 @@ fn record() -> impl Strategy<Value = Record> {
         1 => id.clone().prop_map(move |id| Record::Withdrawn { id, at }),
         1 => id.clone().prop_map(move |id| Record::Aborted { id, at, why: "so".to_owned() }),
         2 => id.prop_map(move |id| Record::Settled { id, at, outcome: Outcome::default() }),
+        1 => (6..8).prop_map(|pid| Record::Ended { pid }),
+        1 => (6..8).prop_map(|pid| Record::Unlocked { pid }),
+        1 => (6..8).prop_map(|pid| Record::Locked(Traveller { pid, name: "nginx".to_owned() })),
         1 => name.prop_map(|name| Record::Unplaced { name: name.to_owned() }),
     ]
 }

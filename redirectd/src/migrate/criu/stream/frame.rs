@@ -14,6 +14,7 @@ const NAME_MAX: usize = 100;
 const CHUNK_FRAME: u8 = 1;
 const FILE_FRAME: u8 = 2;
 const END_FRAME: u8 = 3;
+const GIVEN_UP_FRAME: u8 = 4;
 
 /// One frame, without the bytes of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) enum Frame {
     },
     /// All files have come to their ends.
     End { files: u32 },
+    /// There will be no end: the process is not written down.
+    GivenUp,
 }
 
 impl Frame {
@@ -55,6 +58,7 @@ impl Frame {
                 begin(END_FRAME, "");
                 bytes.extend_from_slice(&files.to_be_bytes());
             }
+            Self::GivenUp => begin(GIVEN_UP_FRAME, ""),
         }
         bytes
     }
@@ -78,6 +82,7 @@ impl Frame {
                 checksum: stream.read_u32().await.map_err(cut)?,
             }),
             END_FRAME => Ok(Self::End { files: stream.read_u32().await.map_err(cut)? }),
+            GIVEN_UP_FRAME => Ok(Self::GivenUp),
             _ => Err(broken(format!("there are no frames of kind {kind}"))),
         }
     }

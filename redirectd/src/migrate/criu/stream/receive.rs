@@ -74,6 +74,7 @@ pub async fn receive(
                 receiver.sum.bytes += length;
             }
             Frame::End { files } => return receiver.end(files),
+            Frame::GivenUp => return Err(given_up()),
         }
     }
 }
@@ -135,6 +136,10 @@ impl Received {
         let (path, came) = (self.path.display(), self.length);
         Err(broken(format!("{path} has come with {came} bytes, and is not what was sent")))
     }
+}
+
+fn given_up() -> Error {
+    Error::new(Kind::Failed, "the process stays where it is: it could not be written down")
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Error {

@@ -57,6 +57,15 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
         Ok(Self { folder: folder.to_owned(), stream, files, piece })
     }
 
+    /// Says, in place of what is left, that nothing more comes.
+    ///
+    /// # Errors
+    /// The stream fails.
+    pub async fn give_up(stream: &mut W) -> Result<(), Error> {
+        stream.write_all(&Frame::GivenUp.encode()).await.map_err(cut)?;
+        stream.flush().await.map_err(cut)
+    }
+
     /// Sends the memory as it is written, until `written` comes to its end.
     ///
     /// # Errors

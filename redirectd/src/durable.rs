@@ -32,7 +32,7 @@ struct Version {
 ///
 /// # Errors
 /// It cannot be read, is damaged, of another version, or open to others.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     let failed = |what: String| Error::new(Kind::Failed, format!("{} {what}", path.display()));
     let damaged =
         |why: &serde_json::Error| failed(format!("is damaged: {why}")).cure("put a good copy back");
@@ -59,7 +59,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error>
 ///
 /// # Errors
 /// It cannot be written; what was there is there still.
-pub(super) fn replace<T: Serialize>(path: &Path, contents: &T) -> Result<(), Error> {
+pub(crate) fn replace<T: Serialize>(path: &Path, contents: &T) -> Result<(), Error> {
     write(path, contents).map_err(|error| {
         Error::new(Kind::Failed, format!("cannot write {}: {error}", path.display()))
             .cure("make room on that file system, or make it writable, and repeat")

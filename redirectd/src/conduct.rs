@@ -1,0 +1,259 @@
+//! Leads a process from one machine to another ([`journey`]): tells the source, the destination
+//! and home's daemon what to do, in the order of [`crate::migrate::handover`], and
+//! passes the images on.
+//!
+//! Source and destination are each a stream: to another node, or, where the one is
+//! home itself, within this program ([`here`]).
+
+pub mod ends;
+pub mod eviction;
+pub mod here;
+mod images;
+mod journal;
+pub mod journey;
+mod relocation;
+pub mod report;
+
+use std::time::Instant;
+
+use tokio::io::{AsyncWriteExt as _, copy, sink};
+
+pub use self::relocation::relocation;
+use self::{
+    journal::Journal,
+    report::{Report, Times},
+};
+use crate::{
+    api::{client::Client, moves::MoveView},
+    error::{Error, Kind},
+    migrate::{
+        criu::stream::Sum,
+        handover::{Leaving, Order, Remains, Told, Way, Word},
+    },
+    node,
+};
+
+/// Why a process has not moved, or is not known to.
+#[derive(Debug)]
+pub struct Failed {
+    /// What is to be told.
+    pub error: Error,
+    /// The move is decided: nobody need abort it any more.
+    pub decided: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, decided: false }
+    }
+}
+
+/// The two machines of a move, and home's journal.
+struct Conductor<'a> {
+    journal: Journal<'a>,
+    moved: &'a MoveView,
+    source: Way,
+    destination: Way,
+}
+
+/// Has a process go by `moved`, which has just begun, from `source`, to which
+/// [`crate::migrate::handover::DEPART`] has been said, to `destination`, to which
+/// [`crate::migrate::handover::ARRIVE`] has.
+///
+/// # Errors
+/// The process is where it was, unless the error says otherwise.
+async fn conduct(
+    client: &Client,
+    moved: &MoveView,
+    source: Way,
+    destination: Way,
+) -> Result<Report, Failed> {
+    let journal = Journal { client, id: moved.id };
+    let mut conductor = Conductor { journal, moved, source, destination };
+    let mut clock = Clock::default();
+    let (sum, remains) = match conductor.bring(&mut clock).await {
+        Ok(brought) => brought,
+        Err(error) => {
+            // It gets no more orders, so that it runs on at the source.
+            let _ = node::say(&mut conductor.destination, &Word::Never).await;
+            return Err(error.into());
+        }
+    };
+    let lost = conductor.decide(&mut clock).await?;
+    let r#move = conductor.journal.show().await.unwrap_or_else(|_| moved.clone());
+    let seconds = clock.times();
+    Ok(Report { pids: remains.pids, files: sum.files, bytes: sum.bytes, seconds, lost, r#move })
+}
+
+/// When each stage was reached.
+#[derive(Debug, Default)]
+struct Clock {
+    reached: Vec<Instant>,
+}
+
+impl Clock {
+    fn stage(&mut self) {
+        self.reached.push(Instant::now());
+    }
+
+    fn times(&self) -> Times {
+        let mut seconds = self.reached.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
+        let mut next = || seconds.next().unwrap_or_default();
+        let times = Times {
+            dump: next(),
+            transfer_and_restore: next(),
+            end: next(),
+            flip_and_replay: next(),
+            resume: next(),
+            frozen: 0.0,
+        };
+        Times {
+            frozen: times.dump
+                + times.transfer_and_restore
+                + times.end
+                + times.flip_and_replay
+                + times.resume,
+            ..times
+        }
+    }
+}
+
+impl Conductor<'_> {
+    /// Until the process is ended at the source, and waits at the destination.
+    async fn bring(&mut self, clock: &mut Clock) -> Result<(Sum, Remains), Error> {
+        match self.hear_source().await? {
+            Leaving::Frozen => clock.stage(),
+            other => return Err(unexpected(other)),
+        }
+        if let Err(error) = self.journal.park().await {
+            return Err(self.stay(error).await);
+        }
+        node::say(&mut self.source, &Order::Proceed).await?;
+        let passed = images::pass(&mut self.source, &mut self.destination).await;
+        let relayed = match passed {
+            Ok(Some(relayed)) => relayed,
+            Ok(None) => return Err(unexpected(self.hear_source().await?)),
+            Err(error) => return Err(self.stay(error).await),
+        };
+        let remains = match self.hear_source().await? {
+            Leaving::Written(remains) => remains,
+            other => return Err(unexpected(other)),
+        };
+        clock.stage();
+        let (client, moved) = (self.journal.client, self.moved);
+        let handed =
+            images::hand_over(client, moved, relayed, &remains, &mut self.destination).await;
+        let sum = match handed {
+            Ok(sum) => sum,
+            Err(error) => return Err(self.stay(error).await),
+        };
+        clock.stage();
+        node::say(&mut self.source, &Order::End).await?;
+        match self.hear_source().await? {
+            Leaving::Gone => clock.stage(),
+            other => return Err(unexpected(other)),
+        }
+        Ok((sum, remains))
+    }
+
+    async fn hear_source(&mut self) -> Result<Leaving, Error> {
+        node::hear(&mut self.source).await
+    }
+
+    /// Has the process run on at the source, and waits until it does; gives why.
+    async fn stay(&mut self, why: Error) -> Error {
+        let _ = node::say(&mut self.source, &Order::Stay).await;
+        // What it still says is half an image, perhaps; at its end, the process runs.
+        let _ = copy(&mut self.source, &mut sink()).await;
+        why
+    }
+
+    /// Commits the move, and has the process run at the destination; gives what it
+    /// has lost.
+    async fn decide(&mut self, clock: &mut Clock) -> Result<Vec<String>, Failed> {
+        if let Err(error) = self.journal.commit().await {
+            return Err(self.revive(error).await);
+        }
+        clock.stage();
+        let said = match node::say(&mut self.destination, &Word::Go).await {
+            Ok(()) => node::hear(&mut self.destination).await,
+            Err(error) => Err(error),
+        };
+        let lost = match said {
+            Ok(Told::Running { lost }) => lost,
+            Ok(Told::Failed(error)) => return Err(self.died(&error).await),
+            Ok(Told::Revived) => {
+                return Err(self.unknown("it says twice that it is revived").await);
+            }
+            Err(error) => return Err(self.unknown(&error.what).await),
+        };
+        clock.stage();
+        self.forget().await;
+        Ok(lost)
+    }
+
+    async fn forget(&mut self) {
+        // Who does not hear it asks the journal.
+        let _ = node::say(&mut self.source, &Order::Forget).await;
+        let _ = self.source.shutdown().await;
+    }
+
+    /// The process was ended at the source, and the move is not committed.
+    async fn revive(&mut self, why: Error) -> Failed {
+        let _ = node::say(&mut self.destination, &Word::Never).await;
+        let said = match node::say(&mut self.source, &Order::Revive).await {
+            Ok(()) => self.hear_source().await,
+            Err(error) => Err(error),
+        };
+        let error = match said {
+            // And the move is aborted.
+            Ok(Leaving::Back) => return why.into(),
+            Ok(Leaving::Lost(lost)) => {
+                let what = format!(
+                    "{}; and the process could not be revived where it was: {}",
+                    why.what, lost.what
+                );
+                Error { cure: lost.cure, ..Error::new(Kind::Failed, what) }
+            }
+            Ok(_) => failed(format!("{}; but the move was committed after all", why.what)),
+            Err(error) => failed(format!(
+                "{}; and whether the process is revived at {} is not known: {}",
+                why.what, self.moved.from, error.what
+            )),
+        };
+        Failed { error, decided: true }
+    }
+
+    /// The process is the destination's, and is said to have failed there.
+    async fn died(&mut self, why: &Error) -> Failed {
+        self.forget().await;
+        let to = &self.moved.to;
+        let what = format!("the process is {to}'s now, and could not be revived: {}", why.what);
+        let error = Error { cure: why.cure.clone(), ..Error::new(Kind::Failed, what) };
+        Failed { error, decided: true }
+    }
+
+    /// The process is the destination's, which does not say that it runs.
+    async fn unknown(&mut self, why: &str) -> Failed {
+        self.forget().await;
+        let to = &self.moved.to;
+        let what = format!("the process is {to}'s now, but {to} does not say that it runs: {why}");
+        let error = Error::new(Kind::Failed, what).cure(format!(
+            "{to} lets it run once it learns from this redirectd that the move is committed; see \
+             `redirect ps` and the log of redirectd there"
+        ));
+        Failed { error, decided: true }
+    }
+}
+
+/// What the source says in place of what was due: mostly, why the process stays.
+fn unexpected(said: Leaving) -> Error {
+    match said {
+        Leaving::Stays(error) | Leaving::Lost(error) => error,
+        other => failed(format!("the source says {other:?} out of turn")),
+    }
+}
+
+fn failed(what: String) -> Error {
+    Error::new(Kind::Failed, what)
+}

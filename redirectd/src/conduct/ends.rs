@@ -1,0 +1,164 @@
+//! The two machines of a move: where the process is, and where it goes.
+
+use std::path::Path;
+
+use tokio::task::spawn_blocking;
+
+use super::here::Here;
+use crate::{
+    api::{
+        client::Client,
+        processes::{AwayView, ProcessList},
+    },
+    error::{Error, Kind},
+    migrate::{
+        handover::{ARRIVE, DEPART, INVENTORY, OFFER, Passage, SERVICE, Way, Welcome},
+        service::welcome,
+    },
+    node::{Nodes, link::Link},
+    process::{Inventory, Needs, Tree, must_be_in_this_network},
+    rule::AT_HOME,
+};
+
+/// Where a process is.
+#[derive(Debug)]
+pub enum Source {
+    /// At home.
+    Home,
+    /// Elsewhere, by home's records.
+    Away(AwayView),
+}
+
+/// A machine that the process leaves, or goes to.
+#[derive(Debug)]
+pub enum End {
+    /// Home.
+    Home,
+    /// Another node.
+    Node(Link),
+}
+
+impl Source {
+    /// Where the process `pid` is; `from`, if the user says.
+    ///
+    /// # Errors
+    /// There is none, or two may be meant.
+    pub async fn of(pid: i32, from: Option<&str>, client: &Client) -> Result<Self, Error> {
+        if from == Some(AT_HOME) {
+            return Ok(Self::Home);
+        }
+        let list: ProcessList = client.get("/v1/processes").await?;
+        let mut away = list.away.into_iter().filter(|away| away.process.pid == pid);
+        let away = away.find(|away| from.is_none_or(|from| away.place == from));
+        match (away, from) {
+            (Some(away), Some(_)) => Ok(Self::Away(away)),
+            (Some(away), None) if Tree::of(pid).is_ok() => Err(two_of(&away)),
+            (Some(away), None) => Ok(Self::Away(away)),
+            (None, Some(from)) => {
+                let what = format!("process {pid} is not known to be on {from}");
+                Err(Error::new(Kind::NotFound, what).cure("`redirect ps` shows what left home"))
+            }
+            (None, None) => Ok(Self::Home),
+        }
+    }
+
+    /// The redirects that lead to it, if it is known.
+    #[must_use]
+    pub fn redirects(&self) -> &[String] {
+        match self {
+            Self::Home => &[],
+            Self::Away(away) => &away.redirects,
+        }
+    }
+
+    /// The way to it, and what it is made of.
+    ///
+    /// # Errors
+    /// Its node is not reached, or it cannot be looked at.
+    pub async fn look(&self, pid: i32, state_dir: &Path) -> Result<(End, Inventory), Error> {
+        match self {
+            Self::Home => {
+                must_be_in_this_network(&Tree::of(pid)?)?;
+                Ok((End::Home, Inventory::of(pid, true)?))
+            }
+            Self::Away(away) => {
+                let mut link = Nodes::connect_beside(state_dir, &away.place).await?;
+                let inventory = link.request(SERVICE, INVENTORY, &pid).await?;
+                Ok((End::Node(link), inventory))
+            }
+        }
+    }
+}
+
+fn two_of(away: &AwayView) -> Error {
+    let (pid, place) = (away.process.pid, &away.place);
+    let what = format!("there is a process {pid} here, and another one is on {place}");
+    Error::new(Kind::Conflict, what)
+        .cure(format!("say which one is meant: `--from {AT_HOME}` or `--from {place}`"))
+}
+
+impl End {
+    /// The machine that is called `name`.
+    ///
+    /// # Errors
+    /// It is not reached.
+    pub async fn called(name: &str, state_dir: &Path) -> Result<Self, Error> {
+        match name {
+            AT_HOME => Ok(Self::Home),
+            name => Nodes::connect_beside(state_dir, name).await.map(Self::Node),
+        }
+    }
+
+    /// What the machine has of `needs`.
+    ///
+    /// # Errors
+    /// It does not tell.
+    pub async fn welcome(&mut self, needs: Needs) -> Result<Welcome, Error> {
+        match self {
+            Self::Home => {
+                let asked = spawn_blocking(move || welcome(&needs)).await;
+                asked.map_err(|why| Error::new(Kind::Failed, why.to_string()))?
+            }
+            Self::Node(link) => link.request(SERVICE, OFFER, &needs).await,
+        }
+    }
+
+    /// The way by which the process leaves this machine, and whom to wait for.
+    ///
+    /// # Errors
+    /// It is not reached, or cannot let it go.
+    pub async fn leave(
+        self,
+        client: &Client,
+        passage: Passage,
+    ) -> Result<(Option<Here>, Way), Error> {
+        match self {
+            Self::Home => Here::leave(client, passage).map(|(here, way)| (Some(here), way)),
+            Self::Node(link) => stream(link, DEPART, &passage).await,
+        }
+    }
+
+    /// The way by which it comes to this machine, and whom to wait for.
+    ///
+    /// # Errors
+    /// It is not reached, or does not take it in.
+    pub async fn take_in(
+        self,
+        client: &Client,
+        passage: Passage,
+    ) -> Result<(Option<Here>, Way), Error> {
+        match self {
+            Self::Home => Here::take_in(client, passage).map(|(here, way)| (Some(here), way)),
+            Self::Node(link) => stream(link, ARRIVE, &passage).await,
+        }
+    }
+}
+
+async fn stream(
+    link: Link,
+    purpose: &str,
+    passage: &Passage,
+) -> Result<(Option<Here>, Way), Error> {
+    let ((), stream) = link.open_stream(SERVICE, purpose, passage).await?;
+    Ok((None, Box::new(stream)))
+}

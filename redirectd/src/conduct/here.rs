@@ -1,0 +1,63 @@
+//! Home itself as the one or the other side of a move: the same conversation as
+//! with another node, within this program.
+
+use std::sync::Arc;
+
+use tokio::{io::duplex, task::JoinHandle};
+
+use super::journal::OwnJournal;
+use crate::{
+    api::client::Client,
+    error::Error,
+    migrate::{
+        arrival::Arrival,
+        departure::Departure,
+        fate::Patience,
+        handover::{Passage, Way},
+    },
+};
+
+/// How many bytes may be under way within this program.
+const UNDER_WAY: usize = 1 << 20;
+
+/// One side of a move, at home.
+#[derive(Debug)]
+pub struct Here {
+    task: JoinHandle<()>,
+}
+
+impl Here {
+    /// The process of `passage` leaves home, by the way that is given.
+    ///
+    /// # Errors
+    /// There is no room for its images.
+    pub fn leave(client: &Client, passage: Passage) -> Result<(Self, Way), Error> {
+        let arbiter = OwnJournal { client: client.clone(), id: passage.r#move };
+        let departure = Departure::new(passage, Arc::new(arbiter), Patience::endless())?;
+        let (near, far) = duplex(UNDER_WAY);
+        let task = tokio::spawn(async move {
+            departure.leave(Box::new(far)).await;
+        });
+        Ok((Self { task }, Box::new(near)))
+    }
+
+    /// The process of `passage` comes home, by the way that is given.
+    ///
+    /// # Errors
+    /// There is no room for its images.
+    pub fn take_in(client: &Client, passage: Passage) -> Result<(Self, Way), Error> {
+        let arbiter = OwnJournal { client: client.clone(), id: passage.r#move };
+        let arrival = Arrival::new(passage, Arc::new(arbiter), Patience::endless())?;
+        let (near, far) = duplex(UNDER_WAY);
+        let task = tokio::spawn(async move {
+            arrival.take_in(Box::new(far), |_| ()).await;
+        });
+        Ok((Self { task }, Box::new(near)))
+    }
+
+    /// Waits until there is nothing left to do.
+    pub async fn end(self) {
+        // It has logged whatever went wrong.
+        let _ = self.task.await;
+    }
+}

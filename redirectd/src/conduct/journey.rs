@@ -1,0 +1,174 @@
+//! One move from its beginning to its end: looks at both machines, says what is in
+//! the way, and has the process go.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use hyper::Method;
+
+use super::{
+    Failed, conduct,
+    ends::{End, Source},
+    report::Report,
+};
+use crate::{
+    api::{
+        client::Client,
+        moves::{AbortRequest, BeginRequest, DEFAULT_TIMEOUT, MoveView},
+    },
+    error::{Error, Kind},
+    migrate::{
+        away::Traveller,
+        criu::Criu,
+        handover::{Passage, Welcome},
+    },
+    process::{Inventory, Needs, Obstacle, Reason, misfits, obstacles},
+};
+
+/// Which process goes where.
+#[derive(Debug, Clone)]
+pub struct Journey {
+    /// The process.
+    pub pid: i32,
+    /// The node it is on, or `home`, if that is said.
+    pub from: Option<String>,
+    /// The node it goes to, or `home`.
+    pub to: String,
+    /// How long it may be frozen; a minute if nothing is said.
+    pub timeout: Option<Duration>,
+    /// It goes though it is locked.
+    pub though_locked: bool,
+    /// The directory in which this node's key is.
+    pub state_dir: PathBuf,
+}
+
+/// A journey that can be looked at, and begun.
+#[derive(Debug)]
+pub struct Prepared {
+    journey: Journey,
+    ends: (End, End),
+    /// What the process is made of.
+    pub inventory: Inventory,
+    /// All that is in the way, on both machines; what stops it first.
+    pub obstacles: Vec<Obstacle>,
+    /// The redirects that it left home by, if it did.
+    pub redirects: Vec<String>,
+}
+
+impl Journey {
+    /// Looks at the process and both machines; changes nothing.
+    ///
+    /// # Errors
+    /// There is no such process, or a machine is not reached.
+    pub async fn prepare(self, client: &Client) -> Result<Prepared, Error> {
+        let at = Source::of(self.pid, self.from.as_deref(), client).await?;
+        let state_dir: &Path = &self.state_dir;
+        let (source, inventory) = at.look(self.pid, state_dir).await?;
+        let mut destination = End::called(&self.to, state_dir).await?;
+        let welcome = destination.welcome(Needs::from(&inventory)).await?;
+        let obstacles = in_the_way(&source, &inventory, &welcome, &self.to);
+        let redirects = at.redirects().to_vec();
+        Ok(Prepared { journey: self, ends: (source, destination), inventory, obstacles, redirects })
+    }
+}
+
+impl Prepared {
+    /// Whether it can go as it is.
+    ///
+    /// # Errors
+    /// It cannot: all that stops it, each with its cure.
+    pub fn must_be_free(&self) -> Result<(), Error> {
+        let stopping: Vec<String> = self
+            .obstacles
+            .iter()
+            .filter(|obstacle| obstacle.stops)
+            .map(|obstacle| format!("\n  {}\n    cure: {}", obstacle.what, obstacle.cure))
+            .collect();
+        if stopping.is_empty() {
+            return Ok(());
+        }
+        let root = self.inventory.root();
+        let what = format!(
+            "process {} ({}) cannot move to {}; it goes on where it is:{}",
+            root.pid,
+            root.name.escape_debug(),
+            self.journey.to,
+            stopping.concat()
+        );
+        Err(Error::new(Kind::Failed, what).cure("clear these, and ask again with --dry-run"))
+    }
+
+    /// Has it go by `redirects`, which are there.
+    ///
+    /// # Errors
+    /// It is where it was, unless the error says otherwise.
+    pub async fn go(self, client: &Client, redirects: Vec<String>) -> Result<Report, Failed> {
+        let (pid, name) = (self.journey.pid, self.inventory.root().name.clone());
+        let request = BeginRequest {
+            redirects,
+            to: self.journey.to,
+            label: Some(format!("process {pid} ({name})")),
+            process: Some(Traveller { pid, name: name.clone() }),
+            though_locked: self.journey.though_locked,
+            timeout_seconds: self.journey.timeout.map_or(DEFAULT_TIMEOUT, |t| t.as_secs_f64()),
+        };
+        let moved: MoveView = client.send_to(Method::POST, "/v1/moves", &request).await?;
+        let passage = Passage { pid, name, r#move: moved.id };
+        let done = travel(client, &moved, passage, self.ends).await;
+        if let Err(Failed { error, decided: false }) = &done {
+            abort(client, moved.id, error).await;
+        }
+        done
+    }
+}
+
+/// Makes the move, which has begun.
+async fn travel(
+    client: &Client,
+    moved: &MoveView,
+    passage: Passage,
+    (source, destination): (End, End),
+) -> Result<Report, Failed> {
+    // Before anything is frozen, so that a refusal costs nothing.
+    let (coming, to) = destination.take_in(client, passage.clone()).await?;
+    let (leaving, from) = source.leave(client, passage).await?;
+    let done = conduct(client, moved, from, to).await;
+    for here in [coming, leaving].into_iter().flatten() {
+        here.end().await;
+    }
+    done
+}
+
+/// Tells home that the process stays.
+async fn abort(client: &Client, id: u32, why: &Error) {
+    let request = AbortRequest { why: Some(why.what.clone()) };
+    let path = format!("/v1/moves/{id}/abort");
+    // If home does not hear it, the move's timeout does the same.
+    let _: Result<MoveView, Error> = client.send_to(Method::POST, &path, &request).await;
+}
+
+fn in_the_way(source: &End, inventory: &Inventory, welcome: &Welcome, host: &str) -> Vec<Obstacle> {
+    let pid = inventory.root().pid;
+    let refused = |error: Error| Obstacle {
+        reason: Reason::Engine,
+        pid,
+        what: error.what,
+        cure: error.cure.unwrap_or_else(|| "see the log of redirectd there".to_owned()),
+        stops: true,
+    };
+    let mut found = Vec::new();
+    if matches!(source, End::Home) {
+        found.extend(Criu::new("criu").check().err().map(refused));
+    }
+    let there = welcome
+        .refusal
+        .clone()
+        .map(|error| Error { what: format!("{host} refuses: {}", error.what), ..error });
+    found.extend(there.map(refused));
+    found.extend(obstacles(inventory));
+    found.extend(misfits(inventory, &welcome.offer, host));
+    found.sort_by_key(|obstacle| !obstacle.stops);
+    found
+}

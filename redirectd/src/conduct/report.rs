@@ -1,0 +1,40 @@
+//! What became of a move that went well.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::moves::MoveView;
+
+/// All that is to be told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The processes that moved.
+    pub pids: Vec<i32>,
+    /// The files of images that went over.
+    pub files: usize,
+    /// The bytes in them.
+    pub bytes: u64,
+    /// How long it took.
+    pub seconds: Times,
+    /// What has been lost on the way, one line each.
+    pub lost: Vec<String>,
+    /// The move, as home has it.
+    pub r#move: MoveView,
+}
+
+/// How long each stage took, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    /// From the freeze until all was written.
+    pub dump: f64,
+    /// From then until all was at the destination, and revived there.
+    pub transfer_and_restore: f64,
+    /// From then until the process was ended at the source.
+    pub end: f64,
+    /// From then until home's tables led to the destination, and all held was
+    /// delivered.
+    pub flip_and_replay: f64,
+    /// From then until the process ran there.
+    pub resume: f64,
+    /// All of these.
+    pub frozen: f64,
+}

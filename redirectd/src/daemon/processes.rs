@@ -1,0 +1,69 @@
+//! The processes that left home, and those that are to stay.
+
+use super::Daemon;
+use crate::{
+    api::processes::{AwayView, LockRequest},
+    error::{Error, Kind},
+    migrate::{
+        away::{Away, Traveller},
+        record::Record,
+    },
+};
+
+impl Daemon {
+    /// The processes that left home.
+    #[must_use]
+    pub fn away(&self) -> Vec<AwayView> {
+        self.moves.book.ledger().away().into_values().map(AwayView::from).collect()
+    }
+
+    /// The processes that are not to move.
+    #[must_use]
+    pub fn locked(&self) -> Vec<Traveller> {
+        self.moves.book.ledger().locked().values().cloned().collect()
+    }
+
+    /// Locks a process, or unlocks it; says which one it was. It may be so already.
+    ///
+    /// # Errors
+    /// It is not locked, and so cannot be unlocked; or nothing can be written down.
+    pub fn set_lock(&mut self, request: LockRequest) -> Result<Traveller, Error> {
+        let locked = self.moves.book.ledger().locked().get(&request.pid).cloned();
+        let name = request.name.filter(|_| request.locked);
+        let process = match (name, locked) {
+            (Some(name), _) => Traveller { pid: request.pid, name },
+            (None, Some(process)) => process,
+            (None, None) => {
+                let what = format!("process {} is not locked", request.pid);
+                return Err(
+                    Error::new(Kind::NotFound, what).cure("`redirect ps` shows those that are")
+                );
+            }
+        };
+        let record = match request.locked {
+            true => Record::Locked(process.clone()),
+            false => Record::Unlocked { pid: process.pid },
+        };
+        self.moves.book.write(record)?;
+        Ok(process)
+    }
+
+    /// Forgets a process that was seen to have ended where `away` says it is.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub fn has_ended(&mut self, away: &AwayView) -> Result<(), Error> {
+        let there = self.moves.book.ledger().away().remove(&away.process.pid).map(AwayView::from);
+        if there.is_some_and(|there| there.r#move == away.r#move) {
+            self.moves.book.write(Record::Ended { pid: away.process.pid })?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Away> for AwayView {
+    fn from(away: Away) -> Self {
+        let Away { process, place, redirects, by, since } = away;
+        Self { process, place, redirects, r#move: by, since, running: None }
+    }
+}

@@ -1,0 +1,314 @@
+//! The side that a process leaves: has it frozen and written down, sends it, ends
+//! it when it is revived elsewhere, and revives it here if it has to stay after all.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncWriteExt as _, WriteHalf, split},
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+    task::{JoinHandle, spawn_blocking},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    criu::{
+        Criu, Dump, DumpStage, Restore, RestoreStage, datagrams, gone,
+        images::{TREE, tree},
+        sockopts,
+        stream::send::Sender,
+        workdir::{PLACES, WorkDir},
+    },
+    fate::{Arbiter, Patience, settled},
+    handover::{Leaving, Order, Passage, Remains, Way},
+    machine::MoveState,
+};
+use crate::{
+    error::{Error, Kind},
+    node,
+};
+
+/// How long killed processes may take to go, until that is told.
+const GOING: Duration = Duration::from_secs(5);
+
+/// A process about to leave.
+#[derive(Debug)]
+pub struct Departure {
+    passage: Passage,
+    folder: WorkDir,
+    arbiter: Arc<dyn Arbiter>,
+    patience: Patience,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It is elsewhere.
+    Gone,
+    /// It is here.
+    Stayed,
+}
+
+/// A stage of the dump, which waits for an answer.
+struct Halt {
+    stage: Stage,
+    answer: oneshot::Sender<Result<(), Error>>,
+}
+
+enum Stage {
+    Frozen,
+    Written(Remains),
+}
+
+impl Departure {
+    /// Makes ready for `passage` to leave; `arbiter` knows what becomes of the move.
+    ///
+    /// # Errors
+    /// There is no room for its images.
+    pub fn new(
+        passage: Passage,
+        arbiter: Arc<dyn Arbiter>,
+        patience: Patience,
+    ) -> Result<Self, Error> {
+        let folder = WorkDir::create(&PLACES, &format!("leaving-{}", passage.pid))?;
+        Ok(Self { passage, folder, arbiter, patience })
+    }
+
+    /// Lets it go by `way`, as home orders.
+    pub async fn leave(self, mut way: Way) -> Left {
+        let (halts, mut coming) = mpsc::channel(1);
+        let (pid, images) = (self.passage.pid, self.folder.path().to_owned());
+        let dumping = spawn_blocking(move || dump(pid, &images, &halts));
+        let (from, to) = split(way);
+        let mut side = Side { from, to, whole: true };
+        let orders = self.write_down(&mut side, &mut coming).await;
+        // Whoever still waits for an answer is told no.
+        drop(coming);
+        let ended = self.ended(orders, dumping).await;
+        let Side { from, to, whole } = side;
+        way = from.unsplit(to);
+        match ended {
+            Ok(()) => self.gone(way).await,
+            Err(error) => {
+                self.warn(&error);
+                if whole {
+                    let _ = node::say(&mut way, &Leaving::Stays(error)).await;
+                }
+                let _ = way.shutdown().await;
+                Left::Stayed
+            }
+        }
+    }
+
+    /// Up to the order to end it, which is answered.
+    async fn write_down(
+        &self,
+        side: &mut Side,
+        coming: &mut mpsc::Receiver<Halt>,
+    ) -> Result<(), Error> {
+        let Some(Halt { stage: Stage::Frozen, answer }) = coming.recv().await else {
+            return Err(ended_early());
+        };
+        node::say(&mut side.to, &Leaving::Frozen).await?;
+        must_be(Order::Proceed, node::hear(&mut side.from).await?)?;
+        let _ = answer.send(Ok(()));
+        let mut order = Box::pin(node::hear(&mut side.from));
+        let sending = send(self.folder.path(), &mut side.to, coming);
+        let answer = tokio::select! {
+            sent = sending => match sent {
+                Ok(answer) => answer,
+                Err(error) => {
+                    // Home hears no more of the images, but a word.
+                    let _ = Sender::give_up(&mut side.to).await;
+                    return Err(error);
+                }
+            },
+            order = &mut order => {
+                side.whole = false;
+                must_be(Order::Proceed, order?)?;
+                return Err(given_up());
+            }
+        };
+        must_be(Order::End, order.await?)?;
+        let _ = answer.send(Ok(()));
+        Ok(())
+    }
+
+    /// Waits for the end of the dump: of the processes, or of their being frozen.
+    async fn ended(
+        &self,
+        orders: Result<(), Error>,
+        dumping: JoinHandle<Result<Vec<i32>, Error>>,
+    ) -> Result<(), Error> {
+        let dumped = dumping.await.map_err(|why| failed(&why.to_string())).flatten();
+        match (orders, dumped) {
+            (Ok(()), Ok(pids)) => {
+                let wait = move || gone::wait(Path::new("/proc"), &pids, GOING);
+                if let Ok(Err(error)) = spawn_blocking(wait).await {
+                    // What is left is a zombie: it does nothing any more.
+                    self.warn(&error);
+                }
+                Ok(())
+            }
+            (Ok(()), Err(error)) => Err(error),
+            // The dump has said why there were no images; or the way has.
+            (Err(_), Err(error)) if error != given_up() => Err(error),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// They are ended here; what becomes of the images is home's to say.
+    async fn gone(mut self, mut way: Way) -> Left {
+        let order = match node::say(&mut way, &Leaving::Gone).await {
+            Ok(()) => node::hear(&mut way).await,
+            Err(error) => Err(error),
+        };
+        match order {
+            Ok(Order::Forget) => Left::Gone,
+            Ok(_) => self.in_doubt(Some(way)).await,
+            Err(error) => {
+                self.warn(&error);
+                self.in_doubt(None).await
+            }
+        }
+    }
+
+    /// Finds out whose the process is, and revives it if it is this machine's.
+    async fn in_doubt(&mut self, way: Option<Way>) -> Left {
+        let (said, left) = match self.revive().await {
+            Ok(true) => (Leaving::Back, Left::Stayed),
+            Ok(false) => (Leaving::Gone, Left::Gone),
+            Err(error) => {
+                let kept = self.folder.stay();
+                error!(
+                    pid = self.passage.pid,
+                    images = %kept.display(),
+                    error = error.one_line(),
+                    "a process that had to stay could not be revived"
+                );
+                let cure = format!("its images are in {}: `criu restore`", kept.display());
+                (Leaving::Lost(error.cure(cure)), Left::Gone)
+            }
+        };
+        if let Some(mut way) = way {
+            let _ = node::say(&mut way, &said).await;
+        }
+        left
+    }
+
+    /// Revives the process, unless the move is committed: whether it did.
+    async fn revive(&mut self) -> Result<bool, Error> {
+        let arbiter = Arc::clone(&self.arbiter);
+        let fate = self.patience.ask(|| Box::pin(async { arbiter.fate().await.map(Some) })).await?;
+        if fate == MoveState::Committed {
+            return Ok(false);
+        }
+        let restore = Restore { images: self.folder.path().to_owned(), shell_job: false };
+        let (mut patience, runtime) = (self.patience.clone(), Handle::current());
+        let revived = spawn_blocking(move || {
+            let mut committed = false;
+            let revived = Criu::new("criu").restore(&restore, &mut |stage| match stage {
+                // Only now, for what has been held is delivered by it.
+                RestoreStage::Revived { .. } => {
+                    let fate = runtime.block_on(settled(&*arbiter, &mut patience))?;
+                    committed = fate == MoveState::Committed;
+                    if committed { Err(given_up()) } else { Ok(()) }
+                }
+                _ => Ok(()),
+            });
+            if committed { Ok(false) } else { revived.map(|_| true) }
+        });
+        let revived = revived.await.map_err(|why| failed(&why.to_string())).flatten()?;
+        if revived {
+            info!(pid = self.passage.pid, "the process could not go, and runs here again");
+        }
+        Ok(revived)
+    }
+
+    fn warn(&self, error: &Error) {
+        let pid = self.passage.pid;
+        warn!(pid, error = error.one_line(), "a process has not left as it should");
+    }
+}
+
+/// The two directions of the way to home.
+struct Side {
+    from: tokio::io::ReadHalf<Way>,
+    to: WriteHalf<Way>,
+    /// What has been sent makes sense up to here.
+    whole: bool,
+}
+
+/// Sends what is written, and says so; gives where the dump waits for the end.
+async fn send(
+    images: &Path,
+    to: &mut WriteHalf<Way>,
+    coming: &mut mpsc::Receiver<Halt>,
+) -> Result<oneshot::Sender<Result<(), Error>>, Error> {
+    let mut sender = Sender::new(images, &mut *to).await?;
+    let mut halt = None;
+    sender.follow(async { halt = coming.recv().await }).await?;
+    let Some(Halt { stage: Stage::Written(remains), answer }) = halt else {
+        return Err(ended_early());
+    };
+    sender.finish(|image| Ok(image.to_vec())).await?;
+    node::say(to, &Leaving::Written(remains)).await?;
+    Ok(answer)
+}
+
+/// Writes the processes down, and ends them if each stage is answered well.
+fn dump(pid: i32, images: &Path, halts: &mpsc::Sender<Halt>) -> Result<Vec<i32>, Error> {
+    let mut pids = Vec::new();
+    let dump = Dump { pid, images: images.to_owned(), shell_job: false };
+    Criu::new("criu").dump(&dump, &mut |stage| match stage {
+        DumpStage::Running => Ok(()),
+        DumpStage::Frozen => halt(halts, Stage::Frozen),
+        DumpStage::Written => {
+            let remains = remains(images)?;
+            pids.clone_from(&remains.pids);
+            halt(halts, Stage::Written(remains))
+        }
+    })?;
+    Ok(pids)
+}
+
+/// Waits here until `stage` is answered.
+fn halt(halts: &mpsc::Sender<Halt>, stage: Stage) -> Result<(), Error> {
+    let (answer, answered) = oneshot::channel();
+    halts.blocking_send(Halt { stage, answer }).map_err(|_| given_up())?;
+    answered.blocking_recv().map_err(|_| given_up())?
+}
+
+fn remains(images: &Path) -> Result<Remains, Error> {
+    let path = images.join(TREE);
+    let tree =
+        fs::read(&path).map_err(|why| failed(&format!("cannot read {}: {why}", path.display())))?;
+    let tree = tree::processes(&tree).map_err(|why| failed(&why.to_string()))?;
+    let pids: Vec<i32> = tree.iter().map(|process| process.pid).collect();
+    let mut options = Vec::new();
+    for pid in &pids {
+        options.push((*pid, sockopts::keep(*pid)?));
+    }
+    let waiting = datagrams::waiting(&pids)?;
+    Ok(Remains { pids, options, waiting })
+}
+
+fn must_be(wanted: Order, order: Order) -> Result<(), Error> {
+    match order {
+        order if order == wanted => Ok(()),
+        Order::Stay => Err(given_up()),
+        order => Err(failed(&format!("home says {order:?} where {wanted:?} was due"))),
+    }
+}
+
+fn given_up() -> Error {
+    failed("the move was given up")
+}
+
+fn ended_early() -> Error {
+    failed("CRIU ended before all was written")
+}
+
+fn failed(what: &str) -> Error {
+    Error::new(Kind::Failed, what)
+}

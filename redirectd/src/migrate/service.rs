@@ -1,0 +1,229 @@
+//! What nodes ask of each other when a process moves: those it leaves and goes to
+//! answer home, and home answers what became of a move.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tokio::{sync::watch, task::spawn_blocking};
+use tracing::warn;
+
+use super::{
+    arrival::Arrival,
+    criu::Criu,
+    departure::{Departure, Left},
+    fate::{Arbiter, Patience},
+    guests::Guests,
+    handover::{ARRIVE, DEPART, FATE, GUESTS, INVENTORY, OFFER, Passage, SERVICE, SETTLE, Welcome},
+    machine::MoveState,
+    record::Id,
+    rights,
+};
+use crate::{
+    daemon::{Daemon, WeakHandle},
+    error::{Error, Kind},
+    node::{
+        Nodes,
+        members::Member,
+        service::{Later, NodeService, Taker, no_such},
+    },
+    process::{Inventory, Needs, Offer},
+};
+
+/// Why a move is aborted by the source of a process.
+const SETTLED: &str = "the process could not leave, and was revived where it was";
+
+/// The service.
+pub struct Migration {
+    daemon: WeakHandle,
+    guests: Guests,
+    /// Where this node's key is.
+    state_dir: PathBuf,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Migration {
+    /// That of the daemon with this `state_dir`, until `stopping`.
+    #[must_use]
+    pub fn new(
+        daemon: WeakHandle,
+        guests: Guests,
+        state_dir: &Path,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self { daemon, guests, state_dir: state_dir.to_owned(), stopping }
+    }
+
+    async fn answer(&self, from: &Member, name: &str, body: Value) -> Result<Value, Error> {
+        match name {
+            OFFER => {
+                let needs: Needs = read(body)?;
+                write(&blocking(move || welcome(&needs)).await?)
+            }
+            INVENTORY => {
+                let pid = self.guests.named(read(body)?, &from.name)?.pid;
+                write(&blocking(move || Inventory::of(pid, true)).await?)
+            }
+            GUESTS => {
+                let guests = self.guests.all()?.into_iter();
+                let its = guests.filter(|guest| guest.home == from.name);
+                write(&its.map(|guest| guest.pid).collect::<Vec<_>>())
+            }
+            FATE => {
+                let id: Id = read(body)?;
+                write(&self.daemon.call(move |daemon| Ok(daemon.show_move(id)?.state)).await?)
+            }
+            SETTLE => write(&self.settle(read(body)?).await?),
+            _ => Err(no_such("request", SERVICE, name)),
+        }
+    }
+
+    /// Aborts the move, unless it is committed.
+    async fn settle(&self, id: Id) -> Result<MoveState, Error> {
+        let settle = move |daemon: &mut Daemon| match daemon.abort_move(id, SETTLED) {
+            Ok(moved) => Ok(moved.state),
+            Err(error) => match daemon.show_move(id)?.state {
+                MoveState::Committed => Ok(MoveState::Committed),
+                _ => Err(error),
+            },
+        };
+        self.daemon.call(settle).await
+    }
+
+    /// A process comes from the node `from`.
+    fn arrive(&self, from: &Member, passage: Passage) -> Result<Taker, Error> {
+        rights::check()?;
+        let (guests, home) = (self.guests.clone(), from.name.clone());
+        let (name, id) = (passage.name.clone(), passage.r#move);
+        let came = move |pid| {
+            if let Err(error) = guests.came(pid, &name, &home, id) {
+                warn!(pid, error = error.one_line(), "a guest is not remembered as one");
+            }
+        };
+        let arrival = Arrival::new(passage, self.arbiter(from, id), self.patience())?;
+        Ok(Box::new(move |stream| {
+            Box::pin(async move {
+                arrival.take_in(Box::new(stream), came).await;
+            })
+        }))
+    }
+
+    /// A guest from the node `from` leaves.
+    fn depart(&self, from: &Member, passage: Passage) -> Result<Taker, Error> {
+        rights::check()?;
+        let pid = self.guests.named(passage.pid, &from.name)?.pid;
+        let arbiter = self.arbiter(from, passage.r#move);
+        let departure = Departure::new(passage, arbiter, self.patience())?;
+        let guests = self.guests.clone();
+        Ok(Box::new(move |stream| {
+            // It is to come to its end even if the node is forgotten meanwhile.
+            let leaving = tokio::spawn(async move {
+                if departure.leave(Box::new(stream)).await == Left::Gone
+                    && let Err(error) = guests.left(pid)
+                {
+                    warn!(pid, error = error.one_line(), "a guest that has left is not forgotten");
+                }
+            });
+            Box::pin(async move {
+                let _ = leaving.await;
+            })
+        }))
+    }
+
+    fn arbiter(&self, home: &Member, id: Id) -> Arc<dyn Arbiter> {
+        Arc::new(Home { state_dir: self.state_dir.clone(), name: home.name.clone(), id })
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::until(self.stopping.clone())
+    }
+}
+
+impl NodeService for Migration {
+    fn name(&self) -> &'static str {
+        SERVICE
+    }
+
+    fn request<'a>(
+        &'a self,
+        from: &'a Member,
+        name: &'a str,
+        body: Value,
+    ) -> Later<'a, Result<Value, Error>> {
+        Box::pin(self.answer(from, name, body))
+    }
+
+    fn stream<'a>(
+        &'a self,
+        from: &'a Member,
+        purpose: &'a str,
+        body: Value,
+    ) -> Later<'a, Result<(Value, Taker), Error>> {
+        Box::pin(async move {
+            let taker = match purpose {
+                ARRIVE => self.arrive(from, read(body)?)?,
+                DEPART => self.depart(from, read(body)?)?,
+                _ => return Err(no_such("stream", SERVICE, purpose)),
+            };
+            Ok((Value::Null, taker))
+        })
+    }
+}
+
+/// The journal of a process's home, which is another node.
+#[derive(Debug)]
+struct Home {
+    state_dir: PathBuf,
+    name: String,
+    id: Id,
+}
+
+impl Home {
+    async fn ask(&self, what: &str) -> Result<MoveState, Error> {
+        let mut link = Nodes::connect_beside(&self.state_dir, &self.name).await?;
+        link.request(SERVICE, what, &self.id).await
+    }
+}
+
+impl Arbiter for Home {
+    fn fate(&self) -> Later<'_, Result<MoveState, Error>> {
+        Box::pin(self.ask(FATE))
+    }
+
+    fn settle(&self) -> Later<'_, Result<MoveState, Error>> {
+        Box::pin(self.ask(SETTLE))
+    }
+}
+
+/// What this machine has for a process.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn welcome(needs: &Needs) -> Result<Welcome, Error> {
+    let engine = Criu::new("criu").version().ok().map(|version| version.to_string());
+    Ok(Welcome { offer: Offer::for_needs(needs, engine)?, refusal: rights::check().err() })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    spawn_blocking(work).await.map_err(|why| lost(&why))?
+}
+
+fn read<T: DeserializeOwned>(body: Value) -> Result<T, Error> {
+    serde_json::from_value(body).map_err(|why| {
+        Error::new(Kind::Usage, format!("what is asked of `{SERVICE}` makes no sense: {why}"))
+            .cure("run the same release of redirectd on both nodes")
+    })
+}
+
+fn write(answer: &impl Serialize) -> Result<Value, Error> {
+    serde_json::to_value(answer).map_err(|why| lost(&why))
+}
+
+fn lost(why: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Failed, format!("this machine cannot say what it has: {why}"))
+}

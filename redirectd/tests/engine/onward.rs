@@ -1,0 +1,48 @@
+//! `redirect migrate` from host to host and home again, in one connection.
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+use crate::{
+    nodes::{PID, Three},
+    programs::{SELECT, Talk},
+};
+
+/// Home → c → d → c → home. The peer talks to `at`; the server listens at `listen`
+/// and sees itself at `addresses` of home, c and d.
+fn round_trip(at: &str, listen: &str, addresses: [&str; 3]) -> Result<()> {
+    let three = Three::joined()?;
+    let two = &three.two;
+    two.serve_at(SELECT, listen)?;
+    let [home, c, d] = addresses;
+    let mut talks = vec![Talk::open(two.peer(), at)?];
+    assert_eq!(talks[0].line()?, home);
+    for (to, address) in [("c", c), ("d", d), ("c", c), ("home", home)] {
+        let plan = two.run(&[], to, &["--dry-run", "--json"])?.success()?;
+        let plan: Value = serde_json::from_str(&plan)?;
+        ensure!(plan["movable"] == true && plan["processes"][0]["pid"] == PID, "{plan:#}");
+        let report = two.run(&[], to, &["--json"])?.success()?;
+        let report: Value = serde_json::from_str(&report)?;
+        ensure!(report["move"]["state"] == "committed" && report["pids"][0] == PID, "{report:#}");
+        ensure!(report["lost"] == Value::Array(Vec::new()), "{report:#}");
+        three.must_be_on(to)?;
+        // Those that began on other machines, and one that begins here.
+        talks.push(Talk::open(two.peer(), at)?);
+        for talk in &mut talks {
+            for _ in 0..5 {
+                assert_eq!(talk.line()?, address);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn with_ipv4() -> Result<()> {
+    round_trip("10.0.0.2:7000", "0.0.0.0", ["10.0.0.2", "10.0.0.3", "10.0.0.4"])
+}
+
+#[test]
+fn with_ipv6() -> Result<()> {
+    round_trip("[fd00::2]:7000", "::", ["fd00::2", "fd00::3", "fd00::4"])
+}
