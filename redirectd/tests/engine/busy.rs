@@ -85,7 +85,7 @@ fn numbers(first: u64) -> impl Iterator<Item = u8> {
 }
 
 /// Sends numbers until `end`, and tells how many bytes.
-fn send(mut connection: &TcpStream, end: &AtomicBool) -> Result<u64> {
+pub(crate) fn send(mut connection: &TcpStream, end: &AtomicBool) -> Result<u64> {
     let mut sent = 0;
     while !end.load(Ordering::Relaxed) {
         let some: Vec<u8> = numbers(sent / 8).take(64 << 10).collect();
@@ -97,7 +97,7 @@ fn send(mut connection: &TcpStream, end: &AtomicBool) -> Result<u64> {
 }
 
 /// Takes numbers to the end, and tells how many bytes; `so_far` meanwhile.
-fn take(mut connection: &TcpStream, so_far: &AtomicU64) -> Result<u64> {
+pub(crate) fn take(mut connection: &TcpStream, so_far: &AtomicU64) -> Result<u64> {
     let (mut came, mut some) = (0, vec![0; 64 << 10]);
     loop {
         let length = connection.read(&mut some).context("cannot receive")?;

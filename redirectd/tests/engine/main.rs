@@ -18,4 +18,5 @@ mod kinds;
 mod migrate;
 mod probe;
 mod queued;
+mod real;
 mod trips;
