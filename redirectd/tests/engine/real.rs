@@ -6,8 +6,10 @@ mod datagrams;
 mod mirror;
 mod nginx;
 mod peers;
+mod postgres;
 
 mod redis;
-
+mod rustc;
+mod sshd;
 mod ten;
 mod tour;

@@ -103,7 +103,11 @@ impl Place {
 impl Scene {
     /// With redirects for a server at port 7000 of home, which is at home.
     pub(crate) fn new() -> Result<Self> {
-        let lab = Lab::new()?;
+        Self::in_lab(Lab::new()?)
+    }
+
+    /// The same in a lab of whoever calls this.
+    pub(crate) fn in_lab(lab: Lab) -> Result<Self> {
         let lan = Lan::new(&lab)?;
         let binaries = Binaries {
             redirectd: env!("CARGO_BIN_EXE_redirectd").into(),

@@ -4,15 +4,11 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
-use nix::{
-    sched::{CpuSet, sched_getcpu, sched_setaffinity},
-    unistd::Pid,
-};
 use redirectd::{
     dataplane::{Dataplane as _, Replayed},
     rule::{Flows, Mode, PortRange, Protocol, Redirect},
 };
-use xtask::lab::{Lab, soon};
+use xtask::lab::{Lab, soon, stay_on_one_processor};
 
 use crate::{
     echo::{self, Echo},
@@ -56,15 +52,6 @@ fn assert_in_turn(report: &Report, names: &[char]) {
     let mut by: Vec<char> = report.answers.iter().map(|answer| answer.by).collect();
     by.dedup();
     assert_eq!(by, names);
-}
-
-/// This thread, and all that it starts from now on, on one processor. The cables of
-/// the lab have a queue for each: a datagram that home has sent by one can be
-/// overtaken by the next, sent by another, on the switch behind home.
-fn stay_on_one_processor() -> Result<()> {
-    let mut here = CpuSet::new();
-    here.set(sched_getcpu()?)?;
-    Ok(sched_setaffinity(Pid::from_raw(0), &here)?)
 }
 
 fn datagrams(attach: &str, ends: &Ends) -> Result<()> {

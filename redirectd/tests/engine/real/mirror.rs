@@ -1,11 +1,14 @@
 //! Programs of several makes that send back what they get: as much as goes, both
 //! ways at once, in two connections.
 
-use std::{fs, net::TcpStream, path::Path, process::Command, thread, time::Duration};
+use std::{net::TcpStream, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::tour::{Pace, Task, Tour};
+use super::{
+    rustc::compile,
+    tour::{Pace, Task, Tour},
+};
 use crate::{
     busy::{send, take},
     programs::MIRROR,
@@ -67,14 +70,9 @@ fn with_threads() -> Result<()> {
 #[test]
 fn in_static_rust() -> Result<()> {
     let scene = Scene::new()?;
-    let dir = scene.lan.home.dir();
-    let (source, program) = (dir.join("static_mirror.rs"), dir.join("static_mirror"));
-    fs::write(&source, include_str!("static_mirror.rs"))?;
-    let rustc = Path::new(env!("CARGO")).with_file_name("rustc");
-    let options = ["--edition=2024", "-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
-    let mut compiler = Command::new(rustc);
-    let compiled = compiler.args(options).arg("-o").arg(&program).arg(&source).output()?;
-    ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let program = scene.lan.home.dir().join("static_mirror");
+    let options = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
+    compile(include_str!("static_mirror.rs"), &options, &program)?;
     let program = program.to_str().context("the lab's names are plain")?;
     all_comes_back(&scene, &[program])
 }

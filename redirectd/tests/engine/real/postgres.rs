@@ -1,28 +1,37 @@
 //! PostgreSQL with a transaction that stays open.
 
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::fs::chown,
-};
+use std::{fs, io::Write as _, os::unix::fs::chown, process::ChildStdin, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::lab::{Finished, Host, Process, soon};
+use xtask::lab::{Host, Process, soon};
 
-use super::tour::{Pace, Tour};
+use super::{
+    rustc::compile,
+    tour::{Pace, Tour},
+};
 use crate::scene::Scene;
 
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// It refuses to run as root.
 const NOBODY: u32 = 65534;
-const AS_NOBODY: [&str; 5] =
-    ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+/// Has root taken for [`NOBODY`] by the program itself: CRIU reads the limits of
+/// other users' processes only with `CAP_SYS_RESOURCE`, which root has not everywhere.
+const DISGUISE: &str = "
+#[unsafe(no_mangle)]
+extern \"C\" fn getuid() -> u32 { 65534 }
+#[unsafe(no_mangle)]
+extern \"C\" fn geteuid() -> u32 { 65534 }
+";
+const AS_NOBODY: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
 /// A client that asks nothing and adds nothing to what the server says.
 const PSQL: [&str; 9] =
     ["psql", "-X", "-q", "-A", "-t", "-h10.0.0.2", "-p7000", "-Upostgres", "-vON_ERROR_STOP=1"];
 
-/// Starts a server with an empty table, in an IPC namespace of its own: it has
-/// System V shared memory.
+/// So many numbers are inserted at a time.
+const BATCH: u32 = 40;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Starts a server with an empty table, by the programs `by`.
 fn start<'a>(scene: &'a Scene, by: &[&str]) -> Result<Tour<'a>> {
     let data = scene.lan.home.dir().join("postgres");
     fs::create_dir(&data)?;
@@ -43,10 +52,17 @@ fn start<'a>(scene: &'a Scene, by: &[&str]) -> Result<Tour<'a>> {
         "-cfsync=off",
     ];
     let server = [&postgres, "-D", data];
-    let line = [by, &AS_NOBODY, &server, &settings].concat();
+    let line = [by, &server, &settings].concat();
     let (tour, _) = Tour::of_server(scene, &line)?;
     ask(&scene.lan.peer, "CREATE TABLE kept (n int)")?;
     Ok(tour)
+}
+
+/// The words that put [`DISGUISE`] on.
+fn disguise(scene: &Scene) -> Result<String> {
+    let library = scene.lan.home.dir().join("disguise.so");
+    compile(DISGUISE, &["--crate-type=cdylib", "-Cpanic=abort"], &library)?;
+    Ok(format!("LD_PRELOAD={}", library.display()))
 }
 
 /// What a connection of its own is answered.
@@ -54,7 +70,73 @@ fn ask(host: &Host, what: &str) -> Result<String> {
     host.run(&[&PSQL[..], &["-c", what, "postgres"]].concat())
 }
 
-/// Inserts numbers as fast as goes, and compares what comes back.
-fn insert(session: &mut Process, pace: &Pace) -> Result<u32> {
-    todo!()
+/// Inserts numbers in one transaction until the tour is over, as fast as the
+/// answers come. Tells how many.
+fn insert(keyboard: &mut ChildStdin, session: &Process, pace: &Pace) -> Result<u32> {
+    writeln!(keyboard, "BEGIN;")?;
+    let mut count = 0;
+    while !pace.is_over() {
+        for _ in 0..BATCH {
+            count += 1;
+            writeln!(keyboard, "INSERT INTO kept VALUES ({count}) RETURNING n;")?;
+        }
+        // The next ones are on their way before all of these are answered.
+        let expected = numbers(count - BATCH / 2);
+        soon("numbers are inserted", || session.log().starts_with(&expected).then_some(()))
+            .with_context(|| session.log())?;
+        pace.add(u64::from(BATCH));
+    }
+    writeln!(keyboard, "COMMIT;")?;
+    Ok(count)
+}
+
+/// The lines from 1 on.
+fn numbers(last: u32) -> String {
+    (1..=last).map(|number| format!("{number}\n")).collect()
+}
+
+#[test]
+fn an_open_transaction() -> Result<()> {
+    let scene = Scene::new()?;
+    let disguise = disguise(&scene)?;
+    // It has System V shared memory.
+    let mut tour = start(&scene, &["unshare", "--ipc", "env", &disguise])?;
+    let mut session = scene.lan.peer.start(&[&PSQL[..], &["postgres"]].concat())?;
+    let mut keyboard = session.stdin();
+    let mut count = 0;
+    let insert = |pace: &Pace| insert(&mut keyboard, &session, pace).map(|all| count = all);
+    let look = |pace: &Pace| {
+        while !pace.is_over() {
+            // A connection, and a process, of its own; the transaction is open.
+            let seen = ask(&scene.lan.peer, "SELECT count(*) FROM kept")?;
+            ensure!(seen == "0\n" || pace.is_over(), "others see {seen}");
+            pace.add(u64::from(BATCH));
+        }
+        Ok(())
+    };
+    tour.go(2 * u64::from(BATCH), vec![Box::new(insert), Box::new(look)])?;
+    drop(keyboard);
+    session.wait(PATIENCE)?;
+    ensure!(session.log() == numbers(count), "{}", session.log());
+    ensure!(ask(&scene.lan.peer, "SELECT n FROM kept ORDER BY n")? == numbers(count));
+    Ok(())
+}
+
+/// Its System V shared memory could be others' as well.
+#[test]
+fn without_an_ipc_namespace_it_is_refused() -> Result<()> {
+    let scene = Scene::new()?;
+    let disguise = disguise(&scene)?;
+    let tour = start(&scene, &["env", &disguise])?;
+    refused(&scene, tour, &["System V shared memory", "cure: ", "an IPC namespace of its own"])
+}
+
+/// And it goes on at home.
+fn refused<'a>(scene: &'a Scene, mut tour: Tour<'a>, because: &[&str]) -> Result<()> {
+    let told = tour.move_to(&scene.c).unwrap_err().to_string();
+    for part in because {
+        ensure!(told.contains(part), "{part:?} is not in {told}");
+    }
+    ensure!(ask(&scene.lan.peer, "SELECT count(*) FROM kept")? == "0\n");
+    Ok(())
 }
