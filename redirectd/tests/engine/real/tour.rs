@@ -11,6 +11,9 @@ use xtask::lab::soon;
 
 use crate::scene::{Place, Scene};
 
+/// So often a move is tried at most.
+const TRIES: u32 = 5;
+
 /// A running program, and where it is.
 pub(super) struct Tour<'a> {
     scene: &'a Scene,
@@ -62,7 +65,15 @@ impl<'a> Tour<'a> {
 
     /// Moves it, with all below it.
     pub(super) fn move_to(&mut self, to: &'a Place) -> Result<()> {
-        let processes = self.scene.migrate_with(self.redirects, self.pid, self.at, to)?;
+        let mut tries = 0;
+        let processes = loop {
+            tries += 1;
+            match self.scene.migrate_with(self.redirects, self.pid, self.at, to) {
+                // A peer was connecting in that very moment; this is the cure.
+                Err(error) if tries < TRIES && error.to_string().contains("try again") => {}
+                moved => break moved?,
+            }
+        };
         for process in &processes {
             let there = to.machine.has(process.pid) && !self.at.machine.has(process.pid);
             ensure!(there, "{process:?} is not on {} alone", to.name());
