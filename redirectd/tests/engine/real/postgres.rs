@@ -29,6 +29,8 @@ const PSQL: [&str; 9] =
 
 /// So many numbers are inserted at a time.
 const BATCH: u32 = 40;
+/// So often others look on each machine.
+const LOOKS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Starts a server with an empty table, by the programs `by`.
@@ -105,16 +107,21 @@ fn an_open_transaction() -> Result<()> {
     let mut keyboard = session.stdin();
     let mut count = 0;
     let insert = |pace: &Pace| insert(&mut keyboard, &session, pace).map(|all| count = all);
+    // Connections, and processes, of their own; the transaction is open.
     let look = |pace: &Pace| {
-        while !pace.is_over() {
-            // A connection, and a process, of its own; the transaction is open.
-            let seen = ask(&scene.lan.peer, "SELECT count(*) FROM kept")?;
-            ensure!(seen == "0\n" || pace.is_over(), "others see {seen}");
-            pace.add(u64::from(BATCH));
+        for leg in 0.. {
+            for _ in 0..LOOKS {
+                let seen = ask(&scene.lan.peer, "SELECT count(*) FROM kept")?;
+                ensure!(seen == "0\n" || pace.is_over(), "others see {seen}");
+                pace.add(u64::from(BATCH));
+            }
+            if !pace.reaches(leg + 1) {
+                break;
+            }
         }
         Ok(())
     };
-    tour.go(2 * u64::from(BATCH), vec![Box::new(insert), Box::new(look)])?;
+    tour.go(u64::from(LOOKS * BATCH), vec![Box::new(insert), Box::new(look)])?;
     drop(keyboard);
     session.wait(PATIENCE)?;
     ensure!(session.log() == numbers(count), "{}", session.log());

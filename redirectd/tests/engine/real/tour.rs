@@ -4,6 +4,7 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Error, Result, ensure};
@@ -13,6 +14,9 @@ use crate::scene::{Place, Scene};
 
 /// So often a move is tried at most.
 const TRIES: u32 = 5;
+
+/// How often somebody looks who waits.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A running program, and where it is.
 pub(super) struct Tour<'a> {
@@ -39,6 +43,14 @@ pub(super) type Task<'t> = Box<dyn FnOnce(&Pace) -> Result<()> + Send + 't>;
 impl Pace {
     pub(super) fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
+    }
+
+    /// Waits for so many moves; false if the tour is over before.
+    pub(super) fn reaches(&self, moves: u32) -> bool {
+        while !self.is_over() && self.moves.load(Ordering::Relaxed) < moves {
+            thread::sleep(PAUSE);
+        }
+        !self.is_over()
     }
 
     pub(super) fn add(&self, some: u64) {
@@ -74,9 +86,10 @@ impl<'a> Tour<'a> {
                 moved => break moved?,
             }
         };
+        ensure!(to.machine.has(self.pid), "{} is not on {}", self.pid, to.name());
         for process in &processes {
-            let there = to.machine.has(process.pid) && !self.at.machine.has(process.pid);
-            ensure!(there, "{process:?} is not on {} alone", to.name());
+            let stayed = self.at.machine.has(process.pid);
+            ensure!(!stayed, "{process:?} is still on {}", self.at.name());
         }
         self.at = to;
         Ok(())
@@ -93,11 +106,12 @@ impl<'a> Tour<'a> {
                 threads.push(scope.spawn(move || task(pace)));
             }
             let mut tour = || {
-                come_on(&paces, &scene.home, more)?;
+                come_on(&paces, &vec![0; paces.len()], more, &scene.home)?;
                 for place in [&scene.c, &scene.d, &scene.home] {
                     self.move_to(place)?;
+                    let before = counts(&paces);
                     paces.iter().for_each(|pace| _ = pace.moves.fetch_add(1, Ordering::Relaxed));
-                    come_on(&paces, place, more)?;
+                    come_on(&paces, &before, more, place)?;
                 }
                 Ok::<_, Error>(())
             };
@@ -114,15 +128,14 @@ impl<'a> Tour<'a> {
     }
 }
 
-/// Waits until all have come on.
-fn come_on(paces: &[Pace], place: &Place, more: u64) -> Result<()> {
-    let count = |pace: &Pace| pace.count.load(Ordering::Relaxed);
-    for pace in paces {
-        let before = count(pace);
-        let what = format!("more comes from {}", place.name());
-        soon(&what, || (count(pace) >= before + more).then_some(()))?;
-    }
-    Ok(())
+fn counts(paces: &[Pace]) -> Vec<u64> {
+    paces.iter().map(|pace| pace.count.load(Ordering::Relaxed)).collect()
+}
+
+/// Waits until all have come on since they were at `before`.
+fn come_on(paces: &[Pace], before: &[u64], more: u64, place: &Place) -> Result<()> {
+    let all = || counts(paces).iter().zip(before).all(|(now, before)| *now >= before + more);
+    soon(&format!("more comes from {}", place.name()), || all().then_some(()))
 }
 
 /// What a program has written to its log.
