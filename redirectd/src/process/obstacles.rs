@@ -195,7 +195,8 @@ fn shared(inventory: &Inventory, memory: &SharedMemory) -> Option<Obstacle> {
     let pid = memory.processes.first().copied()?;
     let who = named(inventory, pid);
     let SharedMemory { what: name, strangers, .. } = memory;
-    if memory.system_v {
+    // A namespace of its own goes along.
+    if memory.system_v && !inventory.namespaces.differ("ipc") {
         let what = format!("{who} uses {name}, which belongs to the whole machine");
         let cure = "start it in an IPC namespace of its own (`unshare --ipc`), or let it use \
                     POSIX shared memory";

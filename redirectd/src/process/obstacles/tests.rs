@@ -156,6 +156,15 @@ fn memory_is_in_the_way_if_strangers_see_what_is_written() {
     };
     assert_eq!(with(read_only), []);
     assert_eq!(with(|m| m.system_v = true), [(Reason::SystemVMemory, true)]);
+    let in_its_own_namespace = |strangers| {
+        let memory = SharedMemory { system_v: true, strangers, ..shared_memory("key") };
+        after(|i| {
+            i.namespaces.elsewhere.push("ipc".to_owned());
+            i.memory.shared.push(memory);
+        })
+    };
+    assert_eq!(in_its_own_namespace(vec![]), []);
+    assert_eq!(in_its_own_namespace(vec![stranger()]), [(Reason::SharedMemory, true)]);
 }
 
 #[test]
