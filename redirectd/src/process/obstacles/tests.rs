@@ -121,14 +121,16 @@ fn a_service_s_journal_has_a_cure_of_its_own() {
 
 #[test]
 fn devices_stay_and_so_do_terminals_of_others() {
-    let with = |kinds: &[FileKind]| {
-        let kinds = kinds.to_vec();
-        after(|i| i.files.extend(kinds.into_iter().map(|kind| open_file("/dev/x", kind))))
+    let at = |path: &str, kinds: &[FileKind]| {
+        after(|i| i.files.extend(kinds.iter().map(|kind| open_file(path, *kind))))
     };
+    let with = |kinds| at("/dev/x", kinds);
     assert_eq!(with(&[FileKind::Device]), [(Reason::Device, true)]);
     assert_eq!(with(&[FileKind::HarmlessDevice]), []);
     assert_eq!(with(&[FileKind::Terminal]), [(Reason::Terminal, true)]);
-    assert_eq!(with(&[FileKind::Terminal, FileKind::TerminalMaster]), []);
+    let both = [FileKind::Terminal, FileKind::TerminalMaster];
+    assert_eq!(with(&both), []);
+    assert_eq!(at("/dev/tty", &both), [(Reason::Terminal, true)], "not by this name");
 }
 
 #[test]
