@@ -143,7 +143,7 @@ pub(super) fn of(
 fn is_file(mapping: &Mapping) -> bool {
     let memory = ["/dev/zero (deleted)", "/memfd:", "/SYSV", "/anon_hugepage", "/[aio]"];
     mapping.path.starts_with('/')
-        && !mapping.object.system_v
+        && mapping.object.system_v.is_none()
         && !memory.iter().any(|start| mapping.path.starts_with(start))
 }
 

@@ -5,7 +5,7 @@ use procfs::{
     process::{self, MMPermissions, MMapPath, MemoryMap},
 };
 
-use super::{failure::unreadable, tree::Tree};
+use super::{failure::unreadable, namespace, tree::Tree};
 use crate::error::Error;
 
 /// What a mapping shows: a file, or memory that several processes may map.
@@ -13,8 +13,9 @@ use crate::error::Error;
 pub(super) struct Object {
     pub(super) device: (i32, i32),
     pub(super) inode: u64,
-    /// System V's numbers are not those of other memory.
-    pub(super) system_v: bool,
+    /// System V's numbers are not those of other memory: the IPC namespace whose
+    /// number it is.
+    pub(super) system_v: Option<namespace::Id>,
 }
 
 /// A mapping of a process that shows an [`Object`].
@@ -61,8 +62,10 @@ fn read(pid: i32, map: MemoryMap) -> Option<Mapping> {
         MMapPath::Other(name) => (name, false),
         _ => return None,
     };
+    // Whoever may see the mappings may see this, unless the process has just ended.
+    let system_v = system_v.then(|| namespace::ipc_of(pid).unwrap_or_default());
     // The first System V segment has the number 0; everything else has an inode.
-    (map.inode != 0 || system_v).then_some(Mapping {
+    (map.inode != 0 || system_v.is_some()).then_some(Mapping {
         pid,
         address: map.address,
         object: Object { device: map.dev, inode: map.inode, system_v },

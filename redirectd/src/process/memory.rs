@@ -99,7 +99,7 @@ fn shared(mappings: &[Mapping], found: &Found) -> Vec<SharedMemory> {
             size: processes.iter().map(size_in).max().unwrap_or_default(),
             written: mappings.iter().any(|mapping| mapping.writable)
                 || found.written.contains(&object),
-            system_v: object.system_v,
+            system_v: object.system_v.is_some(),
             strangers: found.of_memory(object),
             processes: processes.into_iter().collect(),
         }

@@ -67,6 +67,14 @@ pub(super) fn network_of(pid: i32) -> Result<Id, Error> {
     id(pid, "net")
 }
 
+/// The IPC namespace of process `pid`.
+///
+/// # Errors
+/// There is no such process, or this user may not look at it.
+pub(super) fn ipc_of(pid: i32) -> Result<Id, Error> {
+    id(pid, "ipc")
+}
+
 fn id(pid: i32, kind: &str) -> Result<Id, Error> {
     let file = fs::metadata(format!("/proc/{pid}/ns/{kind}"));
     file.map(|file| file.ino()).map_err(|why| unreadable_io(pid, "namespaces", &why))

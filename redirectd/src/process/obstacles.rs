@@ -163,7 +163,13 @@ fn device(inventory: &Inventory, file: &UsedFile) -> Option<Obstacle> {
             let cure = "let it close the device, or start it without";
             Some(Obstacle::stop(Reason::Device, pid, what, cure))
         }
-        // One that it provides itself goes with it.
+        // One that it provides itself goes with it, but CRIU does not find that one
+        // behind this name.
+        FileKind::Terminal if path == "/dev/tty" && provides_terminals(inventory) => {
+            let what = format!("{who} has its terminal open as {path}, which cannot be saved");
+            let cure = "end its session first, or use a shell that does not do so: bash does not";
+            Some(Obstacle::stop(Reason::Terminal, pid, what, cure))
+        }
         FileKind::Terminal if !provides_terminals(inventory) => {
             let what = format!("{who} has the terminal {path}, which stays here");
             let cure = "start it without one: `setsid program < /dev/null > FILE 2>&1`, or as a \
@@ -195,7 +201,8 @@ fn shared(inventory: &Inventory, memory: &SharedMemory) -> Option<Obstacle> {
     let pid = memory.processes.first().copied()?;
     let who = named(inventory, pid);
     let SharedMemory { what: name, strangers, .. } = memory;
-    if memory.system_v {
+    // A namespace of its own goes along.
+    if memory.system_v && !inventory.namespaces.differ("ipc") {
         let what = format!("{who} uses {name}, which belongs to the whole machine");
         let cure = "start it in an IPC namespace of its own (`unshare --ipc`), or let it use \
                     POSIX shared memory";

@@ -18,6 +18,7 @@ mod redirects;
 mod server;
 mod shell;
 mod survival;
+mod system_v;
 mod targets;
 mod top;
 mod units;

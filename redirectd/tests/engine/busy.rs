@@ -79,16 +79,22 @@ fn a_conversation() -> Result<()> {
     Ok(())
 }
 
-/// The numbers from 0 on, eight bytes each: what the peer sends, and must get.
-fn numbers(first: u64) -> impl Iterator<Item = u8> {
-    (first..).flat_map(u64::to_be_bytes)
+/// What the peer sends, and must get: the numbers from 0 on, eight bytes each. So
+/// many bytes of that, after so many others.
+fn numbers(after: u64, length: usize) -> Vec<u8> {
+    let numbers = after / 8..(after + length as u64).div_ceil(8);
+    let mut bytes = Vec::with_capacity(length + 16);
+    numbers.for_each(|number| bytes.extend_from_slice(&number.to_be_bytes()));
+    bytes.drain(..(after % 8) as usize);
+    bytes.truncate(length);
+    bytes
 }
 
 /// Sends numbers until `end`, and tells how many bytes.
-fn send(mut connection: &TcpStream, end: &AtomicBool) -> Result<u64> {
+pub(crate) fn send(mut connection: &TcpStream, end: &AtomicBool) -> Result<u64> {
     let mut sent = 0;
     while !end.load(Ordering::Relaxed) {
-        let some: Vec<u8> = numbers(sent / 8).take(64 << 10).collect();
+        let some = numbers(sent, 64 << 10);
         connection.write_all(&some).context("cannot send")?;
         sent += some.len() as u64;
     }
@@ -97,15 +103,14 @@ fn send(mut connection: &TcpStream, end: &AtomicBool) -> Result<u64> {
 }
 
 /// Takes numbers to the end, and tells how many bytes; `so_far` meanwhile.
-fn take(mut connection: &TcpStream, so_far: &AtomicU64) -> Result<u64> {
+pub(crate) fn take(mut connection: &TcpStream, so_far: &AtomicU64) -> Result<u64> {
     let (mut came, mut some) = (0, vec![0; 64 << 10]);
     loop {
         let length = connection.read(&mut some).context("cannot receive")?;
         if length == 0 {
             return Ok(came);
         }
-        let expected = numbers(came / 8).skip((came % 8) as usize);
-        ensure!(expected.take(length).eq(some[..length].iter().copied()), "wrong after {came}");
+        ensure!(some[..length] == numbers(came, length), "wrong after {came}");
         came += length as u64;
         so_far.store(came, Ordering::Relaxed);
     }

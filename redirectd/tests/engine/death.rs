@@ -76,7 +76,7 @@ fn while_reviving() -> Result<()> {
     assert_eq!(talk.line()?, "10.0.0.2");
     let images = scene.folder("images")?;
     let images = images.path().to_owned();
-    let moved = Move::begin(&scene.daemon, &scene.home, &scene.c)?;
+    let moved = Move::begin(&scene.daemon, &["four", "six"], &scene.home, &scene.c)?;
     let dump = Dump { pid, images: images.clone(), shell_job: false };
     scene.home.criu().dump(&dump, &mut |stage| match stage {
         DumpStage::Frozen => moved.park().map_err(crate::scene::as_error),

@@ -19,7 +19,7 @@ use xtask::lab::Daemon;
 
 use crate::scene::Place;
 
-/// A move of the server that the redirects of a scene lead to.
+/// A move of one process.
 pub(crate) struct Move<'a> {
     daemon: &'a Daemon,
     id: String,
@@ -30,8 +30,15 @@ pub(crate) struct Move<'a> {
 }
 
 impl<'a> Move<'a> {
-    pub(crate) fn begin(daemon: &'a Daemon, from: &Place, to: &Place) -> Result<Self> {
-        let begun = daemon.json(&["move", "begin", "four", "six", "--to", to.name()])?;
+    /// Of the one that `redirects` lead to.
+    pub(crate) fn begin(
+        daemon: &'a Daemon,
+        redirects: &[&str],
+        from: &Place,
+        to: &Place,
+    ) -> Result<Self> {
+        let begin = [&["move", "begin"], redirects, &["--to", to.name()]].concat();
+        let begun = daemon.json(&begin)?;
         let id = begun["id"].as_u64().context("a move has a number")?.to_string();
         let addresses = from.addresses().into_iter().zip(to.addresses()).collect();
         Ok(Self { daemon, id, from: from.as_place(), to: to.as_place(), addresses })

@@ -21,4 +21,5 @@ mod migrate;
 mod onward;
 mod probe;
 mod queued;
+mod real;
 mod trips;

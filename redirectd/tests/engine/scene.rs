@@ -22,7 +22,7 @@ use redirectd::{
         workdir::WorkDir,
     },
 };
-use xtask::lab::{Binaries, Daemon, Lab, Lan, Machine, criu};
+use xtask::lab::{Binaries, Daemon, Host, Lab, Lan, Machine, criu};
 
 use crate::{arrival::Arrival, home::Move, transfer::Transfer};
 
@@ -31,6 +31,8 @@ hosts: { c: [10.0.0.3, 'fd00::3'], d: [10.0.0.4, 'fd00::4'] }
 tables: { redirects: 64, flows: 8192, half_open: 2048 }
 interfaces: { eth0: { attach: tc } }
 ";
+/// The redirects for port 7000 of home.
+const SERVER: [&str; 2] = ["four", "six"];
 /// How long a killed process may take to go.
 const GOING: Duration = Duration::from_secs(5);
 /// A tmpfs that all machines see.
@@ -63,6 +65,15 @@ impl Drop for Scene {
 }
 
 impl Place {
+    /// Its processes have the numbers from `first` on: what begins on one machine
+    /// finds its number free on the others.
+    fn new(host: &Host, v4: &'static str, v6: &'static str, first: u32) -> Result<Self> {
+        let machine = Arc::new(Machine::new(host)?);
+        let last = format!("echo {first} >/proc/sys/kernel/ns_last_pid");
+        machine.run(&["sh", "-c", &last])?.success()?;
+        Ok(Self { machine, v4, v6 })
+    }
+
     /// What the configuration calls it.
     pub(crate) fn name(&self) -> &str {
         self.machine.host().name()
@@ -92,26 +103,34 @@ impl Place {
 impl Scene {
     /// With redirects for a server at port 7000 of home, which is at home.
     pub(crate) fn new() -> Result<Self> {
-        let lab = Lab::new()?;
+        Self::in_lab(Lab::new()?)
+    }
+
+    /// The same in a lab of whoever calls this.
+    pub(crate) fn in_lab(lab: Lab) -> Result<Self> {
         let lan = Lan::new(&lab)?;
         let binaries = Binaries {
             redirectd: env!("CARGO_BIN_EXE_redirectd").into(),
             redirect: env!("CARGO_BIN_EXE_redirect").into(),
         };
         let daemon = Daemon::start(&lan.home, &binaries, CONFIGURATION)?;
-        for (name, endpoint) in [("four", "10.0.0.2:7000"), ("six", "[fd00::2]:7000")] {
-            let add = ["add", name, endpoint, "--to", "home", "--protocol", "tcp,udp"];
-            daemon.redirect(&[&add[..], &["--flows", "follow", "--no-check"]].concat())?;
-        }
-        let place = |host, v4, v6| {
-            Ok::<_, anyhow::Error>(Place { machine: Arc::new(Machine::new(host)?), v4, v6 })
-        };
-        let home = place(&lan.home, "10.0.0.2", "fd00::2")?;
-        let c = place(&lan.c, "10.0.0.3", "fd00::3")?;
-        let d = place(&lan.d, "10.0.0.4", "fd00::4")?;
+        let home = Place::new(&lan.home, "10.0.0.2", "fd00::2", 3000)?;
+        let c = Place::new(&lan.c, "10.0.0.3", "fd00::3", 5000)?;
+        let d = Place::new(&lan.d, "10.0.0.4", "fd00::4", 7000)?;
         let name = lab.dir().file_name().context("the lab has a folder")?;
         let name = name.to_string_lossy().into_owned();
-        Ok(Self { daemon, home, c, d, lan, name, _lab: lab })
+        let scene = Self { daemon, home, c, d, lan, name, _lab: lab };
+        for (name, endpoint) in SERVER.into_iter().zip(["10.0.0.2:7000", "[fd00::2]:7000"]) {
+            scene.redirect(name, endpoint)?;
+        }
+        Ok(scene)
+    }
+
+    /// Adds a redirect for a home endpoint whose process is at home.
+    pub(crate) fn redirect(&self, name: &str, endpoint: &str) -> Result<()> {
+        let add = ["add", name, endpoint, "--to", "home", "--protocol", "tcp,udp"];
+        self.daemon.redirect(&[&add[..], &["--flows", "follow", "--no-check"]].concat())?;
+        Ok(())
     }
 
     /// An empty folder for images.
@@ -123,9 +142,21 @@ impl Scene {
     /// ended on the first when it is revived on the second, and before it runs
     /// there. Gives what has moved.
     pub(crate) fn migrate(&self, pid: i32, from: &Place, to: &Place) -> Result<Vec<Process>> {
-        let (there, here) = (self.folder("there")?, self.folder("here")?);
+        self.migrate_with(&SERVER, pid, from, to)
+    }
+
+    /// The same for a process that these redirects lead to.
+    pub(crate) fn migrate_with(
+        &self,
+        redirects: &[&str],
+        pid: i32,
+        from: &Place,
+        to: &Place,
+    ) -> Result<Vec<Process>> {
+        let folder = |what| self.folder(&format!("{what}-{pid}"));
+        let (there, here) = (folder("there")?, folder("here")?);
         let (images, arrived) = (there.path().to_owned(), here.path().to_owned());
-        let moved = Move::begin(&self.daemon, from, to)?;
+        let moved = Move::begin(&self.daemon, redirects, from, to)?;
         let mut arrival = None;
         let waiting = Mutex::new(Vec::new());
         let dumped = std::thread::scope(|scope| {

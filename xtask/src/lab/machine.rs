@@ -13,9 +13,12 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Finished, Host, Process, soon};
 
 /// The first process of a machine: adopts and reaps, as init does. Before that,
-/// it makes `/run` a tmpfs, where CRIU keeps what it has found out of the kernel.
+/// it makes `/run` a tmpfs, where CRIU keeps what it has found out of the kernel,
+/// and takes terminals of its own, whose numbers no other machine uses.
 const INIT: &str = "import os, subprocess, time
 subprocess.run(['mount', '-t', 'tmpfs', 'run', '/run'], check=True)
+terminals = ['-o', 'newinstance,ptmxmode=0666,mode=0620,gid=5', 'devpts', '/dev/pts']
+subprocess.run(['mount', '-t', 'devpts'] + terminals, check=True)
 print('init is ready', flush=True)
 while True:
     try:

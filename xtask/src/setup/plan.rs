@@ -264,7 +264,7 @@ mod tests {
             assert!(names.iter().any(|named| named == name), "{name} is not in {names:?}");
         }
         assert_eq!(names.len(), packages::TOOLS.len() + packages::LINKER_LIBRARIES.len() + 4);
-        assert_eq!(*services, ["haproxy", "nginx", "ssh"]);
+        assert_eq!(*services, ["haproxy", "nginx", "ssh", "postgresql", "redis-server"]);
     }
 
     #[test]

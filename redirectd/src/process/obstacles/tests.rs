@@ -121,14 +121,16 @@ fn a_service_s_journal_has_a_cure_of_its_own() {
 
 #[test]
 fn devices_stay_and_so_do_terminals_of_others() {
-    let with = |kinds: &[FileKind]| {
-        let kinds = kinds.to_vec();
-        after(|i| i.files.extend(kinds.into_iter().map(|kind| open_file("/dev/x", kind))))
+    let at = |path: &str, kinds: &[FileKind]| {
+        after(|i| i.files.extend(kinds.iter().map(|kind| open_file(path, *kind))))
     };
+    let with = |kinds| at("/dev/x", kinds);
     assert_eq!(with(&[FileKind::Device]), [(Reason::Device, true)]);
     assert_eq!(with(&[FileKind::HarmlessDevice]), []);
     assert_eq!(with(&[FileKind::Terminal]), [(Reason::Terminal, true)]);
-    assert_eq!(with(&[FileKind::Terminal, FileKind::TerminalMaster]), []);
+    let both = [FileKind::Terminal, FileKind::TerminalMaster];
+    assert_eq!(with(&both), []);
+    assert_eq!(at("/dev/tty", &both), [(Reason::Terminal, true)], "not by this name");
 }
 
 #[test]
@@ -156,6 +158,15 @@ fn memory_is_in_the_way_if_strangers_see_what_is_written() {
     };
     assert_eq!(with(read_only), []);
     assert_eq!(with(|m| m.system_v = true), [(Reason::SystemVMemory, true)]);
+    let in_its_own_namespace = |strangers| {
+        let memory = SharedMemory { system_v: true, strangers, ..shared_memory("key") };
+        after(|i| {
+            i.namespaces.elsewhere.push("ipc".to_owned());
+            i.memory.shared.push(memory);
+        })
+    };
+    assert_eq!(in_its_own_namespace(vec![]), []);
+    assert_eq!(in_its_own_namespace(vec![stranger()]), [(Reason::SharedMemory, true)]);
 }
 
 #[test]
