@@ -6,6 +6,8 @@
 
 mod arrival;
 mod home;
+mod lazily;
+mod memory;
 mod programs;
 mod scene;
 mod transfer;
@@ -15,6 +17,7 @@ mod busy;
 mod death;
 mod hook;
 mod kinds;
+mod lazy;
 mod migrate;
 mod probe;
 mod queued;
