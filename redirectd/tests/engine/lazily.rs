@@ -29,6 +29,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::{oneshot, watch},
     task::JoinHandle,
+    time::timeout,
 };
 use xtask::lab::until;
 
@@ -211,7 +212,8 @@ impl Carriage {
     /// Waits until both sides have ended.
     fn ends(self) -> Result<Ends> {
         let taking = self.taking.context("the host has taken something")?;
-        let (home, host) = self.runtime.block_on(async { tokio::join!(self.giving, taking) });
+        let both = async { tokio::join!(self.giving, taking) };
+        let (home, host) = self.runtime.block_on(async { timeout(FOLLOWING, both).await })?;
         Ok(Ends { home: home?, host: host? })
     }
 }
@@ -235,7 +237,8 @@ fn link(runtime: &Runtime, how: How) -> Result<Link> {
         let up = async {
             let _ = copy(&mut from_host, &mut to_home).await;
         };
-        tokio::join!(down, up);
+        // When one side is gone, the other hears of it.
+        tokio::select! { () = down => {}, () = up => {} }
     });
     Ok((near, running, release, far))
 }

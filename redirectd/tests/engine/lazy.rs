@@ -7,12 +7,13 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use xtask::lab::soon;
 
 use crate::{
     lazily::How,
     memory::{self, Memory},
     programs::{self, Talk},
-    scene::Scene,
+    scene::{Place, Scene},
 };
 
 const HOME: &str = "10.0.0.2:7000";
@@ -132,6 +133,97 @@ fn a_move_that_is_given_up_harms_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Moves it lazily and well.
+fn moves(scene: &Scene, pid: i32) -> Result<()> {
+    let ends = scene.migrate_lazily(pid, &scene.home, &scene.c, How::default(), |_| Ok(()))?;
+    Ok(ends.home.and(ends.host)?)
+}
+
+#[test]
+fn threads_with_memory_of_their_own() -> Result<()> {
+    let scene = Scene::new()?;
+    let arguments = ["0.0.0.0", "32"];
+    let pid = programs::start_with(&scene.home.machine, &memory::threads(), &arguments)?;
+    let open = || {
+        let mut memory = Memory::open(&scene.lan.peer, HOME)?;
+        assert_eq!(memory.hear()?, "ready");
+        Ok::<_, anyhow::Error>(memory)
+    };
+    let mut all = [open()?, open()?, open()?];
+    moves(&scene, pid)?;
+    // All at once, so that all wait for pages.
+    all.iter_mut().try_for_each(Memory::ask)?;
+    for memory in &mut all {
+        assert_eq!(memory.hear()?, "8192 of 8192");
+    }
+    assert_eq!(open()?.all()?, "8192 of 8192");
+    Ok(())
+}
+
+/// A tree of processes, of which one more is made while memory is at home.
+#[test]
+fn a_tree_that_forks_before_its_memory_is_there() -> Result<()> {
+    let scene = Scene::new()?;
+    let arguments = ["0.0.0.0", "32"];
+    let pid = programs::start_with(&scene.home.machine, &memory::forks(), &arguments)?;
+    let open = || Memory::open(&scene.lan.peer, HOME);
+    let mut all = [open()?, open()?];
+    for memory in &mut all {
+        assert_eq!(memory.all()?, "8192 of 8192");
+    }
+    let how = How { held_after: Some(10 << 20), ..How::default() };
+    let ends = scene.migrate_lazily(pid, &scene.home, &scene.c, how, |following| {
+        let mut new = open()?;
+        new.ask()?;
+        following.release();
+        assert_eq!(new.hear()?, "8192 of 8192");
+        Ok(())
+    })?;
+    ends.home?;
+    ends.host?;
+    for memory in &mut all {
+        assert_eq!(memory.all()?, "8192 of 8192");
+    }
+    Ok(())
+}
+
+/// CRIU dies on either side while memory is at home.
+fn criu_dies(at: impl Fn(&Scene) -> &Place, sides: [&str; 2]) -> Result<()> {
+    let scene = Scene::new()?;
+    let pid = large(&scene)?;
+    let mut memory = Memory::open(&scene.lan.peer, HOME)?;
+    let how = How { held_after: Some(LARGE_BYTES / 10), ..How::default() };
+    let ends = scene.migrate_lazily(pid, &scene.home, &scene.c, how, |following| {
+        following.wait_for(LARGE_BYTES / 20)?;
+        // The one that setup brings goes by the name of its loader.
+        at(&scene).machine.run(&["pkill", "-KILL", "--exact", "criu|ld-linux.*"])?.success()?;
+        following.release();
+        // It never sees memory that is not its own.
+        let answer = memory.all().unwrap_or_default();
+        ensure!(answer.is_empty(), "it has counted {answer}");
+        Ok(())
+    })?;
+    for (end, expected) in [ends.home, ends.host].into_iter().zip(sides) {
+        let told = end.unwrap_err().to_string();
+        assert!(told.contains(expected), "{told}");
+    }
+    soon("the process has ended", || (!scene.c.machine.has(pid)).then_some(()))?;
+    ensure!(!scene.home.machine.has(pid), "nothing of it is left at home");
+    Ok(())
+}
+
+#[test]
+fn a_process_ends_when_criu_dies_at_home() -> Result<()> {
+    let cut = "the stream of pages was cut";
+    criu_dies(|scene| &scene.home, ["CRIU has ended while it had memory", cut])
+}
+
+#[test]
+fn a_process_ends_when_criu_dies_on_the_host() -> Result<()> {
+    let cut = "the stream of pages was cut";
+    criu_dies(|scene| &scene.c, [cut, "CRIU has ended before all memory was where it belongs"])
+}
+
 #[test]
 fn a_link_that_is_cut_ends_the_process_and_both_sides_are_told() -> Result<()> {
     let scene = Scene::new()?;
@@ -150,7 +242,7 @@ fn a_link_that_is_cut_ends_the_process_and_both_sides_are_told() -> Result<()> {
         let told = end.unwrap_err().to_string();
         assert!(told.contains("the stream of pages was cut"), "{told}");
     }
-    xtask::lab::soon("the process has ended", || (!scene.c.machine.has(pid)).then_some(()))?;
+    soon("the process has ended", || (!scene.c.machine.has(pid)).then_some(()))?;
     ensure!(!scene.home.machine.has(pid), "nothing of it is left at home");
     Ok(())
 }

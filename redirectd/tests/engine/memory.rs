@@ -114,8 +114,13 @@ impl Memory {
 
     /// The server's answer: how many of how many pages are right.
     pub(crate) fn all(&mut self) -> Result<String> {
-        self.0.get_mut().write_all(b"all\n")?;
+        self.ask()?;
         self.hear()
+    }
+
+    /// Asks, without waiting for the answer.
+    pub(crate) fn ask(&mut self) -> Result<()> {
+        Ok(self.0.get_mut().write_all(b"all\n")?)
     }
 
     /// What the server says next.

@@ -20,6 +20,9 @@ const GHOST_LIMIT: u32 = 256 << 20;
 /// CRIU's errors and warnings, which is what people are told.
 const LOG_LEVEL: i32 = 2;
 
+/// What CRIU calls the stage at which it offers memory that was left behind.
+pub(super) const OFFERED: &str = "status-ready";
+
 /// The CRIU of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Criu {
@@ -272,7 +275,7 @@ impl Criu {
             if refused.is_some() {
                 // What comes after a refusal is CRIU on its way back; but it offers
                 // memory that was left behind all the same.
-                return notify.script.as_deref() != Some("status-ready");
+                return notify.script.as_deref() != Some(OFFERED);
             }
             stages(notify, pid).map_err(|error| refused = Some(error)).is_ok()
         });

@@ -113,3 +113,43 @@ pub(super) fn keep_open(fd: RawFd) -> io::Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, time::Duration};
+
+    use super::*;
+    use crate::migrate::criu::gone;
+
+    /// A shell with a child, both of which wait.
+    fn tree() -> (Child, Vec<i32>) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "sleep 60 & echo started; wait"]).stdout(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let mut said = [0; 8];
+        io::Read::read_exact(shell.stdout.as_mut().unwrap(), &mut said).unwrap();
+        let pid = shell.id().cast_signed();
+        let below = below(pid);
+        assert_eq!(below.len(), 1, "{below:?}");
+        (shell, [vec![pid], below].concat())
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "that it ends by itself is what is tested")]
+    fn without_the_word_processes_end_with_what_they_have_started() {
+        let (_shell, pids) = tree();
+        drop(Guard::new(&pids[..1], &[]).unwrap());
+        gone::wait(Path::new("/proc"), &pids[..1], Duration::from_secs(10)).unwrap();
+        let child = fs::read_to_string(format!("/proc/{}/stat", pids[1])).unwrap_or_default();
+        assert!(child.is_empty() || child.contains(") Z"), "{child}");
+    }
+
+    #[test]
+    fn with_the_word_they_are_left_alone() {
+        let (mut shell, pids) = tree();
+        Guard::new(&pids, &[]).unwrap().release();
+        assert!(shell.try_wait().unwrap().is_none());
+        gone::kill(&pids).unwrap();
+        shell.wait().unwrap();
+    }
+}

@@ -30,6 +30,8 @@ mod left;
 mod server;
 mod shelf;
 pub mod take;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::OwnedFd;
 

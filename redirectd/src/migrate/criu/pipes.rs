@@ -1,9 +1,10 @@
 //! Room for memory in pipes.
 //!
 //! CRIU keeps memory that is left behind in pipes, and gives it away through one of
-//! 4 MiB. Without `CAP_SYS_RESOURCE` the kernel grants no pipe of more than the
-//! sysctl `fs.pipe-max-size`, which is 1 MiB by default. CRIU finds this out only
-//! when it is asked for the first page, with the process already ended.
+//! 4 MiB, which it makes when it begins to. Without `CAP_SYS_RESOURCE` the kernel
+//! grants no pipe of more than the sysctl `fs.pipe-max-size`, by default 1 MiB; CRIU
+//! then fails at the first page, when the process is ended already. So the sysctl is
+//! raised, for some milliseconds, until the first page has come.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,65 +20,68 @@ const LIMIT: &str = "/proc/sys/fs/pipe-max-size";
 /// The largest pipe that CRIU 4.2 asks for, in bytes, as the kernel rounds it up.
 const NEEDED: u64 = 4 << 20;
 
-/// The right to pipes of the size that CRIU needs. Without the capability, the
-/// sysctl is raised for as long as anybody on this machine has such a right; the
-/// last one puts it back.
+/// The right to have CRIU make its pipe.
 #[derive(Debug)]
 pub(super) struct Pipes {
-    /// Undone when dropped.
-    _raised: Option<Raised>,
+    /// The sysctl, where the capability is missing.
+    limit: Option<File>,
 }
 
+/// While this is there, CRIU can make its pipe. One at a time on a machine.
 #[derive(Debug)]
-struct Raised {
-    /// Locked by all that need it.
-    file: Flock<File>,
-    /// What it was, if it was raised here.
-    before: Option<u64>,
+pub(super) struct Widened {
+    limit: Flock<File>,
+    before: u64,
 }
 
 impl Pipes {
-    /// Gets it.
+    /// Finds out whether there is such a right.
     ///
     /// # Errors
     /// This process has neither the capability nor may it write the sysctl.
-    pub(super) fn allow() -> Result<Self, Error> {
+    pub(super) fn check() -> Result<Self, Error> {
         if caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE).unwrap_or(false) {
-            return Ok(Self { _raised: None });
+            return Ok(Self { limit: None });
         }
-        Raised::new().map(|raised| Self { _raised: Some(raised) }).map_err(|why| {
-            let what = "memory cannot be left behind: CRIU needs pipes of 4 MiB, and may have none";
-            Error::new(Kind::NotPermitted, format!("{what} ({LIMIT}: {why})"))
-                .cure("give it CAP_SYS_RESOURCE, or set the sysctl fs.pipe-max-size to 4194304")
-        })
+        match OpenOptions::new().read(true).write(true).open(LIMIT) {
+            Ok(limit) => Ok(Self { limit: Some(limit) }),
+            Err(why) => {
+                let what = "memory cannot be left behind: CRIU may have no pipe of 4 MiB for it";
+                Err(Error::new(Kind::NotPermitted, format!("{what} ({LIMIT}: {why})")).cure(
+                    "give it CAP_SYS_RESOURCE, or set the sysctl fs.pipe-max-size to 4194304",
+                ))
+            }
+        }
+    }
+
+    /// Makes use of it.
+    ///
+    /// # Errors
+    /// The kernel takes no such limit.
+    pub(super) fn widen(self) -> io::Result<Option<Widened>> {
+        let Some(limit) = self.limit else { return Ok(None) };
+        // Whoever comes next waits, and then finds it as it was.
+        let mut limit = Flock::lock(limit, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+        let mut before = String::new();
+        limit.read_to_string(&mut before)?;
+        let before = before.trim().parse().map_err(io::Error::other)?;
+        if before < NEEDED {
+            write(&mut limit, NEEDED)?;
+        }
+        Ok(Some(Widened { limit, before }))
     }
 }
 
-impl Raised {
-    fn new() -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(LIMIT)?;
-        let mut file = Flock::lock(file, FlockArg::LockShared).map_err(|(_, errno)| errno)?;
-        let mut now = String::new();
-        file.read_to_string(&mut now)?;
-        let now = now.trim().parse().map_err(io::Error::other)?;
-        if now < NEEDED {
-            write(&mut file, NEEDED)?;
-        }
-        Ok(Self { file, before: (now < NEEDED).then_some(now) })
-    }
-}
-
-impl Drop for Raised {
+impl Drop for Widened {
     fn drop(&mut self) {
-        let Some(before) = self.before else { return };
-        // Somebody else who needs it has it stay: a larger limit harms nobody.
-        if self.file.relock(FlockArg::LockExclusiveNonblock).is_ok() {
-            let _ = write(&mut self.file, before);
+        if self.before < NEEDED {
+            // A larger limit that stays harms nobody.
+            let _ = write(&mut self.limit, self.before);
         }
     }
 }
 
-fn write(file: &mut File, limit: u64) -> io::Result<()> {
-    file.rewind()?;
-    file.write_all(limit.to_string().as_bytes())
+fn write(limit: &mut File, bytes: u64) -> io::Result<()> {
+    limit.rewind()?;
+    limit.write_all(bytes.to_string().as_bytes())
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use super::{
     Criu, Dump, DumpStage, Restore, RestoreStage,
-    engine::{dump_options, restore_options, restored},
+    engine::{OFFERED, dump_options, restore_options, restored},
     guard::below,
     lazy::LazyPages,
     messages::{Notify, RequestType},
@@ -54,7 +54,7 @@ impl Criu {
         source: Source,
         on_stage: &mut dyn FnMut(DumpStage) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let pipes = Pipes::allow()?;
+        let mut pipes = Some(Pipes::check()?);
         let mut options = dump_options(dump)?;
         options.lazy_pages = Some(true);
         options.log_level = Some(LOG_LEVEL);
@@ -65,20 +65,23 @@ impl Criu {
             .map_err(|why| failed(format!("cannot write {}: {why}", file.display())))?;
         options.config_file = file.to_str().map(str::to_owned);
         let what = format!("process {} cannot be written down", dump.pid);
+        let Source { socket, widened } = source;
+        let mut widened = Some(widened);
         let mut written = false;
-        let dumped = self.carry_out(
-            RequestType::Dump,
-            options,
-            &what,
-            Some(source.0),
-            &mut |notify: &Notify, _| {
-                let stage = DumpStage::of(notify);
-                stage.map_or(Ok(()), &mut *on_stage)?;
-                written |= stage == Some(DumpStage::Written);
-                Ok(())
-            },
-        );
-        drop(pipes);
+        let stages = &mut |notify: &Notify, _| {
+            if notify.script.as_deref() == Some(OFFERED) {
+                let wide = pipes.take().map_or(Ok(None), Pipes::widen);
+                let wide = wide.map_err(|why| failed(format!("no room in pipes: {why}")))?;
+                // Without a giver, it is narrow again.
+                let _ = widened.take().map(|widened| widened.send(wide));
+                return Ok(());
+            }
+            let stage = DumpStage::of(notify);
+            stage.map_or(Ok(()), &mut *on_stage)?;
+            written |= stage == Some(DumpStage::Written);
+            Ok(())
+        };
+        let dumped = self.carry_out(RequestType::Dump, options, &what, Some(socket), stages);
         if written { Ok(()) } else { dumped.map(drop) }
     }
 

@@ -23,7 +23,10 @@ use super::{
     left::Left,
     server::{Command, LENGTH},
 };
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    migrate::criu::pipes::Widened,
+};
 
 /// So many wishes of the host may wait. It has at most one for each thread that
 /// waits for a page.
@@ -31,7 +34,11 @@ const WISHES: usize = 1024;
 
 /// CRIU's end, for [`Criu::dump_lazily`](crate::migrate::criu::Criu::dump_lazily).
 #[derive(Debug)]
-pub struct Source(pub(in crate::migrate::criu) OwnedFd);
+pub struct Source {
+    pub(in crate::migrate::criu) socket: OwnedFd,
+    /// Where what CRIU needs until it has given the first page goes.
+    pub(in crate::migrate::criu) widened: oneshot::Sender<Option<Widened>>,
+}
 
 /// Tells [`Giver`] how far the processes are; from the stages of the dump.
 #[derive(Debug)]
@@ -46,6 +53,7 @@ pub struct Giver {
     criu: OwnedFd,
     frozen: oneshot::Receiver<Frozen>,
     ended: oneshot::Receiver<()>,
+    widened: oneshot::Receiver<Option<Widened>>,
 }
 
 /// Processes that are written down and not yet ended.
@@ -61,6 +69,8 @@ struct Giving<'a, W> {
     left: Left,
     writer: W,
     progress: &'a watch::Sender<Progress>,
+    /// Until CRIU has given a page.
+    widened: Option<oneshot::Receiver<Option<Widened>>>,
     /// A frame and its pages.
     piece: Vec<u8>,
 }
@@ -68,7 +78,7 @@ struct Giving<'a, W> {
 impl Source {
     /// Its number, which CRIU has it by, too.
     pub(in crate::migrate::criu) fn number(&self) -> i32 {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 }
 
@@ -81,7 +91,9 @@ pub fn leave() -> Result<(Source, Stages, Giver), Error> {
     let (tell_frozen, frozen) = oneshot::channel();
     let (tell_ended, ended) = oneshot::channel();
     let stages = Stages { frozen: Some(tell_frozen), ended: Some(tell_ended) };
-    Ok((Source(crius), stages, Giver { criu: ours, frozen, ended }))
+    let (tell_widened, widened) = oneshot::channel();
+    let source = Source { socket: crius, widened: tell_widened };
+    Ok((source, stages, Giver { criu: ours, frozen, ended, widened }))
 }
 
 impl Stages {
@@ -151,7 +163,8 @@ impl Giver {
         let left = Left::behind(&frozen.images)?;
         let total = left.bytes();
         progress.send_modify(|progress| progress.total = total);
-        let mut giving = Giving { left, writer, progress, piece: Vec::new() };
+        let widened = Some(self.widened);
+        let mut giving = Giving { left, writer, progress, widened, piece: Vec::new() };
         giving.say(&[&PREAMBLE[..], &Frame::Total(total).encode()].concat()).await?;
         let mut waiting = Vec::new();
         loop {
@@ -242,6 +255,7 @@ impl<W: AsyncWrite + Unpin> Giving<'_, W> {
         criu.write_all(&Command::Get(range).encode()).await.map_err(|why| silent(&why))?;
         let mut answer = [0; LENGTH];
         criu.read_exact(&mut answer).await.map_err(|why| silent(&why))?;
+        self.widened = None;
         let given = match Command::decode(&answer)? {
             Command::Pages(given)
                 if (given.pid, given.address) == (range.pid, range.address)

@@ -85,7 +85,8 @@ impl Taker {
     }
 }
 
-async fn run(
+/// Takes the pages; CRIU is there until this has returned.
+pub(super) async fn run(
     stream: impl AsyncRead + AsyncWrite,
     from_criu: &mut OwnedReadHalf,
     criu: &mut OwnedWriteHalf,
