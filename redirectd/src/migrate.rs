@@ -33,6 +33,7 @@ pub mod handover;
 pub mod journal;
 pub mod ledger;
 pub mod machine;
+pub mod memory;
 pub mod record;
 pub mod rights;
 pub mod service;

@@ -8,6 +8,9 @@
 //! they were made on; [`images`] reads them and writes those of the next one,
 //! and [`stream`] brings them there.
 //!
+//! Memory need not go with the images: with [`lazy`], processes run on the host
+//! first, and [`pages`] brings their memory after them.
+//!
 //! All of it blocks: call it on a thread of its own. It takes root's rights.
 
 pub mod datagrams;
@@ -15,9 +18,14 @@ mod descriptors;
 pub mod engine;
 mod failure;
 pub mod gone;
+mod guard;
 pub mod images;
+pub mod lazy;
 mod messages;
 pub mod names;
+pub mod pages;
+mod pipes;
+mod postcopy;
 pub mod sockopts;
 pub mod stream;
 pub mod workdir;

@@ -12,6 +12,9 @@ use redirectd::{
     migrate::criu::{Criu, Restore, RestoreStage},
 };
 
+/// What is done at each stage.
+pub(crate) type Stages<'a> = dyn FnMut(RestoreStage) -> Result<(), Error> + 'a;
+
 /// One arrival. Dropping it without the word ends the revived process.
 pub(crate) struct Arrival {
     word: Option<Sender<()>>,
@@ -24,12 +27,21 @@ impl Arrival {
     pub(crate) fn begin(
         criu: Criu,
         images: PathBuf,
+        mend: impl FnMut() -> Result<(), Error> + Send + 'static,
+    ) -> Result<Self, Error> {
+        let restore = Restore { images, shell_job: false };
+        Self::by(move |stages| criu.restore(&restore, stages), mend)
+    }
+
+    /// The same by `restore`, which is given what to do at each stage.
+    pub(crate) fn by(
+        restore: impl FnOnce(&mut Stages<'_>) -> Result<i32, Error> + Send + 'static,
         mut mend: impl FnMut() -> Result<(), Error> + Send + 'static,
     ) -> Result<Self, Error> {
         let (word, the_word) = mpsc::channel::<()>();
         let (revived, is_revived) = mpsc::channel();
         let thread = thread::spawn(move || {
-            criu.restore(&Restore { images, shell_job: false }, &mut |stage| match stage {
+            restore(&mut |stage| match stage {
                 RestoreStage::Revived { .. } => {
                     let _ = revived.send(());
                     the_word.recv().map_err(|_| Error::new(Kind::Failed, "the word never came"))

@@ -6,6 +6,8 @@
 
 mod arrival;
 mod home;
+mod lazily;
+mod memory;
 mod nodes;
 mod programs;
 mod scene;
@@ -17,6 +19,7 @@ mod death;
 mod guests;
 mod hook;
 mod kinds;
+mod lazy;
 mod migrate;
 mod onward;
 mod probe;

@@ -34,7 +34,7 @@ interfaces: { eth0: { attach: tc } }
 /// The redirects for port 7000 of home.
 const SERVER: [&str; 2] = ["four", "six"];
 /// How long a killed process may take to go.
-const GOING: Duration = Duration::from_secs(5);
+pub(crate) const GOING: Duration = Duration::from_secs(5);
 /// A tmpfs that all machines see.
 const SHM: &str = "/dev/shm";
 
@@ -199,7 +199,7 @@ impl Scene {
 
 /// The processes in `images`, which are frozen at `from`: their own numbers, and
 /// those that they have outside.
-fn frozen(images: &Path, from: &Place) -> Result<Vec<(i32, i32)>> {
+pub(crate) fn frozen(images: &Path, from: &Place) -> Result<Vec<(i32, i32)>> {
     let processes = tree::processes(&fs::read(images.join(TREE))?)?.into_iter();
     let numbers = processes.map(|Process { pid, .. }| {
         Ok((pid, from.machine.outside(pid).context("it is frozen there")?))
@@ -209,7 +209,7 @@ fn frozen(images: &Path, from: &Place) -> Result<Vec<(i32, i32)>> {
 
 /// What sets the options of the sockets of `frozen` again on `to` that CRIU will
 /// forget; all can be.
-fn mending(
+pub(crate) fn mending(
     frozen: &[(i32, i32)],
     to: &Place,
 ) -> Result<impl FnMut() -> Result<(), Error> + Send + 'static, Error> {

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fmt, fs,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -18,6 +19,9 @@ use crate::error::{Error, Kind};
 const GHOST_LIMIT: u32 = 256 << 20;
 /// CRIU's errors and warnings, which is what people are told.
 const LOG_LEVEL: i32 = 2;
+
+/// What CRIU calls the stage at which it offers memory that was left behind.
+pub(super) const OFFERED: &str = "status-ready";
 
 /// The CRIU of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +120,7 @@ impl fmt::Display for Version {
 }
 
 impl DumpStage {
-    fn of(notify: &Notify) -> Option<Self> {
+    pub(super) fn of(notify: &Notify) -> Option<Self> {
         match notify.script.as_deref()? {
             "pre-dump" => Some(Self::Running),
             "query-ext-files" => Some(Self::Frozen),
@@ -127,7 +131,7 @@ impl DumpStage {
 }
 
 impl RestoreStage {
-    fn of(notify: &Notify) -> Option<Self> {
+    pub(super) fn of(notify: &Notify) -> Option<Self> {
         let pid = notify.pid.unwrap_or_default();
         match notify.script.as_deref()? {
             "pre-restore" => Some(Self::Begun),
@@ -162,7 +166,7 @@ impl Criu {
     /// It cannot be run.
     pub fn version(&self) -> Result<Version, Error> {
         let request = Request::new(RequestType::Version);
-        let response = Worker::start(&self.words)?.ask(&request, &mut |_| true)?;
+        let response = Worker::start(&self.words, None)?.ask(&request, &mut |_| true)?;
         let version = response.version.filter(|_| response.success);
         let number = |number: i32| u32::try_from(number).ok();
         version
@@ -192,7 +196,7 @@ impl Criu {
     pub fn features(&self) -> Result<Features, Error> {
         let all = messages::Features { mem_track: Some(true), lazy_pages: Some(true) };
         let request = Request { features: Some(all), ..Request::new(RequestType::FeatureCheck) };
-        let response = Worker::start(&self.words)?.ask(&request, &mut |_| true)?;
+        let response = Worker::start(&self.words, None)?.ask(&request, &mut |_| true)?;
         match response.features.filter(|_| response.success) {
             Some(messages::Features { mem_track, lazy_pages }) => Ok(Features {
                 tracks_memory: mem_track.unwrap_or_default(),
@@ -216,12 +220,10 @@ impl Criu {
         dump: &Dump,
         on_stage: &mut dyn FnMut(DumpStage) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut options = options(&dump.images, "dump.log", dump.shell_job)?;
-        options.pid = Some(dump.pid);
-        options.ghost_limit = Some(GHOST_LIMIT);
+        let options = dump_options(dump)?;
         let what = format!("process {} cannot be written down", dump.pid);
-        let stages = &mut |notify: &Notify| DumpStage::of(notify).map_or(Ok(()), &mut *on_stage);
-        self.carry_out(RequestType::Dump, options, &what, stages).map(drop)
+        let stages = &mut |notify: &Notify, _| DumpStage::of(notify).map_or(Ok(()), &mut *on_stage);
+        self.carry_out(RequestType::Dump, options, &what, None, stages).map(drop)
     }
 
     /// Revives a tree of processes and gives its root, by its number in CRIU's
@@ -236,30 +238,49 @@ impl Criu {
         restore: &Restore,
         on_stage: &mut dyn FnMut(RestoreStage) -> Result<(), Error>,
     ) -> Result<i32, Error> {
-        let options = options(&restore.images, "restore.log", restore.shell_job)?;
+        let options = restore_options(restore)?;
         let what = format!("the processes in {} cannot be revived", restore.images.display());
-        let stages = &mut |notify: &Notify| RestoreStage::of(notify).map_or(Ok(()), &mut *on_stage);
-        let response = self.carry_out(RequestType::Restore, options, &what, stages)?;
-        let pid = response.restored.map(|restored| restored.pid);
-        pid.ok_or_else(|| Error::new(Kind::Failed, "CRIU does not tell which process it revived"))
+        let stages =
+            &mut |notify: &Notify, _| RestoreStage::of(notify).map_or(Ok(()), &mut *on_stage);
+        restored(&self.carry_out(RequestType::Restore, options, &what, None, stages)?)
     }
 
-    /// Has CRIU do one thing. What `stages` refuses with is the error, as CRIU
-    /// only says that it was refused.
-    fn carry_out(
+    /// The words that run it.
+    pub(super) fn words(&self) -> &[OsString] {
+        &self.words
+    }
+
+    /// The same as people would type them.
+    pub(super) fn line(&self) -> String {
+        self.words.join(" ".as_ref()).to_string_lossy().into_owned()
+    }
+
+    /// Has CRIU do one thing; it has `shared` too. What `stages` refuses with is the
+    /// error, as CRIU only says that it was refused; it is told CRIU's number, or
+    /// that of who runs it, too.
+    pub(super) fn carry_out(
         &self,
         r#type: RequestType,
         options: Options,
         what: &str,
-        stages: &mut dyn FnMut(&Notify) -> Result<(), Error>,
+        shared: Option<OwnedFd>,
+        stages: &mut dyn FnMut(&Notify, i32) -> Result<(), Error>,
     ) -> Result<Response, Error> {
         let log = log_of(&options);
         let request = Request { options: Some(options), ..Request::new(r#type) };
         let mut refused = None;
-        let response = Worker::start(&self.words)?.ask(&request, &mut |notify| {
-            // What comes after a refusal is CRIU on its way back.
-            refused.is_some() || stages(notify).map_err(|error| refused = Some(error)).is_ok()
+        let mut worker = Worker::start(&self.words, shared)?;
+        let pid = worker.pid();
+        let response = worker.ask(&request, &mut |notify| {
+            if refused.is_some() {
+                // What comes after a refusal is CRIU on its way back; but it offers
+                // memory that was left behind all the same.
+                return notify.script.as_deref() != Some(OFFERED);
+            }
+            stages(notify, pid).map_err(|error| refused = Some(error)).is_ok()
         });
+        // Whoever else speaks with CRIU must see that it has ended.
+        drop(worker);
         match (refused, response) {
             (Some(refusal), _) => Err(refusal),
             (None, Ok(response)) if response.success && response.r#type == i32::from(r#type) => {
@@ -269,6 +290,26 @@ impl Criu {
             (None, Err(error)) => Err(error),
         }
     }
+}
+
+/// What CRIU is asked for to write processes down.
+pub(super) fn dump_options(dump: &Dump) -> Result<Options, Error> {
+    Ok(Options {
+        pid: Some(dump.pid),
+        ghost_limit: Some(GHOST_LIMIT),
+        ..options(&dump.images, "dump.log", dump.shell_job)?
+    })
+}
+
+/// What CRIU is asked for to revive processes.
+pub(super) fn restore_options(restore: &Restore) -> Result<Options, Error> {
+    options(&restore.images, "restore.log", restore.shell_job)
+}
+
+/// The root of the processes that CRIU has revived.
+pub(super) fn restored(response: &Response) -> Result<i32, Error> {
+    let pid = response.restored.map(|restored| restored.pid);
+    pid.ok_or_else(|| Error::new(Kind::Failed, "CRIU does not tell which process it revived"))
 }
 
 fn options(images: &Path, log: &str, shell_job: bool) -> Result<Options, Error> {

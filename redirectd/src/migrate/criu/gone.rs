@@ -1,4 +1,4 @@
-//! Waiting until killed processes have gone, so that their numbers are free.
+//! Killing processes, and waiting until killed processes have gone, so that their numbers are free.
 //!
 //! A killed process stays as a zombie until its parent has noticed, and CRIU
 //! revives no process whose number a zombie still has.
@@ -11,7 +11,11 @@ use std::{
 };
 
 use nix::{
-    sys::wait::{WaitPidFlag, waitpid},
+    errno::Errno,
+    sys::{
+        signal::Signal,
+        wait::{WaitPidFlag, waitpid},
+    },
     unistd::Pid,
 };
 
@@ -19,6 +23,25 @@ use crate::error::{Error, Kind};
 
 /// How often is looked. Short against what a parent takes to notice.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// Kills `pids`, silently for their peers if they are frozen by CRIU: their sockets
+/// are in repair mode then.
+///
+/// # Errors
+/// The kernel refuses; the first that it refuses is named. One that is dead already
+/// is none.
+pub fn kill(pids: &[i32]) -> Result<(), Error> {
+    for &pid in pids {
+        match nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => {
+                let what = format!("cannot kill process {pid}: {errno}");
+                return Err(Error::new(Kind::NotPermitted, what));
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Waits until none of `pids` is there any more, as the folder `proc` of their
 /// PID namespace shows it; reaps those that are children of this process.
@@ -73,9 +96,9 @@ mod tests {
     #[test]
     #[expect(clippy::zombie_processes, reason = "this is what is tested")]
     fn a_dead_child_of_ours_is_reaped() {
-        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        child.kill().unwrap();
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = child.id().cast_signed();
+        kill(&[pid]).unwrap();
         wait(Path::new(PROC), &[pid], Duration::from_secs(10)).unwrap();
         assert!(!Path::new(PROC).join(pid.to_string()).exists());
     }

@@ -9,6 +9,7 @@
 //! ([`sockets`], [`readdress`]); the queues of open TCP connections hold none.
 
 pub mod file;
+pub mod pagemap;
 pub mod readdress;
 pub mod sockets;
 pub mod tree;

@@ -69,6 +69,12 @@ pub(super) struct Options {
     /// The largest deleted file that is taken along, in bytes.
     #[prost(uint32, optional, tag = "35")]
     pub(super) ghost_limit: Option<u32>,
+    /// Memory stays where it is until it is asked for.
+    #[prost(bool, optional, tag = "48")]
+    pub(super) lazy_pages: Option<bool>,
+    /// A file with options of the command line, for those that RPC lacks.
+    #[prost(string, optional, tag = "51")]
+    pub(super) config_file: Option<String>,
     #[prost(enumeration = "NetworkLock", optional, tag = "64")]
     pub(super) network_lock: Option<i32>,
     /// Where the images are, if `images_dir_fd` is -1.

@@ -7,9 +7,9 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Read as _},
+    io::Read as _,
     os::{
-        fd::{AsRawFd as _, OwnedFd, RawFd},
+        fd::{AsRawFd as _, OwnedFd},
         unix::process::CommandExt as _,
     },
     process::{Child, Command, Stdio},
@@ -17,12 +17,14 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, FdFlag, fcntl},
     sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair},
 };
 use prost::Message as _;
 
-use super::messages::{Notify, Request, RequestType, Response};
+use super::{
+    guard::keep_open,
+    messages::{Notify, Request, RequestType, Response},
+};
 use crate::error::{Error, Kind};
 
 /// Room for one message. CRIU's answers have some hundred bytes; one that does
@@ -39,8 +41,9 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts `words`, which run CRIU, with `swrk` and its socket added.
-    pub(super) fn start(words: &[OsString]) -> Result<Self, Error> {
+    /// Starts `words`, which run CRIU, with `swrk` and its socket added. CRIU has
+    /// `shared` too, by the same number.
+    pub(super) fn start(words: &[OsString], shared: Option<OwnedFd>) -> Result<Self, Error> {
         let line = words.join(" ".as_ref()).to_string_lossy().into_owned();
         let (ours, its) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -49,17 +52,22 @@ impl Worker {
         let mut command = Command::new(program);
         command.args(arguments).arg("swrk").arg(its.as_raw_fd().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let fd = its.as_raw_fd();
+        let fds = [Some(its.as_raw_fd()), shared.as_ref().map(OwnedFd::as_raw_fd)];
         // SAFETY: between fork and exec only fcntl is called, which is
         // async-signal-safe and touches no memory of ours.
         unsafe {
-            command.pre_exec(move || keep_open(fd));
+            command.pre_exec(move || fds.into_iter().flatten().try_for_each(keep_open));
         }
         let child = command.spawn().map_err(|error| {
             failed(format!("cannot run CRIU as `{line}`: {error}"))
                 .cure("install CRIU 4.2 or later, or name the one to use")
         })?;
         Ok(Self { child, socket: Some(ours), line })
+    }
+
+    /// Its number, or that of the program that runs it.
+    pub(super) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
     }
 
     /// Asks, answers whatever CRIU tells meanwhile with what `told` says, and
@@ -131,14 +139,6 @@ impl Drop for Worker {
         // It ends by itself; nobody is left to tell how.
         let _ = self.child.wait();
     }
-}
-
-/// Lets the program that is executed next have `fd`.
-fn keep_open(fd: RawFd) -> io::Result<()> {
-    // SAFETY: the descriptor was open in the parent and no one closes it here.
-    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
-    Ok(())
 }
 
 fn failed(what: String) -> Error {

@@ -12,6 +12,8 @@ pub enum Image {
     Files,
     /// `pstree.img`; `PSTREE_MAGIC`.
     Tree,
+    /// `pagemap-*.img`; `PAGEMAP_MAGIC`.
+    Pagemap,
 }
 
 /// Why bytes are not what they ought to be.
@@ -32,6 +34,7 @@ impl Image {
         let second: u32 = match self {
             Self::Files => 0x5630_3138,
             Self::Tree => 0x5027_3030,
+            Self::Pagemap => 0x5608_4025,
         };
         let mut magic = [0; 8];
         magic[..4].copy_from_slice(&COMMON_MAGIC.to_le_bytes());

@@ -1,0 +1,87 @@
+//! Room for memory in pipes.
+//!
+//! CRIU keeps memory that is left behind in pipes, and gives it away through one of
+//! 4 MiB, which it makes when it begins to. Without `CAP_SYS_RESOURCE` the kernel
+//! grants no pipe of more than the sysctl `fs.pipe-max-size`, by default 1 MiB; CRIU
+//! then fails at the first page, when the process is ended already. So the sysctl is
+//! raised, for some milliseconds, until the first page has come.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read as _, Seek as _, Write as _},
+};
+
+use caps::{CapSet, Capability};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::error::{Error, Kind};
+
+const LIMIT: &str = "/proc/sys/fs/pipe-max-size";
+/// The largest pipe that CRIU 4.2 asks for, in bytes, as the kernel rounds it up.
+const NEEDED: u64 = 4 << 20;
+
+/// The right to have CRIU make its pipe.
+#[derive(Debug)]
+pub(super) struct Pipes {
+    /// The sysctl, where the capability is missing.
+    limit: Option<File>,
+}
+
+/// While this is there, CRIU can make its pipe. One at a time on a machine.
+#[derive(Debug)]
+pub(super) struct Widened {
+    limit: Flock<File>,
+    before: u64,
+}
+
+impl Pipes {
+    /// Finds out whether there is such a right.
+    ///
+    /// # Errors
+    /// This process has neither the capability nor may it write the sysctl.
+    pub(super) fn check() -> Result<Self, Error> {
+        if caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE).unwrap_or(false) {
+            return Ok(Self { limit: None });
+        }
+        match OpenOptions::new().read(true).write(true).open(LIMIT) {
+            Ok(limit) => Ok(Self { limit: Some(limit) }),
+            Err(why) => {
+                let what = "memory cannot be left behind: CRIU may have no pipe of 4 MiB for it";
+                Err(Error::new(Kind::NotPermitted, format!("{what} ({LIMIT}: {why})")).cure(
+                    "give it CAP_SYS_RESOURCE, or set the sysctl fs.pipe-max-size to 4194304",
+                ))
+            }
+        }
+    }
+
+    /// Makes use of it.
+    ///
+    /// # Errors
+    /// The kernel takes no such limit.
+    pub(super) fn widen(self) -> io::Result<Option<Widened>> {
+        let Some(limit) = self.limit else { return Ok(None) };
+        // Whoever comes next waits, and then finds it as it was.
+        let mut limit = Flock::lock(limit, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+        let mut before = String::new();
+        limit.read_to_string(&mut before)?;
+        let before = before.trim().parse().map_err(io::Error::other)?;
+        if before < NEEDED {
+            write(&mut limit, NEEDED)?;
+        }
+        Ok(Some(Widened { limit, before }))
+    }
+}
+
+impl Drop for Widened {
+    fn drop(&mut self) {
+        if self.before < NEEDED {
+            // A larger limit that stays harms nobody.
+            let _ = write(&mut self.limit, self.before);
+        }
+    }
+}
+
+fn write(limit: &mut File, bytes: u64) -> io::Result<()> {
+    limit.rewind()?;
+    limit.write_all(bytes.to_string().as_bytes())
+}

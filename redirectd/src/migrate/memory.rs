@@ -1,0 +1,215 @@
+//! How the memory of a process goes with it; pure.
+
+use std::{fmt, time::Duration};
+
+use serde::Serialize;
+
+use super::criu::Features;
+use crate::error::{Error, Kind};
+
+/// Memory for which leaving it behind is not worth what it costs: a second
+/// conversation between the machines, and a process that depends on home for a
+/// while. Copying so much freezes it for some tens of milliseconds.
+const SMALL: u64 = 32 << 20;
+/// With a link whose speed is known, memory is copied if that takes no longer.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// What is asked for: `--memory`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// Whatever is best.
+    #[default]
+    Auto,
+    /// All memory goes before the process runs.
+    Copy,
+    /// The process runs first, and its memory follows.
+    Lazy,
+    /// Memory goes while the process still runs at home, and what it has changed
+    /// meanwhile after it is frozen.
+    Precopy,
+}
+
+/// How the memory goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// All before the process runs.
+    Copy,
+    /// After it.
+    Lazy,
+}
+
+/// What was chosen, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// How the memory goes.
+    pub way: Way,
+    /// The reason; a sentence without a full stop.
+    pub why: String,
+}
+
+/// What a choice is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Situation {
+    /// The memory to move, in bytes.
+    pub memory: u64,
+    /// What CRIU can do at home.
+    pub home: Features,
+    /// What it can do on the host.
+    pub host: Features,
+    /// How fast the link between them is, in bytes each second, if that is known.
+    pub link: Option<u64>,
+}
+
+impl std::str::FromStr for Wish {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "copy" => Ok(Self::Copy),
+            "lazy" => Ok(Self::Lazy),
+            "precopy" => Ok(Self::Precopy),
+            other => Err(Error::new(Kind::Usage, format!("memory cannot go by `{other}`"))
+                .cure("one of auto, copy, lazy, precopy")),
+        }
+    }
+}
+
+/// How memory goes, if `wish` is asked for.
+///
+/// # Errors
+/// What is asked for cannot be had here.
+pub fn choose(wish: Wish, situation: &Situation) -> Result<Choice, Error> {
+    let choice = |way, why: String| Ok(Choice { way, why });
+    match (wish, cannot_follow(situation)) {
+        (Wish::Copy, _) => choice(Way::Copy, "it was asked for".into()),
+        (Wish::Lazy, None) => choice(Way::Lazy, "it was asked for".into()),
+        (Wish::Lazy, Some(why)) => {
+            Err(Error::new(Kind::Failed, format!("{why}, so memory cannot follow"))
+                .cure("take --memory copy, or a kernel with userfaultfd (CONFIG_USERFAULTFD)"))
+        }
+        (Wish::Precopy, _) => Err(no_precopy(situation)),
+        (Wish::Auto, cannot_follow) => Ok(best(situation, cannot_follow)),
+    }
+}
+
+fn best(situation: &Situation, cannot_follow: Option<String>) -> Choice {
+    let Situation { memory, link, .. } = *situation;
+    let amount = Bytes(memory);
+    let time = link.filter(|link| *link > 0).map(|link| copying(memory, link));
+    let (way, why) = match (time, cannot_follow) {
+        (_, _) if memory <= SMALL => (Way::Copy, format!("{amount} are soon copied")),
+        (Some(time), _) if time <= SHORT => {
+            (Way::Copy, format!("{amount} are copied in about {} ms", time.as_millis()))
+        }
+        (Some(time), Some(why)) => {
+            let ms = time.as_millis();
+            (Way::Copy, format!("{why}; copying {amount} freezes the process for about {ms} ms"))
+        }
+        (None, Some(why)) => {
+            (Way::Copy, format!("{why}; the process is frozen while {amount} are copied"))
+        }
+        (Some(time), None) => {
+            let ms = time.as_millis();
+            (Way::Lazy, format!("copying {amount} would freeze the process for about {ms} ms"))
+        }
+        (None, None) => (Way::Lazy, format!("copying {amount} would freeze the process for long")),
+    };
+    Choice { way, why }
+}
+
+/// Why memory cannot follow the process, if so.
+fn cannot_follow(situation: &Situation) -> Option<String> {
+    // At home it takes nothing of the kernel.
+    let why = "the kernel on the host lets no process run before its memory is there";
+    (!situation.host.lazy_pages).then(|| why.to_owned())
+}
+
+fn no_precopy(situation: &Situation) -> Error {
+    let cure = "take --memory lazy, which freezes it no longer, or auto";
+    if situation.home.tracks_memory {
+        let what = "memory cannot go while the process runs: redirectd makes no pre-copy rounds";
+        return Error::new(Kind::Failed, what).cure(cure);
+    }
+    let what = "memory cannot go while the process runs: the kernel at home does not tell which \
+                pages it changes meanwhile (CONFIG_MEM_SOFT_DIRTY)";
+    Error::new(Kind::Failed, what).cure(cure)
+}
+
+/// How long `memory` takes over a link of so many bytes each second.
+fn copying(memory: u64, link: u64) -> Duration {
+    Duration::from_millis(memory.saturating_mul(1000) / link)
+}
+
+/// An amount of memory as people say it.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = self.0.div_ceil(1 << 20);
+        if mib < 10 << 10 { write!(f, "{mib} MiB") } else { write!(f, "{} GiB", mib >> 10) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Features = Features { tracks_memory: true, lazy_pages: true };
+    const NONE: Features = Features { tracks_memory: false, lazy_pages: false };
+
+    fn situation(mib: u64, host: Features, link: Option<u64>) -> Situation {
+        Situation { memory: mib << 20, home: NONE, host, link }
+    }
+
+    #[test]
+    fn auto_chooses_by_what_there_is_and_explains_itself() {
+        let gigabit = Some(125_000_000);
+        for (mib, host, link, way, why) in [
+            (8, ALL, None, Way::Copy, "8 MiB are soon copied"),
+            (8, NONE, gigabit, Way::Copy, "8 MiB are soon copied"),
+            (400, ALL, None, Way::Lazy, "copying 400 MiB would freeze the process for long"),
+            (
+                400,
+                ALL,
+                gigabit,
+                Way::Lazy,
+                "copying 400 MiB would freeze the process for about 3355 ms",
+            ),
+            (400, ALL, Some(10 << 30), Way::Copy, "400 MiB are copied in about 39 ms"),
+            (400, NONE, None, Way::Copy, "frozen while 400 MiB are copied"),
+            (400, NONE, gigabit, Way::Copy, "freezes the process for about 3355 ms"),
+            (20 << 10, NONE, Some(0), Way::Copy, "frozen while 20 GiB are copied"),
+        ] {
+            let choice = choose(Wish::Auto, &situation(mib, host, link)).unwrap();
+            assert_eq!(choice.way, way, "{choice:?}");
+            assert!(choice.why.contains(why), "{why:?} is not in {choice:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_done_or_refused_with_a_cure() {
+        let large = |host| situation(400, host, None);
+        let way = |wish, host| choose(wish, &large(host)).map(|choice| choice.way);
+        assert_eq!(way(Wish::Copy, ALL), Ok(Way::Copy));
+        assert_eq!(way(Wish::Lazy, ALL), Ok(Way::Lazy));
+        let told = |wish, situation: &Situation| choose(wish, situation).unwrap_err().to_string();
+        let lazy = told(Wish::Lazy, &large(NONE));
+        assert!(lazy.contains("on the host lets no process run before"), "{lazy}");
+        let untracked = told(Wish::Precopy, &large(ALL));
+        assert!(untracked.contains("does not tell which pages it changes"), "{untracked}");
+        let tracked = told(Wish::Precopy, &Situation { home: ALL, ..large(ALL) });
+        assert!(tracked.contains("makes no pre-copy rounds"), "{tracked}");
+        for error in [lazy, untracked, tracked] {
+            assert!(error.contains("cure: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn wishes_are_read_by_their_names() {
+        let read: Vec<_> = ["auto", "copy", "lazy", "precopy"].map(str::parse).into();
+        assert_eq!(read, [Wish::Auto, Wish::Copy, Wish::Lazy, Wish::Precopy].map(Ok));
+        assert!("eager".parse::<Wish>().unwrap_err().to_string().contains("cure: one of auto"));
+    }
+}
