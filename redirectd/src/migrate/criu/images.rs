@@ -12,6 +12,8 @@ pub mod file;
 pub mod readdress;
 pub mod sockets;
 pub mod tree;
+#[cfg(any(test, fuzzing))]
+pub mod untrusted;
 mod wire;
 
 /// The image of all open files, sockets among them.

@@ -17,6 +17,8 @@ pub mod receive;
 pub mod send;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod untrusted;
 
 /// What came over, or went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
