@@ -29,6 +29,7 @@ use crate::{
     console::say,
     interrupt,
     netns::Netns,
+    pidns::{Pidns, only_child},
     pins::Pins,
     scenario::Scenario,
     stream::{HOME_PORT, HOST_PORT, PORTS},
@@ -46,6 +47,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 const CONFIGURATION: &str = "redirectd.yaml";
 const SOCKET: &str = "socket";
 const LOG: &str = "log";
+const STATE: &str = "state";
 
 /// The daemon's folder among our pins.
 const PINS: &str = "redirectd";
@@ -95,6 +97,8 @@ impl<'a> Settings<'a> {
 /// A running daemon; stopped, with all it has pinned, when dropped.
 pub(crate) struct Daemon {
     child: Child,
+    /// The daemon itself, where `child` only waits for it.
+    behind: Option<u32>,
     runtime: Runtime,
     folder: TempDir,
     // Removed after the daemon has stopped.
@@ -124,6 +128,22 @@ impl Daemon {
     /// # Errors
     /// It does not become ready.
     pub(crate) fn configured(home: &Netns, configuration: &str) -> Result<Self> {
+        Self::run_by(|program| home.command(program), configuration)
+    }
+
+    /// Starts one among the processes of `machine` with this configuration; no
+    /// redirects yet.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub(crate) fn among(machine: &Pidns, configuration: &str) -> Result<Self> {
+        let mut daemon = Self::run_by(|program| machine.command(program), configuration)?;
+        // `nsenter` stays, as it cannot be of that namespace itself.
+        daemon.behind = Some(only_child(daemon.child.id())?);
+        Ok(daemon)
+    }
+
+    fn run_by(command: impl Fn(&str) -> Command, configuration: &str) -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let pins = Pins::new()?;
         fs::write(folder.path().join(CONFIGURATION), configuration)?;
@@ -131,8 +151,8 @@ impl Daemon {
             .enable_all()
             .build()
             .context("cannot wait for the daemon")?;
-        let child = spawn(home, folder.path(), &pins)?;
-        let mut daemon = Self { child, runtime, folder, pins };
+        let child = spawn(&command, folder.path(), &pins)?;
+        let mut daemon = Self { child, behind: None, runtime, folder, pins };
         daemon.wait_until_ready()?;
         Ok(daemon)
     }
@@ -143,7 +163,7 @@ impl Daemon {
     /// # Errors
     /// It does not end.
     pub(crate) fn end(&mut self, signal: Signal) -> Result<()> {
-        kill(Pid::from_raw(self.child.id().try_into()?), signal).context("cannot end redirectd")?;
+        kill(Pid::from_raw(self.id().try_into()?), signal).context("cannot end redirectd")?;
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait()?.is_none() {
             ensure!(Instant::now() < deadline, "redirectd does not end: {}", self.log());
@@ -157,13 +177,13 @@ impl Daemon {
     /// # Errors
     /// It does not become ready.
     pub(crate) fn again(&mut self, home: &Netns) -> Result<()> {
-        self.child = spawn(home, self.folder.path(), &self.pins)?;
+        self.child = spawn(&|program: &str| home.command(program), self.folder.path(), &self.pins)?;
         self.wait_until_ready()
     }
 
     /// Its process.
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.behind.unwrap_or_else(|| self.child.id())
     }
 
     /// Where it has pinned its maps and links.
@@ -205,8 +225,14 @@ impl Daemon {
         self.runtime.block_on(answer).map_err(|error| anyhow!("{error}"))
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join(SOCKET)
+    }
+
+    /// Its state directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join(STATE)
     }
 
     /// Writes a rule file with `rules` for [`Self::apply`], and returns its path.
@@ -235,9 +261,22 @@ impl Daemon {
         &self,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<()> {
+        self.told(arguments).map(drop)
+    }
+
+    /// What `redirect ARGUMENTS --json` prints.
+    ///
+    /// # Errors
+    /// As [`Self::apply`]; or it prints no JSON.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let text = self.told(arguments.iter().chain(&["--json"]))?;
+        serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))
+    }
+
+    fn told<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<String> {
         let mut command = Command::new(program("redirect")?);
         command.arg("--socket").arg(self.socket()).args(arguments);
-        run(&mut command, "").map(drop).with_context(|| self.log())
+        run(&mut command, "").with_context(|| self.log())
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
@@ -261,7 +300,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         // Its number may be another's once it has been waited for.
-        if let (Ok(None), Ok(id)) = (self.child.try_wait(), self.child.id().try_into()) {
+        if let (Ok(None), Ok(id)) = (self.child.try_wait(), self.id().try_into()) {
             let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
         }
         let deadline = Instant::now() + PATIENCE;
@@ -292,14 +331,14 @@ pub(crate) fn rules(scenario: &Scenario) -> String {
     text
 }
 
-/// Starts the daemon in `home` with what is in `folder`.
-fn spawn(home: &Netns, folder: &Path, pins: &Pins) -> Result<Child> {
+/// Starts the daemon, by `command`, with what is in `folder`.
+fn spawn(command: &impl Fn(&str) -> Command, folder: &Path, pins: &Pins) -> Result<Child> {
     let log = File::options().create(true).append(true).open(folder.join(LOG))?;
-    home.command(&program("redirectd")?.display().to_string())
+    command(&program("redirectd")?.display().to_string())
         .arg("--config")
         .arg(folder.join(CONFIGURATION))
         .arg("--state-dir")
-        .arg(folder.join("state"))
+        .arg(folder.join(STATE))
         .arg("--pin-dir")
         .arg(pins.path().join(PINS))
         .arg("--socket")
@@ -315,7 +354,7 @@ fn spawn(home: &Netns, folder: &Path, pins: &Pins) -> Result<Child> {
 }
 
 /// One of redirectd's programs, built beside the bench.
-fn program(name: &str) -> Result<PathBuf> {
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find the bench's own program")?;
     let folder = own.parent().context("the bench's program lies in no folder")?;
     // Unit tests lie one folder deeper.

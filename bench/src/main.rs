@@ -18,6 +18,7 @@ mod nat_rules;
 mod netns;
 mod pace;
 mod pair;
+mod pidns;
 mod pins;
 mod probe;
 mod processor;

@@ -1,52 +1,21 @@
 //! The layout of every map key and value: what the programs and user space
 //! agree on. Any change of it is a change of [`ABI_VERSION`].
 
-use crate::csum::Delta;
+mod address;
+mod fragment;
+#[cfg(feature = "user")]
+mod pod;
+mod slot;
+
+pub use self::{
+    address::Addr,
+    fragment::{FragmentKey, Fragments, HELD_BYTES, HELD_FRAGMENTS, Held, HeldKey, fragment_state},
+    slot::{Location, SlotCounters, SlotWord, Traffic, slot_state},
+};
 
 /// Version of all that is pinned. User space adopts maps of the same version
 /// only.
 pub const ABI_VERSION: u32 = 3;
-
-/// An IP address as it lies in a packet.
-pub trait Addr: Copy + Eq {
-    /// What changes in a checksum when an address `self` becomes `new`.
-    fn delta(self, new: Self) -> Delta;
-
-    /// All of it in 32 bits; an IPv4 address in four words, the first of which
-    /// it is, comes out as the address.
-    fn fold(self) -> u32;
-}
-
-impl Addr for u32 {
-    #[inline(always)]
-    fn delta(self, new: Self) -> Delta {
-        Delta::long(self, new)
-    }
-
-    #[inline(always)]
-    fn fold(self) -> u32 {
-        self
-    }
-}
-
-impl Addr for [u32; 4] {
-    #[inline(always)]
-    fn delta(self, new: Self) -> Delta {
-        Delta::long(self[0], new[0])
-            .and(Delta::long(self[1], new[1]))
-            .and(Delta::long(self[2], new[2]))
-            .and(Delta::long(self[3], new[3]))
-    }
-
-    #[inline(always)]
-    fn fold(self) -> u32 {
-        // Three odd numbers, so that words that change places change the result.
-        self[0]
-            ^ self[1].wrapping_mul(0x85eb_ca6b)
-            ^ self[2].wrapping_mul(0xc2b2_ae35)
-            ^ self[3].wrapping_mul(0x27d4_eb2f)
-    }
-}
 
 /// Source and destination of a packet. `A` is `u32` for IPv4 and `[u32; 4]` for
 /// IPv6; everything is in network byte order.
@@ -215,197 +184,6 @@ pub struct PeerPrefix<A> {
     pub peer: A,
 }
 
-/// A slot's word, written and read as one: what the redirect does, which of its
-/// two [`Location`]s counts, and the [group](crate::group) it moves in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(transparent)]
-pub struct SlotWord(pub u64);
-
-impl SlotWord {
-    /// Puts a word together.
-    #[inline(always)]
-    #[must_use]
-    pub const fn new(generation: u32, state: u8) -> Self {
-        Self((generation as u64) << 32 | state as u64)
-    }
-
-    /// How often the target was changed, plus one; 0 for a free slot.
-    #[inline(always)]
-    #[must_use]
-    pub const fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    /// See [`slot_state`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn state(self) -> u8 {
-        self.0 as u8
-    }
-
-    /// The group it moves in; 0 is none.
-    #[inline(always)]
-    #[must_use]
-    pub const fn group(self) -> u32 {
-        self.0 as u32 >> 8
-    }
-
-    /// The same in that group, or in none.
-    #[inline(always)]
-    #[must_use]
-    pub const fn in_group(self, group: u32) -> Self {
-        Self(self.0 & 0xffff_ffff_0000_00ff | ((group & 0xff_ffff) as u64) << 8)
-    }
-
-    /// The same, but that the other location counts.
-    #[inline(always)]
-    #[must_use]
-    pub const fn next(self) -> Self {
-        let next = self.generation().wrapping_add(1);
-        let next = if next == 0 { 1 } else { next };
-        Self(self.0 & 0xffff_ffff | (next as u64) << 32)
-    }
-
-    /// Whether flows of `generation` are up to date, and the redirect in no group.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_settled(self, generation: u32) -> bool {
-        self.0 >> 8 == (generation as u64) << 24
-    }
-
-    /// Index of the location that counts: the two of a slot take turns, so
-    /// that the one in use is never written to.
-    #[inline(always)]
-    #[must_use]
-    pub const fn location(self, slot: u32) -> u32 {
-        slot * 2 + (self.generation() & 1)
-    }
-}
-
-/// Values of [`SlotWord::state`].
-pub mod slot_state {
-    /// Free, or cut: flows that name it are void.
-    pub const NONE: u8 = 0;
-    /// Takes new flows.
-    pub const ACTIVE: u8 = 1;
-    /// Takes no new flows; open ones go on.
-    pub const DRAINING: u8 = 2;
-}
-
-/// Where a redirect leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct Location {
-    /// The host's address; IPv4 in the first word, the others zero.
-    pub address: [u32; 4],
-    /// The target port for `home_port`, host byte order.
-    pub port: u16,
-    /// The redirect's first home port, host byte order.
-    pub home_port: u16,
-    /// Flows made at this generation or later follow to here, older ones stay.
-    pub follow_from: u32,
-}
-
-/// Packets and bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct Traffic {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes: of what was translated the IP length, of what was passed or
-    /// dropped the length of the frame, which need not be IP.
-    pub bytes: u64,
-}
-
-/// Counters of a slot, one set for each processor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct SlotCounters {
-    /// Peer → host.
-    pub to_host: Traffic,
-    /// Host → peer.
-    pub to_peer: Traffic,
-    /// Flows taken.
-    pub opened: u64,
-    /// Flows refused.
-    pub refused: u64,
-}
-
-/// Key of the fragment table: the fragments of one datagram (RFC 791, RFC 8200).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[repr(C)]
-pub struct FragmentKey<A> {
-    /// Source address.
-    pub source: A,
-    /// Destination address.
-    pub destination: A,
-    /// Identification as it lies in the packet; IPv4 has 16 bits of it.
-    pub id: u32,
-    /// IP protocol number.
-    pub protocol: u32,
-}
-
-/// What is known of a fragmented datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C)]
-pub struct Fragments<A> {
-    /// What the addresses become.
-    pub source: A,
-    /// What the addresses become.
-    pub destination: A,
-    /// The identification on the way out: one that no other peer's fragments,
-    /// now from the same source, can bear at the same time.
-    pub id: u32,
-    /// The redirect's slot.
-    pub slot: u32,
-    /// See [`fragment_state`].
-    pub state: u32,
-    /// [`flow_flags::TO_HOST`] or 0.
-    pub flags: u32,
-    /// Where they go.
-    pub hop: NextHop,
-    /// How many fragments came before the first one and were copied.
-    pub held: u64,
-    /// When the entry was made, in nanoseconds of the monotonic clock.
-    pub made: u64,
-}
-
-/// Values of [`Fragments::state`].
-pub mod fragment_state {
-    /// The first fragment, which has the ports, has not come yet.
-    pub const WAITING: u32 = 0;
-    /// The datagram belongs to a flow.
-    pub const KNOWN: u32 = 1;
-    /// The datagram is home's own.
-    pub const OWN: u32 = 2;
-}
-
-/// Key of a fragment that came before the first one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[repr(C)]
-pub struct HeldKey<A> {
-    /// Its datagram.
-    pub datagram: FragmentKey<A>,
-    /// The how manieth it was.
-    pub index: u32,
-}
-
-/// Longest fragment that can be held, in bytes from its IP header on.
-pub const HELD_BYTES: usize = 2048;
-
-/// Most fragments held of one datagram: 65,535 bytes in pieces of 1,480.
-pub const HELD_FRAGMENTS: u32 = 45;
-
-/// A fragment that came before the first one.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-pub struct Held {
-    /// Bytes of `packet` that count.
-    pub length: u32,
-    /// From the IP header on.
-    pub packet: [u8; HELD_BYTES],
-}
-
 /// Longest name of a redirect or a host, in bytes.
 pub const NAME_BYTES: usize = 63;
 
@@ -510,42 +288,3 @@ const _: () = {
     assert!(size_of::<Station>() == 8);
     assert!(size_of::<Neighbour>() == 12);
 };
-
-#[cfg(feature = "user")]
-mod pod {
-    use aya::Pod;
-
-    use super::*;
-    use crate::group::{GroupCounts, GroupWord};
-
-    macro_rules! pod {
-        ($($t:ty),* $(,)?) => {$(
-            // SAFETY: repr(C), Copy, 'static, without padding (asserted above)
-            // and without invalid bit patterns.
-            unsafe impl Pod for $t {}
-        )*};
-    }
-
-    pod!(
-        Neighbour,
-        Station,
-        Entry,
-        SlotWord,
-        Location,
-        Traffic,
-        SlotCounters,
-        Settings,
-        Record,
-        GroupWord,
-        GroupCounts
-    );
-
-    macro_rules! family_pod {
-        ($($t:ident),* $(,)?) => {$(
-            // SAFETY: as above, for both types of address there are.
-            unsafe impl<A: Addr + Pod> Pod for $t<A> {}
-        )*};
-    }
-
-    family_pod!(FlowKey, Flow, Endpoint, PeerPrefix);
-}

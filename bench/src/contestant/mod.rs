@@ -70,6 +70,10 @@ pub(crate) const NAMES: &[&str] = &[
     "socat",
     "deputy",
     "deputy-gather",
+    "held",
+    "dropped",
+    "redirectd-copy",
+    "criu",
 ];
 
 /// Everything that takes part, in the order of reports.

@@ -7,7 +7,9 @@
 //! connection after the other, as the migrated processes of the papers do.
 
 pub(crate) mod client;
+pub(crate) mod clocked;
 pub(crate) mod figures;
+pub(crate) mod init;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod sockets;
@@ -29,6 +31,10 @@ pub(crate) enum Pair {
     Client(client::Arguments),
     /// Holds the sockets of a server that runs elsewhere
     Deputy(home::Arguments),
+    /// Serves, and knows how long it did not run
+    Clocked(clocked::Arguments),
+    /// Is the first process of a PID namespace
+    Init,
 }
 
 impl Pair {
@@ -41,6 +47,8 @@ impl Pair {
             Self::Server(arguments) => server::run(arguments),
             Self::Client(arguments) => client::run(arguments),
             Self::Deputy(arguments) => home::run(arguments),
+            Self::Clocked(arguments) => clocked::run(arguments),
+            Self::Init => init::run(),
         }
     }
 }

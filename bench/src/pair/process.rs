@@ -110,6 +110,11 @@ impl Process {
         Ok(Self { child, shown })
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it says that it is ready.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A bounce, in one way.
-pub(super) enum Bounce {
+pub(crate) enum Bounce {
     /// At tc.
     Tc,
     /// In the driver.
@@ -44,34 +44,60 @@ impl Route for Bounce {
     }
 
     fn set_up(&self, lan: &Lan, _: &[u16]) -> Result<Box<dyn Any>> {
-        let silent = "net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2";
-        lan.host.run("sysctl", &format!("-qw {silent}"))?;
-        lan.host.run("ip", &format!("address add {HOME}/32 dev lo"))?;
-        lan.set_neighbour(&lan.host, PEER, HOME_MAC)?;
-        let program = lan.home.enter(|| self.attach());
+        share_address(lan)?;
+        let program = lan.home.enter(|| {
+            let mut bpf = self.load()?;
+            self.attach(&mut bpf)?;
+            Ok(bpf)
+        });
         Ok(Box::new(program.with_context(|| format!("cannot put {} on home", self.name()))?))
     }
 }
 
+/// Gives the host home's address, and has it answer by way of home.
+///
+/// # Errors
+/// A tool fails.
+pub(crate) fn share_address(lan: &Lan) -> Result<()> {
+    let silent = "net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2";
+    lan.host.run("sysctl", &format!("-qw {silent}"))?;
+    lan.host.run("ip", &format!("address add {HOME}/32 dev lo"))?;
+    lan.set_neighbour(&lan.host, PEER, HOME_MAC)
+}
+
 impl Bounce {
-    /// Puts the program on the interface of the namespace this is called in.
-    fn attach(&self) -> Result<Ebpf> {
+    /// The program, in the kernel and not at work yet.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub(crate) fn load(&self) -> Result<Ebpf> {
         let ends = Ends { home: HOME_MAC, peer: PEER_MAC, host: HOST_MAC };
         let mut bpf = EbpfLoader::new().override_global("ENDS", &ends, true).load(OBJECT)?;
         match self {
-            Self::Tc => {
-                let program = bpf.program_mut("turn_tc").context("no `turn_tc`")?;
-                let program: &mut SchedClassifier = program.try_into()?;
-                program.load()?;
-                program.attach(INTERFACE, TcAttachType::Ingress)?;
-            }
-            Self::Xdp => {
-                let program = bpf.program_mut("turn_xdp").context("no `turn_xdp`")?;
-                let program: &mut Xdp = program.try_into()?;
-                program.load()?;
-                program.attach(INTERFACE, XdpMode::Driver)?;
-            }
+            Self::Tc => classifier(&mut bpf)?.load()?,
+            Self::Xdp => driver_program(&mut bpf)?.load()?,
         }
         Ok(bpf)
     }
+
+    /// Puts it on the interface of the namespace this is called in, until it is
+    /// dropped.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(crate) fn attach(&self, bpf: &mut Ebpf) -> Result<()> {
+        match self {
+            Self::Tc => classifier(bpf)?.attach(INTERFACE, TcAttachType::Ingress).map(drop)?,
+            Self::Xdp => driver_program(bpf)?.attach(INTERFACE, XdpMode::Driver).map(drop)?,
+        }
+        Ok(())
+    }
+}
+
+fn classifier(bpf: &mut Ebpf) -> Result<&mut SchedClassifier> {
+    Ok(bpf.program_mut("turn_tc").context("no `turn_tc`")?.try_into()?)
+}
+
+fn driver_program(bpf: &mut Ebpf) -> Result<&mut Xdp> {
+    Ok(bpf.program_mut("turn_xdp").context("no `turn_xdp`")?.try_into()?)
 }

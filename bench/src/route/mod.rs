@@ -1,6 +1,6 @@
 //! The ways from the peer to a server on the host: what TCP suites compare.
 
-mod bounce;
+pub(crate) mod bounce;
 mod deputy;
 mod direct;
 mod netfilter;

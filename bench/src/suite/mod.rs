@@ -3,6 +3,7 @@
 pub(crate) mod control;
 pub(crate) mod latency;
 pub(crate) mod layers;
+pub(crate) mod moving;
 pub(crate) mod paper;
 pub(crate) mod pps;
 pub(crate) mod program;
@@ -35,6 +36,8 @@ pub(crate) enum Suite {
     Control,
     /// Where a packet's time goes at home, layer by layer
     Layers,
+    /// How long peers wait for a process that moves
+    Move,
 }
 
 impl Suite {
@@ -55,6 +58,7 @@ impl Suite {
             Self::Latency => "latency at fixed rates, and connections a second",
             Self::Control => "how long changes and a restart take, and what memory",
             Self::Layers => "where a packet's time goes at home",
+            Self::Move => "how long peers wait for a process that moves",
         }
     }
 
@@ -69,6 +73,7 @@ impl Suite {
             Self::Latency => (260, 8),
             Self::Control => (240, 20),
             Self::Layers => (110, 8),
+            Self::Move => (420, 12),
         };
         Duration::from_secs(if effort.quick { quick } else { whole })
     }
@@ -100,6 +105,7 @@ impl Suite {
             Self::Latency => latency::run(effort, recorder),
             Self::Control => control::run(effort, recorder),
             Self::Layers => layers::run(effort, recorder),
+            Self::Move => moving::run(effort, recorder),
         }
     }
 }

@@ -29,6 +29,8 @@ mod socket;
 mod tests;
 mod tls;
 mod token;
+#[cfg(any(test, fuzzing))]
+pub mod untrusted;
 mod views;
 
 use std::{

@@ -46,8 +46,7 @@ impl fmt::Display for Token {
         let mut bytes = self.fingerprint.0.to_vec();
         bytes.extend(self.secret.0);
         bytes.extend(self.address.to_string().bytes());
-        let checksum = checksum(&bytes);
-        write!(f, "{PREFIX}{}{}", hex::encode(&bytes), hex::encode(&checksum))
+        f.write_str(&sealed(&bytes))
     }
 }
 
@@ -73,6 +72,11 @@ impl FromStr for Token {
             secret: Secret(*secret),
         })
     }
+}
+
+/// The text of a token with these bytes.
+pub(super) fn sealed(bytes: &[u8]) -> String {
+    format!("{PREFIX}{}{}", hex::encode(bytes), hex::encode(&checksum(bytes)))
 }
 
 fn wrong(what: &str) -> Error {

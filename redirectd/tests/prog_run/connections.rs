@@ -9,8 +9,8 @@ use redirectd::{
 
 use crate::{
     home::{at_home, redirect},
+    moving::{abort, add, commit, data, held, park, process, relocation},
     network::FAMILIES,
-    parking::{abort, add, commit, data, held, park, process, relocation},
     table::Row,
     talk::{HOST_PORT, Talk},
 };

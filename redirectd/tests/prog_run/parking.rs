@@ -1,101 +1,24 @@
 //! Redirects that move together: what their packets meet before, while and after
 //! they are parked.
 
-use std::{net::IpAddr, thread, time::Duration};
-
-use caps::{CapSet, Capability};
 use redirectd::{
-    dataplane::{
-        Attach, Change, Dataplane as _, Group, Phase, Relocation, Removal, Replayed, Timers,
-    },
-    error::{Error, Kind},
-    rule::{Flows, Protocol, Redirect},
+    dataplane::{Attach, Dataplane as _},
+    rule::Protocol,
 };
 use xtask::lab::soon;
 
 use crate::{
     capture::Capture,
     frame::{ACK, Frame, SYN, TTL},
-    home::{Entry, Fate, Home, TABLES, at_entry, at_home, redirect},
-    network::{BACK, FAMILIES, FRONT_MAC, Family, GATEWAY_MAC, V4, way_to},
+    home::{Entry, Fate, TABLES, at_entry, at_home},
+    moving::{
+        PROTOCOLS, abort, add, begin, commit, complaint, complaint_arrives, data, held, park,
+        process,
+    },
+    network::{BACK, FAMILIES, V4},
     table::Row,
-    talk::{HOME_PORT, HOST_PORT, Talk},
+    talk::{HOST_PORT, Talk},
 };
-
-const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
-
-/// The redirects of a process at `at`, at its own port if that is home, else at
-/// [`HOST_PORT`].
-pub(crate) fn process(family: &Family, at: IpAddr) -> Vec<Redirect> {
-    let port = if at == family.home { HOME_PORT } else { HOST_PORT };
-    let one = |protocol| Redirect {
-        flows: Flows::Follow,
-        ..redirect(protocol, (family.home, HOME_PORT), (at, port))
-    };
-    PROTOCOLS.map(one).to_vec()
-}
-
-pub(crate) fn add(home: &mut Home, redirects: &[Redirect]) {
-    redirects.iter().for_each(|redirect| home.add(redirect));
-}
-
-pub(crate) fn relocation(from: &[Redirect], to: &[Redirect]) -> Relocation {
-    Relocation { redirects: from.iter().cloned().zip(to.iter().cloned()).collect() }
-}
-
-fn begin(home: &mut Home, family: &Family, from: IpAddr, to: IpAddr) -> Group {
-    let relocation = relocation(&process(family, from), &process(family, to));
-    home.bpf.group_begin(&relocation).unwrap_or_else(|error| panic!("{error}"))
-}
-
-pub(crate) fn park(home: &mut Home, family: &Family, from: IpAddr, to: IpAddr) -> Group {
-    let group = begin(home, family, from, to);
-    home.bpf.group_park(group).expect("it has begun");
-    group
-}
-
-pub(crate) fn commit(home: &mut Home, group: Group) -> Replayed {
-    home.bpf.group_commit(group).expect("it is parked");
-    home.bpf.group_replay(group).expect("it is committed")
-}
-
-pub(crate) fn abort(home: &mut Home, group: Group) -> Replayed {
-    home.bpf.group_abort(group).expect("it is parked");
-    home.bpf.group_replay(group).expect("it is aborted")
-}
-
-pub(crate) fn data(talk: &Talk) -> impl Fn(Frame) -> Frame {
-    let tcp = talk.protocol == Protocol::Tcp;
-    move |frame| if tcp { frame.flags(ACK).seq(101).ack(501).data(b"x") } else { frame.data(b"x") }
-}
-
-/// A router's message about what was sent to the peer.
-fn complaint(talk: &Talk) -> Frame {
-    let kind = if talk.peer.is_ipv4() { (3, 1) } else { (1, 3) };
-    Frame::icmp(way(talk), talk.home.ip(), kind, 0)
-        .macs(FRONT_MAC, GATEWAY_MAC)
-        .data(&data(talk)(talk.peer_gets()).packet())
-}
-
-/// The same, as the host gets it.
-fn complaint_arrives(talk: &Talk) -> Frame {
-    let kind = if talk.peer.is_ipv4() { (3, 1) } else { (1, 3) };
-    let (host, back) = way_to(talk.host.ip());
-    Frame::icmp(talk.snat.ip(), talk.host.ip(), kind, 0)
-        .macs(host, back)
-        .data(&data(talk)(talk.host_sends()).packet())
-        .ttl(TTL - 1)
-}
-
-/// A router's address on the way to the peer.
-fn way(talk: &Talk) -> IpAddr {
-    let family = FAMILIES.into_iter().find(|family| family.peer == talk.peer.ip());
-    family.map_or(talk.peer.ip(), |family| family.other_peer)
-}
-
-pub(crate) fn held(what: &str, frame: &Frame) -> Row {
-    Row::dropped(what, frame, "parked")
-}
 
 #[test]
 fn nothing_changes_before_it_is_parked() {
@@ -271,103 +194,6 @@ fn there_is_a_bound() {
             assert_eq!((seen.overflow.packets, seen.overflow.bytes as usize), (1, bytes.len()));
             assert_eq!(abort(home, group).lost, 0);
         }
-    });
-}
-
-/// Neither changes nor timers touch what moves.
-#[test]
-fn what_moves_is_left_alone() {
-    let zero = Duration::ZERO;
-    let timers =
-        Timers { tcp_established: zero, tcp_transitory: zero, udp: zero, udp_unreplied: zero };
-    at_entry(Entry::Tc, TABLES, |home| {
-        let [from, to] = [V4.host, V4.second].map(|at| process(&V4, at));
-        add(home, &from);
-        let talk = Talk::new(Protocol::Tcp, &V4, 40_000);
-        home.table(&talk.opening());
-        let group = park(home, &V4, V4.host, V4.second);
-        let changes = [
-            Change::Update { from: from[0].clone(), to: to[0].clone() },
-            Change::Remove { redirect: from[0].clone(), removal: Removal::Cut },
-        ];
-        let kind = |result: Result<(), Error>| result.map_err(|error| error.kind);
-        for change in changes {
-            assert_eq!(kind(home.bpf.apply(&[change])), Err(Kind::Conflict));
-        }
-        let again = home.bpf.group_begin(&relocation(&from, &to));
-        assert_eq!(kind(again.map(drop)), Err(Kind::Conflict));
-        assert_eq!(kind(home.bpf.group_replay(group).map(drop)), Err(Kind::Conflict));
-        thread::sleep(Duration::from_millis(5));
-        assert_eq!(home.bpf.expire(&timers).expect("the tables can be swept"), 0);
-        abort(home, group);
-        home.table(&[talk.reaches_host("it is still there", data(&talk))]);
-        assert_eq!(kind(home.bpf.group_park(group)), Err(Kind::NotFound));
-        assert_eq!(home.bpf.expire(&timers).expect("the tables can be swept"), 1);
-    });
-}
-
-#[test]
-fn a_move_changes_targets_alone() {
-    at_entry(Entry::Tc, TABLES, |home| {
-        let from = process(&V4, V4.host);
-        add(home, &from);
-        let mut to = process(&V4, V4.second);
-        to[0].peers = vec![V4.peer.into()];
-        let error = home.bpf.group_begin(&relocation(&from, &to)).map_err(|error| error.kind);
-        assert_eq!(error, Err(Kind::Conflict));
-        assert!(home.bpf.groups().expect("they can be read").is_empty());
-    });
-}
-
-/// A daemon that comes after one that died finds the groups as they were left.
-#[test]
-fn groups_are_adopted() {
-    at_home(|home| {
-        for family in FAMILIES {
-            let [from, to] = [family.host, family.second].map(|at| process(&family, at));
-            add(home, &from);
-            let talk = Talk::new(Protocol::Tcp, &family, 40_000);
-            let there = Talk { host: (family.second, HOST_PORT).into(), ..talk };
-            home.table(&talk.opening());
-            let group = park(home, &family, family.host, family.second);
-            home.restart().expect("it adopts its own");
-            let groups = home.bpf.groups().expect("they can be read");
-            assert_eq!(groups.len(), 1);
-            assert_eq!((groups[0].group, groups[0].phase), (group, Phase::Parked));
-            assert_eq!(groups[0].redirects, relocation(&from, &to).redirects);
-            home.table(&[held("it is still parked", &data(&talk)(talk.peer_sends()))]);
-            home.bpf.group_commit(group).expect("it is parked");
-            // What the daemon has read goes with it.
-            assert_eq!(home.bpf.group_held(group).expect("it is there").traffic.packets, 1);
-            home.restart().expect("it adopts its own");
-            assert_eq!(home.bpf.groups().expect("they can be read")[0].phase, Phase::Committed);
-            home.table(&[held("it is still waited for", &data(&talk)(talk.peer_sends()))]);
-            let mut capture = Capture::towards(family.second);
-            assert_eq!(home.bpf.group_replay(group).expect("it is committed").lost, 1);
-            let frame = data(&talk)(there.host_gets()).ttl(TTL - 1).bytes();
-            assert_eq!(capture.frames(1), [frame]);
-            home.table(&[there.reaches_host("it has moved", data(&talk)).by_xdp()]);
-            assert!(home.bpf.groups().expect("they can be read").is_empty());
-            let installed = home.bpf.installed().expect("they can be read");
-            let installed: Vec<_> = installed.into_iter().map(|one| one.redirect).collect();
-            assert!(to.iter().all(|redirect| installed.contains(redirect)), "{installed:#?}");
-        }
-    });
-}
-
-/// What could not be delivered is not held in the first place.
-#[test]
-fn without_the_right_to_deliver_no_move_begins() {
-    at_entry(Entry::Tc, TABLES, |home| {
-        let [from, to] = [V4.host, V4.second].map(|at| process(&V4, at));
-        add(home, &from);
-        // Of this thread alone.
-        caps::drop(None, CapSet::Effective, Capability::CAP_NET_RAW).expect("it may be dropped");
-        let error = home.bpf.group_begin(&relocation(&from, &to)).expect_err("it may not begin");
-        assert_eq!(error.kind, Kind::NotPermitted);
-        assert!(error.cure.is_some_and(|cure| cure.contains("CAP_NET_RAW")));
-        assert!(home.bpf.groups().expect("they can be read").is_empty());
-        home.table(&Talk::new(Protocol::Udp, &V4, 40_000).opening());
     });
 }
 

@@ -6,19 +6,25 @@
 //! has left half done: the record says which redirects there are, the slot's
 //! word what they do, the location where they lead.
 
+mod adopt;
 mod moving;
+mod step;
+mod stored;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use redirectd_ebpf::abi::{Location, Record, SlotWord, slot_state};
+use redirectd_ebpf::abi::{SlotWord, slot_state};
 
+use self::{
+    step::Undo,
+    stored::{read_location, write_location},
+};
 use super::{
     counters,
     endpoint_set::EndpointSet,
-    entries::{self, Entries, For, Key},
-    family::words,
+    entries::{self, Entries},
     follow,
-    maps::{Maps, failed},
+    maps::Maps,
     record,
 };
 use crate::{
@@ -32,18 +38,6 @@ use crate::{
 struct Occupant {
     redirect: Redirect,
     word: SlotWord,
-}
-
-/// How to take a step back. That endpoints are held is not taken back: flows
-/// may have followed to the new host meanwhile, and a bit too many only costs
-/// look-ups.
-enum Undo {
-    Word(Slot, SlotWord),
-    Following(Slot, SlotWord),
-    Record(Slot, Option<Record>),
-    Entry(Key, For, Slot),
-    Occupant(Slot, Option<Occupant>),
-    Release(Redirect),
 }
 
 /// All slots.
@@ -61,97 +55,6 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Reads what is pinned and finishes what was left half done.
-    pub(super) fn adopt(maps: &mut Maps) -> Result<Self, Error> {
-        let mut slots = Self {
-            taken: BTreeMap::new(),
-            by_name: HashMap::new(),
-            doomed: BTreeSet::new(),
-            free: Vec::new(),
-            words: HashMap::new(),
-            entries: Entries::adopt(maps)?,
-            endpoints: EndpointSet::default(),
-            undo: Vec::new(),
-        };
-        slots.read(maps)?;
-        slots.endpoints =
-            EndpointSet::rebuild(maps, slots.taken.values().map(|taken| &taken.redirect))?;
-        slots.mend(maps)?;
-        Ok(slots)
-    }
-
-    fn read(&mut self, maps: &Maps) -> Result<(), Error> {
-        let mut records = HashMap::new();
-        for item in maps.records.iter() {
-            let (slot, record) = item.map_err(|error| failed("read", "RECORDS", &error))?;
-            records.insert(slot, record);
-        }
-        let mut peers: HashMap<Slot, Vec<ipnet::IpNet>> = HashMap::new();
-        for (_, whom, slot) in self.entries.all() {
-            if let Some(net) = whom {
-                let nets = peers.entry(slot).or_default();
-                if !nets.contains(&net) {
-                    nets.push(net);
-                }
-            }
-        }
-        for slot in (1..maps.slots.len()).rev() {
-            let word = maps.slots.get(&slot, 0).map_err(|error| failed("read", "SLOTS", &error))?;
-            let redirect = match records.get(&slot) {
-                Some(record) if word.state() != slot_state::NONE => {
-                    let counts = moving::effective(maps, word)?;
-                    let location = read_location(maps, counts.location(slot))?;
-                    record::decode(record, &location).map(|mut redirect| {
-                        if record::is_for_some_peers(record) {
-                            redirect.peers = peers.remove(&slot).unwrap_or_default();
-                            redirect.peers.sort();
-                        }
-                        redirect
-                    })
-                }
-                _ => None,
-            };
-            match redirect {
-                Some(redirect) => {
-                    if word.state() == slot_state::ACTIVE {
-                        self.by_name.insert(redirect.name.clone(), slot);
-                    }
-                    self.taken.insert(slot, Occupant { redirect, word });
-                }
-                // Flows may still name it: the next sweep tells.
-                None if word.generation() != 0 => {
-                    self.words.insert(slot, word);
-                    self.doomed.insert(slot);
-                }
-                None => self.free.push(slot),
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the entries what the redirects say.
-    fn mend(&mut self, maps: &mut Maps) -> Result<(), Error> {
-        let mut wanted = HashMap::new();
-        for (slot, occupant) in &self.taken {
-            if occupant.word.state() == slot_state::ACTIVE {
-                for (key, whom) in entries::claims(&occupant.redirect) {
-                    wanted.insert((key, whom), *slot);
-                }
-            }
-        }
-        for (key, whom, slot) in self.entries.all() {
-            if wanted.get(&(key, whom)) != Some(&slot) {
-                self.entries.set(maps, key, whom, 0)?;
-            }
-        }
-        for ((key, whom), slot) in wanted {
-            if self.entries.get(&key, whom) != slot {
-                self.entries.set(maps, key, whom, slot)?;
-            }
-        }
-        Ok(())
-    }
-
     /// All redirects, those that drain included.
     pub(super) fn installed(&self) -> Vec<Installed> {
         let state = |word: SlotWord| match word.state() {
@@ -363,124 +266,4 @@ impl Slots {
         }
         Ok(())
     }
-
-    fn set_entry(&mut self, maps: &mut Maps, key: Key, whom: For, slot: Slot) -> Result<(), Error> {
-        let old = self.entries.get(&key, whom);
-        if old == slot {
-            return Ok(());
-        }
-        self.entries.set(maps, key, whom, slot)?;
-        self.undo.push(Undo::Entry(key, whom, old));
-        Ok(())
-    }
-
-    fn write_word(
-        &mut self,
-        maps: &mut Maps,
-        slot: Slot,
-        old: SlotWord,
-        word: SlotWord,
-    ) -> Result<(), Error> {
-        set_word(maps, slot, word)?;
-        self.undo.push(Undo::Word(slot, old));
-        Ok(())
-    }
-
-    fn write_record(
-        &mut self,
-        maps: &mut Maps,
-        slot: Slot,
-        old: Option<Record>,
-        record: Option<Record>,
-    ) -> Result<(), Error> {
-        set_record(maps, slot, record)?;
-        self.undo.push(Undo::Record(slot, old));
-        Ok(())
-    }
-
-    fn release(&mut self, maps: &mut Maps, redirect: &Redirect) -> Result<(), Error> {
-        self.endpoints.release(maps, redirect)?;
-        self.undo.push(Undo::Release(redirect.clone()));
-        Ok(())
-    }
-
-    /// Takes back all steps, the last one first, and tells of those that would
-    /// not be taken back.
-    fn take_back(&mut self, maps: &mut Maps, mut error: Error) -> Error {
-        while let Some(step) = self.undo.pop() {
-            let result = match step {
-                Undo::Word(slot, word) => set_word(maps, slot, word),
-                Undo::Following(slot, word) => lead_back(maps, slot, word),
-                Undo::Record(slot, record) => set_record(maps, slot, record),
-                Undo::Entry(key, whom, slot) => self.entries.set(maps, key, whom, slot),
-                Undo::Release(redirect) => self.endpoints.hold(maps, &redirect),
-                Undo::Occupant(slot, occupant) => {
-                    self.reinstate(slot, occupant);
-                    Ok(())
-                }
-            };
-            if let Err(also) = result {
-                error.what = format!("{}; and taking the change back: {}", error.what, also.what);
-            }
-        }
-        error
-    }
-
-    fn reinstate(&mut self, slot: Slot, occupant: Option<Occupant>) {
-        if let Some(present) = self.taken.remove(&slot)
-            && self.by_name.get(&present.redirect.name) == Some(&slot)
-        {
-            self.by_name.remove(&present.redirect.name);
-        }
-        self.doomed.remove(&slot);
-        match occupant {
-            Some(occupant) => {
-                self.by_name.insert(occupant.redirect.name.clone(), slot);
-                self.taken.insert(slot, occupant);
-            }
-            None => self.free.push(slot),
-        }
-    }
-}
-
-fn set_word(maps: &mut Maps, slot: Slot, word: SlotWord) -> Result<(), Error> {
-    maps.slots.set(slot, word, 0).map_err(|error| failed("write", "SLOTS", &error))
-}
-
-/// Leads the flows that have followed the slot to where `word` leads.
-fn lead_back(maps: &mut Maps, slot: Slot, word: SlotWord) -> Result<(), Error> {
-    let location = read_location(maps, word.location(slot))?;
-    follow::bring_along(maps, slot, word.generation(), &location)
-}
-
-fn set_record(maps: &mut Maps, slot: Slot, record: Option<Record>) -> Result<(), Error> {
-    let result = match record {
-        Some(record) => maps.records.insert(slot, record, 0),
-        None => entries::ignore_absent(maps.records.remove(&slot)),
-    };
-    result.map_err(|error| failed("write", "RECORDS", &error))
-}
-
-fn read_location(maps: &Maps, index: u32) -> Result<Location, Error> {
-    maps.locations.get(&index, 0).map_err(|error| failed("read", "LOCATIONS", &error))
-}
-
-/// Writes the location that `word` makes the slot's.
-fn write_location(
-    maps: &mut Maps,
-    slot: Slot,
-    word: SlotWord,
-    redirect: &Redirect,
-    follow_from: u32,
-) -> Result<Location, Error> {
-    let location = Location {
-        address: words(redirect.target),
-        port: redirect.target_port,
-        home_port: redirect.ports.first(),
-        follow_from,
-    };
-    maps.locations
-        .set(word.location(slot), location, 0)
-        .map_err(|error| failed("write", "LOCATIONS", &error))?;
-    Ok(location)
 }

@@ -13,6 +13,8 @@ pub mod pagemap;
 pub mod readdress;
 pub mod sockets;
 pub mod tree;
+#[cfg(any(test, fuzzing))]
+pub mod untrusted;
 mod wire;
 
 /// The image of all open files, sockets among them.

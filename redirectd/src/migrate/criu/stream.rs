@@ -19,6 +19,8 @@ pub mod relay;
 pub mod send;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod untrusted;
 
 /// What came over, or went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use redirectd_ebpf::abi::SlotWord;
 
-use super::{Occupant, Slots, read_location, set_record, set_word, write_location};
+use super::{
+    Occupant, Slots,
+    stored::{read_location, set_record, set_word, write_location},
+};
 use crate::{
     dataplane::{
         Group, Relocation, Slot,

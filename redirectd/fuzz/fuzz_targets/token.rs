@@ -1,0 +1,8 @@
+//! Invitations, see `redirectd/src/node/untrusted.rs`:
+//!
+//! ```text
+//! cargo +nightly fuzz run --fuzz-dir redirectd/fuzz token
+//! ```
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| redirectd::node::untrusted::token(bytes));
