@@ -45,6 +45,8 @@ impl<'a> Held<'a> {
             redirects: vec![Self::REDIRECT.to_owned()],
             to: HOST.to_string(),
             label: None,
+            process: None,
+            though_locked: false,
             timeout_seconds: DEFAULT_TIMEOUT,
         };
         let begun: MoveView = daemon.post("/v1/moves", &request)?;
