@@ -9,16 +9,18 @@ use std::{
         unix::fs::FileExt as _,
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
     net::UnixStream,
     sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
 };
 
 use super::{
-    PIECE, Progress, Range, ends,
+    LITTLE, MUCH, PIECE, Progress, Range, ends,
     frame::{Frame, PREAMBLE, broken, cut},
     left::Left,
     server::{Command, LENGTH},
@@ -28,9 +30,11 @@ use crate::{
     migrate::criu::pipes::Widened,
 };
 
-/// So many wishes of the host may wait. It has at most one for each thread that
-/// waits for a page.
-const WISHES: usize = 1024;
+/// So much of what the host says may wait. It has at most one wish for each thread
+/// that waits for a page.
+const HEARD: usize = 1024;
+/// So long after a wish, the next one is expected.
+const MORE: Duration = Duration::from_millis(10);
 
 /// CRIU's end, for [`Criu::dump_lazily`](crate::migrate::criu::Criu::dump_lazily).
 #[derive(Debug)]
@@ -64,9 +68,21 @@ struct Frozen {
     memory: Vec<(u32, File)>,
 }
 
+/// What the host says.
+enum Heard {
+    /// These before all others.
+    Wish(Range),
+    /// So many bytes more have come.
+    Got(u64),
+}
+
 /// What is under way.
 struct Giving<'a, W> {
     left: Left,
+    /// So many bytes have been sent and not acknowledged.
+    on_its_way: u64,
+    /// When the host last wished for something.
+    wished: Option<Instant>,
     writer: W,
     progress: &'a watch::Sender<Progress>,
     /// Until CRIU has given a page.
@@ -142,10 +158,10 @@ impl Giver {
         progress: &watch::Sender<Progress>,
     ) -> Result<(), Error> {
         let (reader, writer) = split(stream);
-        let (wish, wishes) = mpsc::channel(WISHES);
+        let (hears, heard) = mpsc::channel(HEARD);
         tokio::select! {
-            heard = hear(reader, wish) => heard?,
-            told = self.tell(writer, wishes, progress) => match told? {},
+            over = hear(reader, hears) => over?,
+            told = self.tell(writer, heard, progress) => match told? {},
         }
         progress.send_modify(|progress| progress.done = true);
         Ok(())
@@ -156,15 +172,16 @@ impl Giver {
     async fn tell(
         mut self,
         writer: impl AsyncWrite + Unpin,
-        mut wishes: mpsc::Receiver<Range>,
+        mut heard: mpsc::Receiver<Heard>,
         progress: &watch::Sender<Progress>,
     ) -> Result<Infallible, Error> {
         let frozen = self.frozen.await.map_err(|_| stayed())?;
         let left = Left::behind(&frozen.images)?;
         let total = left.bytes();
         progress.send_modify(|progress| progress.total = total);
-        let widened = Some(self.widened);
-        let mut giving = Giving { left, writer, progress, widened, piece: Vec::new() };
+        let (widened, piece) = (Some(self.widened), Vec::new());
+        let mut giving =
+            Giving { left, on_its_way: 0, wished: None, writer, progress, widened, piece };
         giving.say(&[&PREAMBLE[..], &Frame::Total(total).encode()].concat()).await?;
         let mut waiting = Vec::new();
         loop {
@@ -174,24 +191,19 @@ impl Giver {
                     ended.map_err(|_| stayed())?;
                     break;
                 }
-                Some(wish) = wishes.recv() => {
-                    if !giving.from_frozen(&frozen, wish).await? {
+                Some(heard) = heard.recv() => match heard {
+                    Heard::Wish(wish) => if !giving.from_frozen(&frozen, wish).await? {
                         waiting.push(wish);
-                    }
+                    },
+                    Heard::Got(bytes) => giving.got(bytes),
                 }
             }
         }
         let mut criu = open(self.criu)?;
         for wish in waiting {
-            giving.wished(&mut criu, wish).await?;
+            giving.heed(&mut criu, Heard::Wish(wish)).await?;
         }
-        loop {
-            while let Ok(wish) = wishes.try_recv() {
-                giving.wished(&mut criu, wish).await?;
-            }
-            let Some(next) = giving.left.next(PIECE) else { break };
-            giving.from_criu(&mut criu, next).await?;
-        }
+        giving.all(&mut criu, &mut heard).await?;
         giving.say(&Frame::End.encode()).await?;
         // CRIU keeps the pages until the host has them all.
         std::future::pending().await
@@ -212,9 +224,8 @@ impl<W: AsyncWrite + Unpin> Giving<'_, W> {
     /// Makes room for pages behind their frame, and gives it.
     fn room(&mut self, range: Range) -> &mut [u8] {
         let frame = Frame::Pages(range).encode();
-        self.piece.clear();
-        self.piece.extend_from_slice(&frame);
         self.piece.resize(frame.len() + range.bytes(), 0);
+        self.piece[..frame.len()].copy_from_slice(&frame);
         &mut self.piece[frame.len()..]
     }
 
@@ -222,6 +233,7 @@ impl<W: AsyncWrite + Unpin> Giving<'_, W> {
         let piece = std::mem::take(&mut self.piece);
         self.say(&piece).await?;
         self.piece = piece;
+        self.on_its_way += range.bytes() as u64;
         self.progress.send_modify(|progress| progress.over += range.bytes() as u64);
         Ok(())
     }
@@ -242,11 +254,47 @@ impl<W: AsyncWrite + Unpin> Giving<'_, W> {
         Ok(true)
     }
 
-    async fn wished(&mut self, criu: &mut UnixStream, wish: Range) -> Result<(), Error> {
-        match self.take(wish) {
-            Some(range) => self.from_criu(criu, range).await,
-            None => Ok(()),
+    /// Gives all that is left, what is wished for first.
+    async fn all(
+        &mut self,
+        criu: &mut UnixStream,
+        heard: &mut mpsc::Receiver<Heard>,
+    ) -> Result<(), Error> {
+        loop {
+            while let Ok(heard) = heard.try_recv() {
+                self.heed(criu, heard).await?;
+            }
+            let expected =
+                self.wished.map(|wished| wished + MORE).filter(|end| *end > Instant::now());
+            if self.on_its_way < if expected.is_some() { LITTLE } else { MUCH } {
+                let Some(next) = self.left.next(PIECE) else { return Ok(()) };
+                self.from_criu(criu, next).await?;
+                continue;
+            }
+            tokio::select! {
+                Some(heard) = heard.recv() => self.heed(criu, heard).await?,
+                () = sleep_until(expected.unwrap_or_else(Instant::now)), if expected.is_some() => {}
+                // The host is silent; whoever hears that says so.
+                else => std::future::pending().await,
+            }
         }
+    }
+
+    async fn heed(&mut self, criu: &mut UnixStream, heard: Heard) -> Result<(), Error> {
+        match heard {
+            Heard::Got(bytes) => self.got(bytes),
+            Heard::Wish(wish) => {
+                self.wished = Some(Instant::now());
+                if let Some(range) = self.take(wish) {
+                    self.from_criu(criu, range).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn got(&mut self, bytes: u64) {
+        self.on_its_way = self.on_its_way.saturating_sub(bytes);
     }
 
     /// Gives pages that CRIU has; as many of `range` as it gives at once, the
@@ -278,17 +326,17 @@ impl<W: AsyncWrite + Unpin> Giving<'_, W> {
     }
 }
 
-/// Takes the host's wishes until it says that all is over.
-async fn hear(mut reader: impl AsyncRead + Unpin, wish: mpsc::Sender<Range>) -> Result<(), Error> {
+/// Takes what the host says until it says that all is over.
+async fn hear(mut reader: impl AsyncRead + Unpin, hears: mpsc::Sender<Heard>) -> Result<(), Error> {
     loop {
-        match Frame::read(&mut reader).await? {
-            Frame::Want(range) => {
-                // If nobody takes it, there is an error that says why.
-                let _ = wish.send(range).await;
-            }
+        let heard = match Frame::read(&mut reader).await? {
+            Frame::Want(range) => Heard::Wish(range),
+            Frame::Got(bytes) => Heard::Got(bytes),
             Frame::Over => return Ok(()),
             other => return Err(broken(&format!("the host sent {other:?}"))),
-        }
+        };
+        // If nobody takes it, there is an error that says why.
+        let _ = hears.send(heard).await;
     }
 }
 

@@ -110,7 +110,9 @@ impl<W: AsyncWrite + Unpin> Taking<'_, W> {
             match event {
                 Event::Total(bytes) => self.progress.send_modify(|now| now.total = bytes),
                 Event::Came(range, bytes) => {
-                    self.progress.send_modify(|now| now.over += bytes.len() as u64);
+                    let come = bytes.len() as u64;
+                    self.progress.send_modify(|now| now.over += come);
+                    self.say(Frame::Got(come)).await?;
                     self.shelf.put(range.pid, range.address, bytes);
                     self.answer().await?;
                 }
