@@ -29,6 +29,7 @@
 
 mod frame;
 pub mod give;
+mod giving;
 mod left;
 mod server;
 mod shelf;
