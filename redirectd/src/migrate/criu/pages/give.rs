@@ -159,7 +159,7 @@ impl Giver {
                     break;
                 }
                 Some(heard) = heard.recv() => match heard {
-                    Heard::Wish(wish) => if !giving.from_frozen(&frozen.memory, wish).await? {
+                    Heard::Wish(wish) => if !giving.give_frozen(&frozen.memory, wish).await? {
                         waiting.push(wish);
                     },
                     Heard::Got(bytes) => giving.got(bytes),

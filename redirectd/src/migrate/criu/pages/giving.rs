@@ -96,7 +96,7 @@ impl<'a, W: AsyncWrite + Unpin> Giving<'a, W> {
     /// Gives pages of processes that are `frozen`, by their numbers and their memory;
     /// says whether it could, as they may have been ended in this moment. Memory is
     /// read at once: it is there, or the process would wait for it too.
-    pub(super) async fn from_frozen(
+    pub(super) async fn give_frozen(
         &mut self,
         frozen: &[(u32, File)],
         wish: Range,
@@ -127,7 +127,7 @@ impl<'a, W: AsyncWrite + Unpin> Giving<'a, W> {
                 self.wished.map(|wished| wished + MORE).filter(|end| *end > Instant::now());
             if self.on_its_way < if expected.is_some() { LITTLE } else { MUCH } {
                 let Some(next) = self.left.next(PIECE) else { return Ok(()) };
-                self.from_criu(criu, next).await?;
+                self.give_kept(criu, next).await?;
                 continue;
             }
             tokio::select! {
@@ -145,7 +145,7 @@ impl<'a, W: AsyncWrite + Unpin> Giving<'a, W> {
             Heard::Wish(wish) => {
                 self.wished = Some(Instant::now());
                 if let Some(range) = self.take(wish) {
-                    self.from_criu(criu, range).await?;
+                    self.give_kept(criu, range).await?;
                 }
             }
         }
@@ -158,7 +158,7 @@ impl<'a, W: AsyncWrite + Unpin> Giving<'a, W> {
 
     /// Gives pages that CRIU has; as many of `range` as it gives at once, the
     /// others stay.
-    async fn from_criu(&mut self, criu: &mut UnixStream, range: Range) -> Result<(), Error> {
+    async fn give_kept(&mut self, criu: &mut UnixStream, range: Range) -> Result<(), Error> {
         criu.write_all(&Command::Get(range).encode()).await.map_err(|why| silent(&why))?;
         let mut answer = [0; LENGTH];
         criu.read_exact(&mut answer).await.map_err(|why| silent(&why))?;

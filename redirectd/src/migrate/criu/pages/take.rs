@@ -67,7 +67,7 @@ impl Taker {
         lazy: &LazyPages,
         progress: &watch::Sender<Progress>,
     ) -> Result<(), Error> {
-        let taken = match open(self.0) {
+        match open(self.0) {
             Ok(criu) => {
                 let (mut read, mut write) = criu.into_split();
                 let taken = run(stream, &mut read, &mut write, progress).await;
@@ -80,8 +80,7 @@ impl Taker {
                 lazy.end(false);
                 Err(why)
             }
-        };
-        taken
+        }
     }
 }
 
