@@ -1,12 +1,14 @@
 //! Large processes run on the host before their memory is there.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use anyhow::{Result, ensure};
+use redirectd::migrate::criu::{Dump, DumpStage, pages::give};
 use xtask::lab::soon;
 
 use crate::{
@@ -84,9 +86,7 @@ fn memory_follows_a_process_with_a_busy_connection() -> Result<()> {
     Ok(())
 }
 
-/// What it reaches for goes before what is next in order: with the link held after a
-/// tenth, it is served from all its memory once the link lets go; until then it
-/// runs, and its memory is at home.
+/// The link holds most of it back until the process has been seen to run without.
 #[test]
 fn a_process_runs_while_its_memory_is_at_home() -> Result<()> {
     let scene = Scene::new()?;
@@ -129,6 +129,34 @@ fn a_move_that_is_given_up_harms_nothing() -> Result<()> {
     let ends = scene.migrate_lazily(pid, &scene.home, &scene.c, How::default(), |_| Ok(()))?;
     ends.home?;
     ends.host?;
+    assert_eq!(memory.all()?, ALL_RIGHT);
+    Ok(())
+}
+
+/// Whoever drives CRIU dies when all but the memory is written.
+#[test]
+fn a_driver_that_dies_before_the_commit_harms_nothing() -> Result<()> {
+    let scene = Scene::new()?;
+    let pid = large(&scene)?;
+    let addresses = talking(&scene, || {
+        let images = scene.folder("images")?;
+        let dump = Dump { pid, images: images.path().to_owned(), shell_job: false };
+        let (source, stages, giver) = give::leave()?;
+        let died = catch_unwind(AssertUnwindSafe(|| {
+            let _alive = (stages, giver);
+            scene.home.criu().dump_lazily(&dump, source, &mut |stage| match stage {
+                // Unlike a panic, it is not reported.
+                DumpStage::Written => resume_unwind(Box::new(())),
+                _ => Ok(()),
+            })
+        }));
+        ensure!(died.is_err(), "it came to {died:?}");
+        Ok(())
+    })?;
+    assert_eq!(addresses, ["10.0.0.2"]);
+    let mut memory = Memory::open(&scene.lan.peer, HOME)?;
+    assert_eq!(memory.all()?, ALL_RIGHT);
+    moves(&scene, pid)?;
     assert_eq!(memory.all()?, ALL_RIGHT);
     Ok(())
 }
