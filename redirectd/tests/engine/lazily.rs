@@ -119,7 +119,7 @@ impl Scene {
     ) -> Result<Ends> {
         let (there, here) = (self.folder("there")?, self.folder("here")?);
         let (images, arrived) = (there.path().to_owned(), here.path().to_owned());
-        let moved = Move::begin(&self.daemon, from, to)?;
+        let moved = Move::begin(&self.daemon, &["four", "six"], from, to)?;
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let (near, link, release, far) = link(&runtime, how)?;
         let (source, stages, giver) = give::leave()?;
