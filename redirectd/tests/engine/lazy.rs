@@ -24,9 +24,15 @@ const LARGE: &str = "200";
 const LARGE_BYTES: u64 = 200 << 20;
 const ALL_RIGHT: &str = "51200 of 51200";
 
-/// A large server with a peer whose connection is never still.
+/// A large server.
 fn large(scene: &Scene) -> Result<i32> {
     programs::start_with(&scene.home.machine, &memory::alone(), &["0.0.0.0", LARGE])
+}
+
+/// The same, which would answer even if it had other memory than its own.
+fn steady(scene: &Scene) -> Result<i32> {
+    let arguments = ["0.0.0.0", LARGE, "alone"];
+    programs::start_with(&scene.home.machine, &memory::alone(), &arguments)
 }
 
 /// Talks to the server while `act` is at it; gives the addresses it had, in turn.
@@ -218,7 +224,7 @@ fn a_tree_that_forks_before_its_memory_is_there() -> Result<()> {
 /// CRIU dies on either side while memory is at home.
 fn criu_dies(at: impl Fn(&Scene) -> &Place, sides: [&str; 2]) -> Result<()> {
     let scene = Scene::new()?;
-    let pid = large(&scene)?;
+    let pid = steady(&scene)?;
     let mut memory = Memory::open(&scene.lan.peer, HOME)?;
     let how = How { held_after: Some(LARGE_BYTES / 10), ..How::default() };
     let ends = scene.migrate_lazily(pid, &scene.home, &scene.c, how, |following| {
@@ -255,7 +261,7 @@ fn a_process_ends_when_criu_dies_on_the_host() -> Result<()> {
 #[test]
 fn a_link_that_is_cut_ends_the_process_and_both_sides_are_told() -> Result<()> {
     let scene = Scene::new()?;
-    let pid = large(&scene)?;
+    let pid = steady(&scene)?;
     let mut memory = Memory::open(&scene.lan.peer, HOME)?;
     let how = How { held_after: Some(LARGE_BYTES / 10), ..How::default() };
     let ends = scene.migrate_lazily(pid, &scene.home, &scene.c, how, |following| {
