@@ -47,6 +47,24 @@ impl Lan {
         Ok(lan)
     }
 
+    /// Has every cable keep the order of what goes through it, as one of copper
+    /// does. A veth's end usually hands packets to a queue of the processor that
+    /// sent them, so that one sent on another processor a moment later may come
+    /// first; with GRO it has one queue, emptied by one at a time.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn keep_order(&self) -> Result<()> {
+        let gro_on = |host: &Host, interface: &str| -> Result<()> {
+            host.run(&["ethtool", "-K", interface, "gro", "on"]).map(drop)
+        };
+        for (port, host) in (1..).zip([&self.peer, &self.home, &self.c, &self.d]) {
+            gro_on(host, "eth0")?;
+            gro_on(self.switch.inside(), &format!("port{port}"))?;
+        }
+        Ok(())
+    }
+
     fn plugged(lab: &Lab, how: impl Fn(Plug) -> Plug) -> Result<Self> {
         let switch = lab.switch("switch")?;
         let host = |name: &str, number: u8| -> Result<Host> {
