@@ -35,7 +35,7 @@ pub enum End {
     /// Home.
     Home,
     /// Another node.
-    Node(Link),
+    Node(Box<Link>),
 }
 
 impl Source {
@@ -84,7 +84,7 @@ impl Source {
             Self::Away(away) => {
                 let mut link = Nodes::connect_beside(state_dir, &away.place).await?;
                 let inventory = link.request(SERVICE, INVENTORY, &pid).await?;
-                Ok((End::Node(link), inventory))
+                Ok((End::Node(Box::new(link)), inventory))
             }
         }
     }
@@ -105,7 +105,7 @@ impl End {
     pub async fn called(name: &str, state_dir: &Path) -> Result<Self, Error> {
         match name {
             AT_HOME => Ok(Self::Home),
-            name => Nodes::connect_beside(state_dir, name).await.map(Self::Node),
+            name => Nodes::connect_beside(state_dir, name).await.map(|link| Self::Node(Box::new(link))),
         }
     }
 
@@ -134,7 +134,7 @@ impl End {
     ) -> Result<(Option<Here>, Way), Error> {
         match self {
             Self::Home => Here::leave(client, passage).map(|(here, way)| (Some(here), way)),
-            Self::Node(link) => stream(link, DEPART, &passage).await,
+            Self::Node(link) => stream(*link, DEPART, &passage).await,
         }
     }
 
@@ -149,7 +149,7 @@ impl End {
     ) -> Result<(Option<Here>, Way), Error> {
         match self {
             Self::Home => Here::take_in(client, passage).map(|(here, way)| (Some(here), way)),
-            Self::Node(link) => stream(link, ARRIVE, &passage).await,
+            Self::Node(link) => stream(*link, ARRIVE, &passage).await,
         }
     }
 }

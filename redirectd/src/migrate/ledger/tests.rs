@@ -26,7 +26,7 @@ fn begun(id: Id, name: &str, filed: bool) -> Record {
     let [from, to] = ["192.0.2.3", "192.0.2.4"].map(|target| redirect(name, target));
     let written = filed.then(|| from.clone());
     // A third of them tell their process; to home goes what is of a file.
-    let process = (id % 3 == 0).then(|| Traveller { pid: 7, name: "nginx".to_owned() });
+    let process = id.is_multiple_of(3).then(|| Traveller { pid: 7, name: "nginx".to_owned() });
     let plan = Plan {
         label: None,
         process,
