@@ -88,7 +88,7 @@ impl Pidns {
             ensure!(Instant::now() < deadline, "`{}` is not ready: {said}", line.join(" "));
             thread::sleep(MOMENT);
         }
-        ensure!(self.has(pid), "process {pid} is not there: its number was taken");
+        ensure!(self.has(pid), "process {pid} is not there; is its number another's?");
         Ok(())
     }
 

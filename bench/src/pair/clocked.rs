@@ -10,11 +10,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
+use nix::{
+    poll::{PollFd, PollFlags, ppoll},
+    sys::time::TimeSpec,
+    time::{ClockId, clock_gettime},
+};
 
 use super::server::READY;
-use crate::{probe::now, suite::moving::peer::MESSAGE};
+use crate::suite::moving::peer::MESSAGE;
 
 /// How often it looks at the clock.
 pub(crate) const TICK: Duration = Duration::from_micros(100);
@@ -93,6 +96,13 @@ fn serve(mut connection: &TcpStream) -> Result<()> {
             length = 0;
         }
     }
+}
+
+/// The time of day, in nanoseconds. CRIU makes the monotonic clock of what it
+/// revives go on from where it was, and so leaves the freeze out of it.
+fn now() -> Result<u64> {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME).context("cannot read the clock")?;
+    Ok(Duration::from(now).as_nanos() as u64)
 }
 
 fn wait(connection: BorrowedFd<'_>) -> Result<()> {

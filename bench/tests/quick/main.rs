@@ -3,6 +3,7 @@
 
 mod control;
 mod layers;
+mod moves;
 mod packets;
 mod runs;
 mod services;

@@ -1,7 +1,7 @@
 //! The side that a process leaves: has it frozen and written down, sends it, ends
 //! it when it is revived elsewhere, and revives it here if it has to stay after all.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, thread, time::Duration};
 
 use tokio::{
     io::{AsyncWriteExt as _, WriteHalf, split},
@@ -9,7 +9,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinHandle, spawn_blocking},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     criu::{
@@ -26,10 +26,16 @@ use super::{
 use crate::{
     error::{Error, Kind},
     node,
+    process::{self, Tree},
 };
 
 /// How long killed processes may take to go, until that is told.
 const GOING: Duration = Duration::from_secs(5);
+
+/// How often a server is let run to accept connections before it is given up.
+const ATTEMPTS: usize = 20;
+/// How long it may run for that, each time.
+const ACCEPTING: Duration = Duration::from_millis(10);
 
 /// A process about to leave.
 #[derive(Debug)]
@@ -256,13 +262,42 @@ async fn send(
     Ok(answer)
 }
 
-/// Writes the processes down, and ends them if each stage is answered well.
+/// Writes the processes down, and ends them if each stage is answered well. Where a
+/// server has connections that it has not accepted, of which CRIU writes none down,
+/// it is let run for a moment; as packets are held, no more come meanwhile.
 fn dump(pid: i32, images: &Path, halts: &mpsc::Sender<Halt>) -> Result<Vec<i32>, Error> {
+    let mut held = false;
+    for _ in 0..ATTEMPTS {
+        let mut unaccepted = 0;
+        let mut frozen = || {
+            if !std::mem::replace(&mut held, true) {
+                halt(halts, Stage::Frozen)?;
+            }
+            unaccepted = process::unaccepted(&Tree::of(pid)?)?;
+            if unaccepted == 0 { Ok(()) } else { Err(failed("it has to accept connections")) }
+        };
+        let dumped = attempt(pid, images, halts, &mut frozen);
+        if unaccepted == 0 {
+            return dumped;
+        }
+        debug!(pid, unaccepted, "let run to accept the connections that it has");
+        thread::sleep(ACCEPTING);
+    }
+    Err(failed("it does not accept the connections that it has")
+        .cure("try again when the server is less busy"))
+}
+
+fn attempt(
+    pid: i32,
+    images: &Path,
+    halts: &mpsc::Sender<Halt>,
+    frozen: &mut dyn FnMut() -> Result<(), Error>,
+) -> Result<Vec<i32>, Error> {
     let mut pids = Vec::new();
     let dump = Dump { pid, images: images.to_owned(), shell_job: false };
     Criu::new("criu").dump(&dump, &mut |stage| match stage {
         DumpStage::Running => Ok(()),
-        DumpStage::Frozen => halt(halts, Stage::Frozen),
+        DumpStage::Frozen => frozen(),
         DumpStage::Written => {
             let remains = remains(images)?;
             pids.clone_from(&remains.pids);

@@ -29,6 +29,8 @@ pub(super) struct Inet {
     pub(super) local: SocketAddr,
     pub(super) remote: Option<SocketAddr>,
     pub(super) listening: bool,
+    /// Connections that it has and nobody has accepted yet, if it listens.
+    pub(super) unaccepted: u32,
     /// Bound to no address, by IPv6, and takes IPv4 as well.
     pub(super) both_families: bool,
 }
@@ -117,12 +119,14 @@ fn read_inet(protocol: Protocol, response: &InetResponse) -> Option<Inet> {
     let only_v6 = response.nlas.iter().any(|nla| matches!(nla, Nla::SkV6Only(true)));
     let wildcard_v6 = id.source_address.is_ipv6() && id.source_address.is_unspecified();
     let connected = id.destination_port != 0;
+    let listening = protocol == Protocol::Tcp && response.header.state == TCP_LISTEN;
     Some(Inet {
         inode: response.header.inode.into(),
         protocol,
         local: endpoint(id.source_address, id.source_port),
         remote: connected.then(|| endpoint(id.destination_address, id.destination_port)),
-        listening: protocol == Protocol::Tcp && response.header.state == TCP_LISTEN,
+        listening,
+        unaccepted: if listening { response.header.recv_queue } else { 0 },
         both_families: wildcard_v6 && !only_v6 && !connected,
     })
 }

@@ -11,6 +11,7 @@
 //! `inventory`; from there on everything is pure: `redirects`,
 //! `led`, `obstacles`, and `misfits` with what another machine says in its `offer`.
 
+mod backlog;
 mod cpu;
 mod descriptors;
 mod diag;
@@ -34,6 +35,7 @@ mod strangers;
 mod tree;
 
 pub use self::{
+    backlog::unaccepted,
     cpu::features,
     files::{FileKind, UsedFile, sha256},
     inventory::{Inventory, KernelObject, Machine, Pipe},

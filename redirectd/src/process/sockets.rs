@@ -262,7 +262,7 @@ fn sort(
     let mut strangers = BTreeSet::new();
     for socket in seen.inet {
         let endpoint = socket.endpoint();
-        let diag::Inet { inode, protocol, local, remote, listening, both_families } = socket;
+        let diag::Inet { inode, protocol, local, remote, listening, both_families, .. } = socket;
         match holders.get(&inode) {
             Some(holders) => {
                 let holders = holders.clone();

@@ -3,8 +3,9 @@
 use anyhow::Result;
 use redirectd::{
     error::{Error, Kind},
-    migrate::criu::{Dump, DumpStage},
+    migrate::criu::{Criu, Dump, DumpStage},
 };
+use xtask::lab::{criu, soon};
 
 use crate::{
     programs::{self, SELECT, Talk},
@@ -65,6 +66,29 @@ fn when_the_host_fails() -> Result<()> {
     for _ in 0..20 {
         assert_eq!(talk.line()?, "10.0.0.2");
     }
+    Ok(())
+}
+
+/// Another user's program, and a root without `CAP_SYS_RESOURCE`, as in some
+/// containers.
+#[test]
+fn when_its_limits_may_not_be_read() -> Result<()> {
+    let scene = Scene::new()?;
+    let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+    let server = ["python3", "-c", SELECT, "0.0.0.0"];
+    let (pid, _) = scene.home.machine.start(&[&nobody[..], &server].concat())?;
+    let open = || Talk::open(&scene.lan.peer, "10.0.0.2:7000").ok();
+    let mut talk = soon("a server listens", open)?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+
+    let bounded = ["setpriv", "--bounding-set=-sys_resource", "--"].map(str::to_owned);
+    let enter = scene.home.machine.enter().into_iter().chain(bounded).map(Into::into);
+    let criu = Criu::run_by(enter.chain([criu().into_os_string()]).collect());
+    let images = scene.folder("images")?;
+    let dump = Dump { pid, images: images.path().to_owned(), shell_job: false };
+    let told = criu.dump(&dump, &mut |_| Ok(())).unwrap_err().to_string();
+    assert!(told.contains("Can't get rlimit 0: Operation not permitted"), "{told}");
+    assert_eq!(talk.line()?, "10.0.0.2");
     Ok(())
 }
 

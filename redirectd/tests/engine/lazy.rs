@@ -1,12 +1,14 @@
 //! Large processes run on the host before their memory is there.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use anyhow::{Result, ensure};
+use redirectd::migrate::criu::{Dump, DumpStage, pages::give};
 use xtask::lab::soon;
 
 use crate::{
@@ -22,9 +24,15 @@ const LARGE: &str = "200";
 const LARGE_BYTES: u64 = 200 << 20;
 const ALL_RIGHT: &str = "51200 of 51200";
 
-/// A large server with a peer whose connection is never still.
+/// A large server.
 fn large(scene: &Scene) -> Result<i32> {
     programs::start_with(&scene.home.machine, &memory::alone(), &["0.0.0.0", LARGE])
+}
+
+/// The same, which would answer even if it had other memory than its own.
+fn steady(scene: &Scene) -> Result<i32> {
+    let arguments = ["0.0.0.0", LARGE, "alone"];
+    programs::start_with(&scene.home.machine, &memory::alone(), &arguments)
 }
 
 /// Talks to the server while `act` is at it; gives the addresses it had, in turn.
@@ -84,9 +92,7 @@ fn memory_follows_a_process_with_a_busy_connection() -> Result<()> {
     Ok(())
 }
 
-/// What it reaches for goes before what is next in order: with the link held after a
-/// tenth, it is served from all its memory once the link lets go; until then it
-/// runs, and its memory is at home.
+/// The link holds most of it back until the process has been seen to run without.
 #[test]
 fn a_process_runs_while_its_memory_is_at_home() -> Result<()> {
     let scene = Scene::new()?;
@@ -129,6 +135,34 @@ fn a_move_that_is_given_up_harms_nothing() -> Result<()> {
     let ends = scene.migrate_lazily(pid, &scene.home, &scene.c, How::default(), |_| Ok(()))?;
     ends.home?;
     ends.host?;
+    assert_eq!(memory.all()?, ALL_RIGHT);
+    Ok(())
+}
+
+/// Whoever drives CRIU dies when all but the memory is written.
+#[test]
+fn a_driver_that_dies_before_the_commit_harms_nothing() -> Result<()> {
+    let scene = Scene::new()?;
+    let pid = large(&scene)?;
+    let addresses = talking(&scene, || {
+        let images = scene.folder("images")?;
+        let dump = Dump { pid, images: images.path().to_owned(), shell_job: false };
+        let (source, stages, giver) = give::leave()?;
+        let died = catch_unwind(AssertUnwindSafe(|| {
+            let _alive = (stages, giver);
+            scene.home.criu().dump_lazily(&dump, source, &mut |stage| match stage {
+                // Unlike a panic, it is not reported.
+                DumpStage::Written => resume_unwind(Box::new(())),
+                _ => Ok(()),
+            })
+        }));
+        ensure!(died.is_err(), "it came to {died:?}");
+        Ok(())
+    })?;
+    assert_eq!(addresses, ["10.0.0.2"]);
+    let mut memory = Memory::open(&scene.lan.peer, HOME)?;
+    assert_eq!(memory.all()?, ALL_RIGHT);
+    moves(&scene, pid)?;
     assert_eq!(memory.all()?, ALL_RIGHT);
     Ok(())
 }
@@ -190,7 +224,7 @@ fn a_tree_that_forks_before_its_memory_is_there() -> Result<()> {
 /// CRIU dies on either side while memory is at home.
 fn criu_dies(at: impl Fn(&Scene) -> &Place, sides: [&str; 2]) -> Result<()> {
     let scene = Scene::new()?;
-    let pid = large(&scene)?;
+    let pid = steady(&scene)?;
     let mut memory = Memory::open(&scene.lan.peer, HOME)?;
     let how = How { held_after: Some(LARGE_BYTES / 10), ..How::default() };
     let ends = scene.migrate_lazily(pid, &scene.home, &scene.c, how, |following| {
@@ -227,7 +261,7 @@ fn a_process_ends_when_criu_dies_on_the_host() -> Result<()> {
 #[test]
 fn a_link_that_is_cut_ends_the_process_and_both_sides_are_told() -> Result<()> {
     let scene = Scene::new()?;
-    let pid = large(&scene)?;
+    let pid = steady(&scene)?;
     let mut memory = Memory::open(&scene.lan.peer, HOME)?;
     let how = How { held_after: Some(LARGE_BYTES / 10), ..How::default() };
     let ends = scene.migrate_lazily(pid, &scene.home, &scene.c, how, |following| {

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// answered with the server's address, after a look at one page; the line `all`
 /// with how many of all pages are right.
 const HOLDING: &str = "
-import mmap, os, random, selectors, signal, socket, sys, threading, zlib
+import ctypes, mmap, os, random, selectors, signal, socket, sys, threading, zlib
 class Memory:
     def __init__(self, seed):
         self.pages = int(sys.argv[2]) << 8
@@ -26,6 +26,11 @@ class Memory:
             self.map[at:at + (1 << 20)] = random.Random(seed + at).randbytes(1 << 20)
         self.sums = [self.sum(page) for page in range(self.pages)]
         self.turn = 0
+        if sys.argv[3:] == ['alone']:
+            library = ctypes.CDLL(None, use_errno=True)
+            start = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+            assert library.mlockall(1) == 0, ctypes.get_errno()
+            assert library.munlock(ctypes.c_void_p(start), ctypes.c_size_t(len(self.map))) == 0
     def sum(self, page):
         return zlib.crc32(self.map[page << 12:page + 1 << 12])
     def right(self, page):
@@ -84,7 +89,9 @@ while True:
 ";
 
 /// One process that serves all connections by turns. Its second argument, as that of
-/// all these, is how much memory it has, in MiB.
+/// all these, is how much memory it has, in MiB. With a third, `alone`, this is all
+/// that may follow it: what Python itself has is locked. It then runs on, whatever
+/// it finds there.
 pub(crate) fn alone() -> String {
     [HOLDING, ALONE].concat()
 }

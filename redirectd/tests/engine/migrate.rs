@@ -5,13 +5,13 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use xtask::lab::{Daemon, Finished};
 
 use crate::{
     nodes::{C, PID, Two, binaries, refused},
-    programs::{MULTIPATH, SELECT, Talk},
+    programs::{MULTIPATH, SELECT, TARDY, Talk},
 };
 
 const SERVER: &str = "10.0.0.2:7000";
@@ -61,6 +61,37 @@ fn a_busy_connection_loses_nothing() -> Result<()> {
         moved.and(seen)
     })?;
     assert_eq!(addresses, ["10.0.0.2", "10.0.0.3"]);
+    Ok(())
+}
+
+/// At any time a server has connections that it has not accepted yet; none is lost.
+#[test]
+fn peers_may_connect_all_the_while() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(TARDY)?;
+    let over = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let connecting = |_| {
+            scope.spawn(|| {
+                let mut seen = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    seen.push(Talk::open(two.peer(), SERVER)?.line()?);
+                }
+                Ok::<_, anyhow::Error>(seen)
+            })
+        };
+        let peers: Vec<_> = (0..4).map(connecting).collect();
+        let moved = two.migrate(&[]).and_then(Finished::success);
+        over.store(true, Ordering::Relaxed);
+        let seen = peers.into_iter().map(|peer| peer.join().expect("it does not panic"));
+        moved.and(seen.collect::<Result<Vec<_>>>())
+    })?;
+    for addresses in seen {
+        let there = addresses.iter().position(|address| address == "10.0.0.3");
+        let (before, after) = addresses.split_at(there.context("it was never on c")?);
+        ensure!(before.iter().all(|address| address == "10.0.0.2"), "{addresses:?}");
+        ensure!(after.iter().all(|address| address == "10.0.0.3"), "{addresses:?}");
+    }
     Ok(())
 }
 

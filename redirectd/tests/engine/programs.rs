@@ -72,6 +72,20 @@ while True:
     threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
 ";
 
+/// As [`SELECT`], but accepts only now and then.
+pub(crate) const TARDY: &str = "
+import select, socket, sys, threading, time
+def serve(connection):
+    while line := connection.recv(4096):
+        connection.sendall(connection.getsockname()[0].encode() + b' ' + line)
+listener = socket.create_server((sys.argv[1], 7000))
+print('listening', flush=True)
+while True:
+    time.sleep(0.1)
+    while select.select([listener], [], [], 0)[0]:
+        threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+";
+
 /// A process for each connection.
 pub(crate) const FORKS: &str = "
 import os, signal, socket, sys

@@ -25,7 +25,6 @@ mod host;
 mod lan;
 mod machine;
 mod process;
-mod processor;
 mod servers;
 mod switch;
 mod vlan;
@@ -48,7 +47,6 @@ pub use self::{
     lan::Lan,
     machine::{Machine, criu, with_criu},
     process::{Finished, Process},
-    processor::stay_on_one_processor,
     servers::{Nginx, iperf3_server},
     switch::Switch,
     vlan::Tag,

@@ -19,7 +19,7 @@ use crate::{
 const ABOUT: &str = "\
 A server is frozen, written down, put down elsewhere and goes on, and its peer goes on sending. What \
 the peer sees is the longest silence (`worst gap`). How long the process did not run is the `freeze`, \
-by the process's own clock; what the peer waits beyond that is the `tail`. A tail below zero is a \
+by its own look at the clock; what the peer waits beyond that is the `tail`. A tail below zero is a \
 freeze that the peer did not see all of, as nothing was due at its edges.
 
 `one request`: one connection, a request and a response of 64 bytes, one at a time; a response breaks \
@@ -36,7 +36,7 @@ own network lock at home, by nftables, drop the connection's packets meanwhile; 
 down where it was.
 
 Real moves: the server is a process of its own with so much memory, every page of it written to, and \
-reads its clock every 0.1 ms, so that it knows how long it did not run. Home and the host have \
+reads the time of day every 0.1 ms, so that it knows how long it did not run (the monotonic clock is no witness: CRIU makes it go on from where it was). Home and the host have \
 processes of their own (PID namespaces). `redirectd-copy`: `redirect migrate` from home to the host, \
 with the address the host has; all memory is copied while the process is frozen. `criu`: CRIU alone, \
 as one would use it without redirectd: `criu dump` with its lock by nftables, which drops packets, \

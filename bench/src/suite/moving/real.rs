@@ -42,8 +42,11 @@ pub(super) const IMAGES: &str = "move: images";
 const PORT: u16 = 7000;
 /// Before the move begins.
 const BEFORE: Duration = Duration::from_millis(200);
-/// A number that no other process of these machines has; each server has the next.
-const FIRST_PID: i32 = 20_000;
+/// Numbers of servers: the first one, and how far apart they are. What runs for a
+/// move has the numbers that follow, on both machines.
+const FIRST_PID: i32 = 10_000;
+/// As [`FIRST_PID`].
+const APART: i32 = 100;
 /// So many times its memory are taken at once: the process, the images on both
 /// machines, the process that is revived; and something to spare.
 const TIMES: f64 = 4.5;
@@ -136,7 +139,7 @@ pub(super) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
             if failed.contains(name) {
                 continue;
             }
-            pid += 1;
+            pid += APART;
             let moved = room_for(&size).and_then(|()| once(mover.as_mut(), pid, &size));
             // It may have ended the tools too.
             interrupt::check()?;

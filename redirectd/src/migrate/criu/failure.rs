@@ -81,6 +81,16 @@ const CAUSES: &[Cause] = &[
         cure: "start it without a terminal, or let it go without",
     },
     Cause {
+        signs: &["ctty inheritance detected"],
+        what: "a process has its terminal open as /dev/tty, which CRIU takes for another's",
+        cure: "end its session first, or use a shell that does not do so: bash does not",
+    },
+    Cause {
+        signs: &["Can't get rlimit", "Operation not permitted"],
+        what: "it is another user's, and its limits may not be read here",
+        cure: "give whoever runs this CAP_SYS_RESOURCE, or run the program as this user",
+    },
+    Cause {
         signs: &["session leader", "outside of its pid namespace"],
         what: "the leader of its session is not in its tree",
         cure: "move the session's leader, or start it with setsid",
@@ -194,6 +204,15 @@ mod tests {
             "     7: Error (criu/files-reg.c:2175): File srv/data has bad size 11 (expect 6)\n\
              7: Error (criu/files.c:1221): Unable to open fd=3 id=0xb\n",
             &["another one on this machine", "File srv/data has bad size 11 (expect 6)"],
+        ),
+        (
+            "Error (criu/tty.c:2286): tty: ctty inheritance detected sid/pgrp 48 (ctty pid_real 48 \
+             pty pid_real 46)\n",
+            &["open as /dev/tty", "bash"],
+        ),
+        (
+            "Error (criu/cr-dump.c:800): Can't get rlimit 0: Operation not permitted\n",
+            &["another user's", "CAP_SYS_RESOURCE"],
         ),
         (
             "     7: Error (criu/sk-inet.c:1059): inet: Can't bind inet socket (id 12): Cannot \

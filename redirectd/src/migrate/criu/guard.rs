@@ -135,7 +135,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::zombie_processes, reason = "that it ends by itself is what is tested")]
     fn without_the_word_processes_end_with_what_they_have_started() {
         let (_shell, pids) = tree();
         drop(Guard::new(&pids[..1], &[]).unwrap());

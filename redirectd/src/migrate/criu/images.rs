@@ -6,8 +6,10 @@
 //! (`wire`).
 //!
 //! The addresses of a process's sockets are in `files.img` and nowhere else
-//! ([`sockets`], [`readdress`]); the queues of open TCP connections hold none.
+//! ([`sockets`], [`readdress`]); the queues of open TCP connections hold none. Of
+//! these, the clocks are put forward ([`clock`]).
 
+pub mod clock;
 pub mod file;
 pub mod pagemap;
 pub mod readdress;
@@ -21,3 +23,5 @@ mod wire;
 pub const FILES: &str = "files.img";
 /// The image of the tree of processes.
 pub const TREE: &str = "pstree.img";
+/// What the names of images of TCP connections begin with.
+pub const STREAM: &str = "tcp-stream-";

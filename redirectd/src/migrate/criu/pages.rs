@@ -12,6 +12,9 @@
 //! - The host ([`take`]) keeps what has come until its CRIU asks for it. It asks
 //!   home only for what has not come yet.
 //!
+//! - The host acknowledges what has come, so that home knows how much is on its
+//!   way: what is wished for waits behind that.
+//!
 //! So the process depends on home no longer than the pages take to go over, and a
 //! slow answer of CRIU's holds up nothing. Each page is on the host twice until
 //! all are where they belong, as it is when memory is copied.
@@ -26,6 +29,7 @@
 
 mod frame;
 pub mod give;
+mod giving;
 mod left;
 mod server;
 mod shelf;
@@ -42,9 +46,16 @@ use crate::error::{Error, Kind};
 /// The bytes of a page, on the processors that redirectd runs on.
 pub const PAGE: u64 = 4096;
 
-/// The most pages that go in one piece. What the host waits for goes behind at
-/// most one such piece.
-const PIECE: u64 = 64;
+/// The most pages that go in one piece.
+const PIECE: u64 = 32;
+
+/// What the host waits for goes behind whatever is on its way already. So while it
+/// waits for pages, one after the other, at most so many bytes are on their way;
+/// a gigabit each second takes 2 ms for them.
+const LITTLE: u64 = 256 << 10;
+/// Otherwise so many, enough to fill a link of ten gigabits each second and 3 ms
+/// there and back.
+const MUCH: u64 = 4 << 20;
 
 /// How far the memory of a tree of processes is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

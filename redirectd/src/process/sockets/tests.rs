@@ -15,7 +15,7 @@ fn diag(inode: u64, local: &str, remote: Option<&str>) -> diag::Inet {
     let Endpoint { protocol, at: local, both_families } = endpoint(local);
     let remote = remote.map(|remote| remote.parse().unwrap());
     let listening = protocol == Protocol::Tcp && remote.is_none();
-    diag::Inet { inode, protocol, local, remote, listening, both_families }
+    diag::Inet { inode, protocol, local, remote, listening, both_families, unaccepted: 0 }
 }
 
 #[test]

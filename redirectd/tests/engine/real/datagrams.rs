@@ -2,7 +2,7 @@
 //! in order.
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::lab::{Lab, stay_on_one_processor};
+use xtask::lab::Lab;
 
 use super::tour::{Pace, Tour};
 use crate::{
@@ -57,9 +57,9 @@ fn number(peer: &Datagrams, pace: &Pace) -> Result<u64> {
 
 /// Gives how many answers were lost.
 fn lost_with(server: &str) -> Result<u64> {
-    stay_on_one_processor()?;
     // Alone, so that no other test's packets fill the queues of the cables.
     let scene = Scene::in_lab(Lab::alone()?)?;
+    scene.lan.keep_order()?;
     let pid = programs::start(&scene.home.machine, server, "0.0.0.0")?;
     let peer = Datagrams::open(&scene.lan.peer, "10.0.0.2:7000")?;
     let mut lost = 0;

@@ -7,7 +7,7 @@ use xtask::lab::{Host, Process, soon};
 
 use super::{
     rustc::compile,
-    tour::{Pace, Tour},
+    tour::{Pace, Tour, said},
 };
 use crate::scene::Scene;
 
@@ -55,7 +55,10 @@ fn start<'a>(scene: &'a Scene, by: &[&str]) -> Result<Tour<'a>> {
     ];
     let server = [&postgres, "-D", data];
     let line = [by, &server, &settings].concat();
-    let (tour, _) = Tour::of_server(scene, &line)?;
+    let (tour, log) = Tour::of_server(scene, &line)?;
+    // It listens before that.
+    let ready = || said(&log).contains("ready to accept connections").then_some(());
+    soon("it is ready", ready).with_context(|| said(&log))?;
     ask(&scene.lan.peer, "CREATE TABLE kept (n int)")?;
     Ok(tour)
 }

@@ -12,9 +12,6 @@ use xtask::lab::soon;
 
 use crate::scene::{Place, Scene};
 
-/// So often a move is tried at most.
-const TRIES: u32 = 5;
-
 /// How often somebody looks who waits.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -77,15 +74,7 @@ impl<'a> Tour<'a> {
 
     /// Moves it, with all below it.
     pub(super) fn move_to(&mut self, to: &'a Place) -> Result<()> {
-        let mut tries = 0;
-        let processes = loop {
-            tries += 1;
-            match self.scene.migrate_with(self.redirects, self.pid, self.at, to) {
-                // A peer was connecting in that very moment; this is the cure.
-                Err(error) if tries < TRIES && error.to_string().contains("try again") => {}
-                moved => break moved?,
-            }
-        };
+        let processes = self.scene.migrate_with(self.redirects, self.pid, self.at, to)?;
         ensure!(to.machine.has(self.pid), "{} is not on {}", self.pid, to.name());
         for process in &processes {
             let stayed = self.at.machine.has(process.pid);

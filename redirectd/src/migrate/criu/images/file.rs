@@ -14,6 +14,8 @@ pub enum Image {
     Tree,
     /// `pagemap-*.img`; `PAGEMAP_MAGIC`.
     Pagemap,
+    /// `tcp-stream-*.img`, a record and the bytes of the queues; `TCP_STREAM_MAGIC`.
+    Stream,
 }
 
 /// Why bytes are not what they ought to be.
@@ -35,6 +37,7 @@ impl Image {
             Self::Files => 0x5630_3138,
             Self::Tree => 0x5027_3030,
             Self::Pagemap => 0x5608_4025,
+            Self::Stream => 0x5146_5506,
         };
         let mut magic = [0; 8];
         magic[..4].copy_from_slice(&COMMON_MAGIC.to_le_bytes());
@@ -47,20 +50,28 @@ impl Image {
     /// # Errors
     /// It is of another kind, or cut off.
     pub fn records(self, image: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
-        let mut rest = image
-            .strip_prefix(&self.magic())
-            .ok_or(Malformed("it does not begin as such an image does"))?;
+        let mut rest = self.behind_magic(image)?;
         let mut records = Vec::new();
         while !rest.is_empty() {
-            let (length, after) =
-                rest.split_first_chunk().ok_or(Malformed("a record's length is cut off"))?;
-            let length = u32::from_le_bytes(*length) as usize;
-            let (record, after) =
-                after.split_at_checked(length).ok_or(Malformed("a record is cut off"))?;
+            let (record, after) = record(rest)?;
             records.push(record);
             rest = after;
         }
         Ok(records)
+    }
+
+    /// The first record of an image of this kind, and what is behind it.
+    ///
+    /// # Errors
+    /// As for [`Image::records`].
+    pub(super) fn first_record(self, image: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+        record(self.behind_magic(image)?)
+    }
+
+    fn behind_magic(self, image: &[u8]) -> Result<&[u8], Malformed> {
+        image
+            .strip_prefix(&self.magic())
+            .ok_or(Malformed("it does not begin as such an image does"))
     }
 
     /// An image of these records.
@@ -77,6 +88,14 @@ impl Image {
         }
         image
     }
+}
+
+/// A record, and what is behind it.
+fn record(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    let (length, after) =
+        bytes.split_first_chunk().ok_or(Malformed("a record's length is cut off"))?;
+    let length = u32::from_le_bytes(*length) as usize;
+    after.split_at_checked(length).ok_or(Malformed("a record is cut off"))
 }
 
 #[cfg(test)]

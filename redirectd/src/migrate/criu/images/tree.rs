@@ -11,7 +11,8 @@ pub struct Process {
     pub pid: i32,
     /// Its parent's; 0 for the root of the tree.
     pub parent: i32,
-    /// Its threads', the first of which is its own.
+    /// Its threads', the first of which is its own. Of a process that has ended,
+    /// and that nobody has waited for, CRIU writes any number, or none here.
     pub threads: Vec<i32>,
 }
 
@@ -42,7 +43,7 @@ fn process(record: &[u8]) -> Result<Process, Malformed> {
     Ok(Process {
         pid: number(entry.pid)?,
         parent: number(entry.parent)?,
-        threads: entry.threads.into_iter().map(number).collect::<Result<_, _>>()?,
+        threads: entry.threads.into_iter().filter_map(|one| number(one).ok()).collect(),
     })
 }
 
@@ -57,10 +58,12 @@ mod tests {
         let entry = |pid, parent, threads: &[u32]| {
             Entry { pid, parent, threads: threads.to_vec() }.encode_to_vec()
         };
-        let image = Image::Tree.image([entry(7, 0, &[7, 9]), entry(8, 7, &[8])]);
+        let ended = entry(9, 7, &[0xf000_0000]);
+        let image = Image::Tree.image([entry(7, 0, &[7, 9]), entry(8, 7, &[8]), ended]);
         let expected = [
             Process { pid: 7, parent: 0, threads: vec![7, 9] },
             Process { pid: 8, parent: 7, threads: vec![8] },
+            Process { pid: 9, parent: 7, threads: vec![] },
         ];
         assert_eq!(processes(&image).unwrap(), expected);
     }

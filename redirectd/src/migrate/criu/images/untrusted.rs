@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    clock::put_forward,
     file::Image,
     readdress::{Relocation, readdress},
     sockets::{INET_SOCKET, Socket, sockets},
@@ -27,6 +28,16 @@ pub fn images(bytes: &[u8]) {
     }
     for image in [bytes.to_vec(), Image::Tree.image([bytes])] {
         let _ = tree::processes(&image);
+    }
+    for image in [bytes.to_vec(), Image::Stream.image([bytes])] {
+        connection(&image);
+    }
+}
+
+/// A clock that is put forward can be put forward again.
+fn connection(image: &[u8]) {
+    if let Ok(later) = put_forward(image, 1000) {
+        assert!(put_forward(&later, 1000).is_ok(), "what was edited can be read");
     }
 }
 

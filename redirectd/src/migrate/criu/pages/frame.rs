@@ -14,6 +14,7 @@ const PAGES: u8 = 2;
 const END: u8 = 3;
 const WANT: u8 = 4;
 const OVER: u8 = 5;
+const GOT: u8 = 6;
 
 /// One frame, without the bytes of pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(super) enum Frame {
     End,
     /// The host: these before all others.
     Want(Range),
+    /// The host: so many bytes more have come.
+    Got(u64),
     /// The host: all have come, or no more are needed.
     Over,
 }
@@ -44,6 +47,7 @@ impl Frame {
             Self::Pages(pages) => range(PAGES, pages),
             Self::End => vec![END],
             Self::Want(pages) => range(WANT, pages),
+            Self::Got(bytes) => [&[GOT][..], &bytes.to_be_bytes()].concat(),
             Self::Over => vec![OVER],
         }
     }
@@ -58,6 +62,7 @@ impl Frame {
             },
             END => Ok(Self::End),
             WANT => Ok(Self::Want(range(stream).await?)),
+            GOT => Ok(Self::Got(stream.read_u64().await.map_err(cut)?)),
             OVER => Ok(Self::Over),
             kind => Err(broken(&format!("there are no frames of kind {kind}"))),
         }

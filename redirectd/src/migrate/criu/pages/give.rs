@@ -3,34 +3,30 @@
 use std::{
     convert::Infallible,
     fs::File,
-    io,
-    os::{
-        fd::{AsRawFd as _, OwnedFd},
-        unix::fs::FileExt as _,
-    },
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
+    io::{AsyncRead, AsyncWrite, split},
     net::UnixStream,
     sync::{mpsc, oneshot, watch},
 };
 
 use super::{
-    PIECE, Progress, Range, ends,
-    frame::{Frame, PREAMBLE, broken, cut},
+    Progress, ends,
+    frame::{Frame, PREAMBLE, broken},
+    giving::{Giving, Heard},
     left::Left,
-    server::{Command, LENGTH},
 };
 use crate::{
     error::{Error, Kind},
     migrate::criu::pipes::Widened,
 };
 
-/// So many wishes of the host may wait. It has at most one for each thread that
-/// waits for a page.
-const WISHES: usize = 1024;
+/// So much of what the host says may wait. It has at most one wish for each thread
+/// that waits for a page.
+const HEARD: usize = 1024;
 
 /// CRIU's end, for [`Criu::dump_lazily`](crate::migrate::criu::Criu::dump_lazily).
 #[derive(Debug)]
@@ -62,17 +58,6 @@ struct Frozen {
     images: PathBuf,
     /// Their numbers in the images, and their memory.
     memory: Vec<(u32, File)>,
-}
-
-/// What is under way.
-struct Giving<'a, W> {
-    left: Left,
-    writer: W,
-    progress: &'a watch::Sender<Progress>,
-    /// Until CRIU has given a page.
-    widened: Option<oneshot::Receiver<Option<Widened>>>,
-    /// A frame and its pages.
-    piece: Vec<u8>,
 }
 
 impl Source {
@@ -142,10 +127,10 @@ impl Giver {
         progress: &watch::Sender<Progress>,
     ) -> Result<(), Error> {
         let (reader, writer) = split(stream);
-        let (wish, wishes) = mpsc::channel(WISHES);
+        let (hears, heard) = mpsc::channel(HEARD);
         tokio::select! {
-            heard = hear(reader, wish) => heard?,
-            told = self.tell(writer, wishes, progress) => match told? {},
+            over = hear(reader, hears) => over?,
+            told = self.tell(writer, heard, progress) => match told? {},
         }
         progress.send_modify(|progress| progress.done = true);
         Ok(())
@@ -156,15 +141,14 @@ impl Giver {
     async fn tell(
         mut self,
         writer: impl AsyncWrite + Unpin,
-        mut wishes: mpsc::Receiver<Range>,
+        mut heard: mpsc::Receiver<Heard>,
         progress: &watch::Sender<Progress>,
     ) -> Result<Infallible, Error> {
         let frozen = self.frozen.await.map_err(|_| stayed())?;
         let left = Left::behind(&frozen.images)?;
         let total = left.bytes();
         progress.send_modify(|progress| progress.total = total);
-        let widened = Some(self.widened);
-        let mut giving = Giving { left, writer, progress, widened, piece: Vec::new() };
+        let mut giving = Giving::new(left, writer, progress, self.widened);
         giving.say(&[&PREAMBLE[..], &Frame::Total(total).encode()].concat()).await?;
         let mut waiting = Vec::new();
         loop {
@@ -174,121 +158,36 @@ impl Giver {
                     ended.map_err(|_| stayed())?;
                     break;
                 }
-                Some(wish) = wishes.recv() => {
-                    if !giving.from_frozen(&frozen, wish).await? {
+                Some(heard) = heard.recv() => match heard {
+                    Heard::Wish(wish) => if !giving.give_frozen(&frozen.memory, wish).await? {
                         waiting.push(wish);
-                    }
+                    },
+                    Heard::Got(bytes) => giving.got(bytes),
                 }
             }
         }
         let mut criu = open(self.criu)?;
         for wish in waiting {
-            giving.wished(&mut criu, wish).await?;
+            giving.heed(&mut criu, Heard::Wish(wish)).await?;
         }
-        loop {
-            while let Ok(wish) = wishes.try_recv() {
-                giving.wished(&mut criu, wish).await?;
-            }
-            let Some(next) = giving.left.next(PIECE) else { break };
-            giving.from_criu(&mut criu, next).await?;
-        }
+        giving.all(&mut criu, &mut heard).await?;
         giving.say(&Frame::End.encode()).await?;
         // CRIU keeps the pages until the host has them all.
         std::future::pending().await
     }
 }
 
-impl<W: AsyncWrite + Unpin> Giving<'_, W> {
-    async fn say(&mut self, frame: &[u8]) -> Result<(), Error> {
-        self.writer.write_all(frame).await.map_err(cut)?;
-        self.writer.flush().await.map_err(cut)
-    }
-
-    /// What of `wish` is to be given now; nothing if it has gone already.
-    fn take(&mut self, wish: Range) -> Option<Range> {
-        self.left.take(Range { pages: wish.pages.min(PIECE), ..wish })
-    }
-
-    /// Makes room for pages behind their frame, and gives it.
-    fn room(&mut self, range: Range) -> &mut [u8] {
-        let frame = Frame::Pages(range).encode();
-        self.piece.clear();
-        self.piece.extend_from_slice(&frame);
-        self.piece.resize(frame.len() + range.bytes(), 0);
-        &mut self.piece[frame.len()..]
-    }
-
-    async fn send(&mut self, range: Range) -> Result<(), Error> {
-        let piece = std::mem::take(&mut self.piece);
-        self.say(&piece).await?;
-        self.piece = piece;
-        self.progress.send_modify(|progress| progress.over += range.bytes() as u64);
-        Ok(())
-    }
-
-    /// Gives pages of a frozen process; says whether it could, as it may have been
-    /// ended in this moment. Memory is read at once: it is there, or the process
-    /// would wait for it too.
-    async fn from_frozen(&mut self, frozen: &Frozen, wish: Range) -> Result<bool, Error> {
-        let Some(range) = self.take(wish) else { return Ok(true) };
-        let memory = frozen.memory.iter().find(|(pid, _)| *pid == range.pid);
-        let room = self.room(range);
-        let read = memory.map(|(_, memory)| memory.read_exact_at(room, range.address));
-        if !matches!(read, Some(Ok(()))) {
-            self.left.put(range);
-            return Ok(false);
-        }
-        self.send(range).await?;
-        Ok(true)
-    }
-
-    async fn wished(&mut self, criu: &mut UnixStream, wish: Range) -> Result<(), Error> {
-        match self.take(wish) {
-            Some(range) => self.from_criu(criu, range).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Gives pages that CRIU has; as many of `range` as it gives at once, the
-    /// others stay.
-    async fn from_criu(&mut self, criu: &mut UnixStream, range: Range) -> Result<(), Error> {
-        criu.write_all(&Command::Get(range).encode()).await.map_err(|why| silent(&why))?;
-        let mut answer = [0; LENGTH];
-        criu.read_exact(&mut answer).await.map_err(|why| silent(&why))?;
-        self.widened = None;
-        let given = match Command::decode(&answer)? {
-            Command::Pages(given)
-                if (given.pid, given.address) == (range.pid, range.address)
-                    && (1..=range.pages).contains(&given.pages) =>
-            {
-                given
-            }
-            other => {
-                return Err(failed(format!("CRIU was asked for {range:?} and answered {other:?}")));
-            }
-        };
-        let room = self.room(given);
-        criu.read_exact(room).await.map_err(|why| silent(&why))?;
-        self.left.put(Range {
-            pid: range.pid,
-            address: range.address + given.bytes() as u64,
-            pages: range.pages - given.pages,
-        });
-        self.send(given).await
-    }
-}
-
-/// Takes the host's wishes until it says that all is over.
-async fn hear(mut reader: impl AsyncRead + Unpin, wish: mpsc::Sender<Range>) -> Result<(), Error> {
+/// Takes what the host says until it says that all is over.
+async fn hear(mut reader: impl AsyncRead + Unpin, hears: mpsc::Sender<Heard>) -> Result<(), Error> {
     loop {
-        match Frame::read(&mut reader).await? {
-            Frame::Want(range) => {
-                // If nobody takes it, there is an error that says why.
-                let _ = wish.send(range).await;
-            }
+        let heard = match Frame::read(&mut reader).await? {
+            Frame::Want(range) => Heard::Wish(range),
+            Frame::Got(bytes) => Heard::Got(bytes),
             Frame::Over => return Ok(()),
             other => return Err(broken(&format!("the host sent {other:?}"))),
-        }
+        };
+        // If nobody takes it, there is an error that says why.
+        let _ = hears.send(heard).await;
     }
 }
 
@@ -301,10 +200,6 @@ pub(super) fn open(socket: OwnedFd) -> Result<UnixStream, Error> {
 
 fn stayed() -> Error {
     failed("the process was not ended here, so its memory stays too".into())
-}
-
-fn silent(why: &io::Error) -> Error {
-    failed(format!("CRIU has ended while it had memory that was left behind: {why}"))
 }
 
 fn failed(what: String) -> Error {

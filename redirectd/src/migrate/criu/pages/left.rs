@@ -1,10 +1,6 @@
 //! Which pages are still to go; pure, but for reading the images.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use super::{PAGE, Range};
 use crate::{
@@ -82,7 +78,7 @@ fn unreadable(path: &Path, why: &io::Error) -> Error {
     Error::new(Kind::Failed, format!("cannot read {}: {why}", path.display()))
 }
 
-fn unfit(path: &PathBuf, why: Malformed) -> Error {
+fn unfit(path: &Path, why: Malformed) -> Error {
     Error::new(Kind::Failed, format!("{} cannot be used: {why}", path.display()))
 }
 

@@ -67,7 +67,7 @@ impl Taker {
         lazy: &LazyPages,
         progress: &watch::Sender<Progress>,
     ) -> Result<(), Error> {
-        let taken = match open(self.0) {
+        match open(self.0) {
             Ok(criu) => {
                 let (mut read, mut write) = criu.into_split();
                 let taken = run(stream, &mut read, &mut write, progress).await;
@@ -80,8 +80,7 @@ impl Taker {
                 lazy.end(false);
                 Err(why)
             }
-        };
-        taken
+        }
     }
 }
 
@@ -110,7 +109,9 @@ impl<W: AsyncWrite + Unpin> Taking<'_, W> {
             match event {
                 Event::Total(bytes) => self.progress.send_modify(|now| now.total = bytes),
                 Event::Came(range, bytes) => {
-                    self.progress.send_modify(|now| now.over += bytes.len() as u64);
+                    let come = bytes.len() as u64;
+                    self.progress.send_modify(|now| now.over += come);
+                    self.say(Frame::Got(come)).await?;
                     self.shelf.put(range.pid, range.address, bytes);
                     self.answer().await?;
                 }

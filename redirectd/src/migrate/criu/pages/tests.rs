@@ -173,7 +173,7 @@ fn a_stream_that_is_cut_or_broken_is_refused() {
     }
     let large = Frame::Pages(range(1, PIECE + 1)).encode();
     for (frame, why) in [
-        (large, "a piece has 65 pages"),
+        (large, "a piece has 33 pages"),
         (Frame::Pages(range(1, 0)).encode(), "a piece has 0 pages"),
         (Frame::Over.encode(), "home sent Over"),
         (vec![9], "no frames of kind 9"),

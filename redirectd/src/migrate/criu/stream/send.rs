@@ -20,12 +20,20 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    migrate::criu::images,
+    migrate::criu::images::{self, clock},
 };
 
 /// How often is looked for more memory. Short against the time it takes to send
 /// what comes meanwhile, long against what a look costs.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// How long it may take, at the most usual, from here until the host has put its
+/// connections down. It does no harm if it takes less; if it takes longer, peers may
+/// drop a connection's first segments.
+const REVIVAL: Duration = Duration::from_secs(1);
+
+/// A file's name, its length and its checksum.
+type Ended = (String, u64, u32);
 
 /// Sends a folder of images.
 ///
@@ -84,7 +92,8 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
     }
 
     /// Sends all that is left, when all is written. The image of the open files
-    /// goes as `readdress` gives it back.
+    /// goes as `readdress` gives it back, TCP connections with their clocks put
+    /// forward.
     ///
     /// # Errors
     /// The stream or a file fails, or `readdress` refuses.
@@ -92,28 +101,55 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
         mut self,
         readdress: impl FnOnce(&[u8]) -> Result<Vec<u8>, Error>,
     ) -> Result<Sum, Error> {
-        let names = self.images()?;
+        let (connections, names): (Vec<_>, Vec<_>) =
+            self.images()?.into_iter().partition(|name| name.starts_with(images::STREAM));
         for name in names.into_iter().filter(|name| name != images::FILES) {
             self.send_more(name).await?;
         }
-        let path = self.folder.join(images::FILES);
-        let open_files = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-        let open_files = readdress(&open_files)?;
-        for piece in open_files.chunks(CHUNK) {
-            let frame = Frame::Chunk { name: images::FILES.into(), length: piece.len() };
+        let open_files = readdress(&self.read(images::FILES)?)?;
+        let mut edited = vec![self.send_edited(images::FILES, &open_files).await?];
+        // At the end: their clocks have to go on until then.
+        for name in connections {
+            let image = self.in_time(&name)?;
+            edited.push(self.send_edited(&name, &image).await?);
+        }
+        self.tell_end(edited).await
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let path = self.folder.join(name);
+        fs::read(&path).map_err(|error| unreadable(&path, &error))
+    }
+
+    /// The image of a TCP connection, with its clock put forward by the time since it
+    /// was written, and by what it may take until it speaks again.
+    fn in_time(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let path = self.folder.join(name);
+        let written = fs::metadata(&path).and_then(|file| file.modified());
+        let written = written.map_err(|error| unreadable(&path, &error))?;
+        // A clock that was set back meanwhile tells nothing.
+        let since = written.elapsed().unwrap_or_default() + REVIVAL;
+        let milliseconds = u32::try_from(since.as_millis()).unwrap_or(u32::MAX);
+        clock::put_forward(&self.read(name)?, milliseconds).map_err(|why| {
+            Error::new(Kind::Failed, format!("{name} is not as CRIU makes it: {why}"))
+        })
+    }
+
+    /// Sends a file that is not as CRIU wrote it; gives what is told of its end.
+    async fn send_edited(&mut self, name: &str, bytes: &[u8]) -> Result<Ended, Error> {
+        for piece in bytes.chunks(CHUNK) {
+            let frame = Frame::Chunk { name: name.to_owned(), length: piece.len() };
             self.stream.write_all(&frame.encode()).await.map_err(cut)?;
             self.stream.write_all(piece).await.map_err(cut)?;
         }
-        self.tell_end(&open_files).await
+        Ok((name.to_owned(), bytes.len() as u64, crc32fast::hash(bytes)))
     }
 
-    async fn tell_end(mut self, open_files: &[u8]) -> Result<Sum, Error> {
+    async fn tell_end(mut self, edited: Vec<Ended>) -> Result<Sum, Error> {
         let sent = self.files.into_iter();
         let sent = sent.map(|(name, sent)| (name, sent.length, sent.checksum.finalize()));
-        let open_files =
-            (images::FILES.to_owned(), open_files.len() as u64, crc32fast::hash(open_files));
         let mut sum = Sum::default();
-        for (name, length, checksum) in sent.chain([open_files]) {
+        for (name, length, checksum) in sent.chain(edited) {
             sum.files += 1;
             sum.bytes += length;
             let frame = Frame::File { name, length, checksum };

@@ -1,12 +1,18 @@
 //! What is sent is received; what is not whole is refused.
 
-use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use proptest::prelude::*;
 use tokio::{io::duplex, runtime, sync::oneshot};
 
 use super::{Sum, frame::Frame, receive::receive, send::Sender};
-use crate::error::Error;
+use crate::{error::Error, migrate::criu::images::file::Image};
 
 /// More than any of these tests sends.
 const MOST: u64 = 1 << 30;
@@ -149,6 +155,39 @@ fn files_that_do_not_add_up_are_refused() {
         let error = received(&stream, MOST).unwrap_err().to_string();
         assert!(error.contains(why), "{why:?} is not in {error}");
     }
+}
+
+/// However long it takes until the images are sent.
+#[test]
+fn connections_arrive_with_their_clocks_put_forward() {
+    let image = |clock: &[u8]| {
+        let record = [&[0x08, 1, 0x48][..], clock].concat();
+        [Image::Stream.image([record]), b"queue".to_vec()].concat()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let written = SystemTime::now() - Duration::from_secs(1000);
+    for (name, bytes) in [("tcp-stream-1f.img", image(&[0])), ("files.img", b"files".to_vec())] {
+        fs::write(folder.path().join(name), bytes).unwrap();
+        let file = fs::File::options().write(true).open(folder.path().join(name)).unwrap();
+        file.set_modified(written).unwrap();
+    }
+    let mut stream = Vec::new();
+    runtime().block_on(async {
+        let sender = Sender::new(folder.path(), &mut stream).await.unwrap();
+        sender.finish(unchanged).await.unwrap();
+    });
+    let (sum, files) = received(&stream, MOST).unwrap();
+    assert_eq!(sum.files, 2);
+    let arrived = &files["tcp-stream-1f.img"];
+    // 1,001 s or a little more, in three bytes of seven bits.
+    let expected = image(&[0, 0, 61]);
+    assert_eq!(arrived.len(), expected.len());
+    let place = 8 + 4 + 3;
+    assert_eq!(arrived[..place], expected[..place]);
+    assert_eq!(arrived[place + 3..], expected[place + 3..]);
+    let clock = arrived[place..place + 3].iter().rev();
+    let clock = clock.fold(0, |clock, byte| clock << 7 | u64::from(byte & 0x7f));
+    assert!(clock >= 1_001_000, "{clock}");
 }
 
 proptest! {
