@@ -1,9 +1,11 @@
 //! `cargo xtask demo`: a server moves to another machine, and its clients go on
-//! talking to the address they know.
+//! talking to the address they know; then a live process moves, and its
+//! connections stay open.
 //!
 //! Everything that is shown is run as it is shown, with real programs, in
 //! network namespaces that go when the demonstration ends or is interrupted.
 
+mod journey;
 mod narrator;
 mod stream;
 
@@ -18,7 +20,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use xtask::lab::{Binaries, Daemon, Finished, Host, Lab, Lan, Nginx, Process, iperf3_server};
 
-use self::{narrator::Narrator, stream::Stream};
+use self::{journey::Journey, narrator::Narrator, stream::Stream};
 use crate::{
     setup::{self, Purpose},
     workspace,
@@ -62,7 +64,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let binaries =
         Binaries { redirectd: programs.join("redirectd"), redirect: programs.join("redirect") };
-    Demonstration::prepare(&binaries)?.show()
+    let mut narrator = Narrator::new();
+    Demonstration::prepare(&mut narrator, &binaries)?.show()?;
+    Journey::prepare(&mut narrator, &binaries)?.show()
 }
 
 /// Builds the programs and gives their folder. Not optimised, as the tests have
@@ -91,17 +95,16 @@ fn as_root(programs: &Path) -> Result<()> {
 }
 
 /// The stage with its actors, in the order in which they must leave.
-struct Demonstration {
-    narrator: Narrator,
+struct Demonstration<'a> {
+    narrator: &'a mut Narrator,
     daemon: Daemon,
     _servers: (Nginx, Nginx, Process, Process),
     lan: Lan,
     _lab: Lab,
 }
 
-impl Demonstration {
-    fn prepare(binaries: &Binaries) -> Result<Self> {
-        let mut narrator = Narrator::new();
+impl<'a> Demonstration<'a> {
+    fn prepare(narrator: &'a mut Narrator, binaries: &Binaries) -> Result<Self> {
         narrator.chapter("Four machines behind one switch, in network namespaces");
         let lab = Lab::new()?;
         let lan = Lan::new(&lab)?;

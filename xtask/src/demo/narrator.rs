@@ -14,6 +14,7 @@ const BOLD: &str = "1";
 const DIM: &str = "2";
 const COMMAND: &str = "1;36";
 const GOOD: &str = "1;32";
+const CHART: &str = "36";
 /// How often counters are shown where each stays on a line of its own.
 const SELDOM: Duration = Duration::from_secs(1);
 
@@ -94,16 +95,31 @@ impl Narrator {
 
     /// Shows the table of all that was seen.
     pub(super) fn table(&self) {
-        let heads = ["WHEN", "WHAT", "SEEN"].map(str::to_owned);
+        self.rows(["WHEN", "WHAT", "SEEN"], &self.seen);
+    }
+
+    /// Shows a table.
+    pub(super) fn rows<const N: usize>(&self, heads: [&str; N], rows: &[[String; N]]) {
+        let heads = heads.map(str::to_owned);
         let width = |column: usize| {
-            let rows = self.seen.iter().chain([&heads]);
+            let rows = rows.iter().chain([&heads]);
             rows.map(|row| row[column].chars().count()).max().unwrap_or_default()
         };
-        let (when, what) = (width(0), width(1));
-        let head = format!("{:when$}  {:what$}  {}", heads[0], heads[1], heads[2]);
-        println!("   {}", self.paint(BOLD, &head));
-        for row in &self.seen {
-            println!("   {:when$}  {:what$}  {}", row[0], row[1], self.paint(GOOD, &row[2]));
+        // The last column, which is what came of it all, is as wide as it is.
+        let first = |row: &[String; N]| -> String {
+            let columns = row.iter().enumerate().take(N - 1);
+            columns.map(|(column, text)| format!("{text:0$}  ", width(column))).collect()
+        };
+        println!("   {}", self.paint(BOLD, &format!("{}{}", first(&heads), heads[N - 1])));
+        for row in rows {
+            println!("   {}{}", first(row), self.paint(GOOD, &row[N - 1]));
+        }
+    }
+
+    /// Shows the lines of a chart.
+    pub(super) fn chart(&self, lines: &[String]) {
+        for line in lines {
+            println!("   {}", self.paint(CHART, line));
         }
     }
 
