@@ -17,6 +17,7 @@ pub mod report;
 use std::time::Instant;
 
 use tokio::io::{AsyncWriteExt as _, copy, sink};
+use tracing::warn;
 
 pub use self::relocation::relocation;
 use self::{
@@ -29,6 +30,7 @@ use crate::{
     migrate::{
         criu::stream::Sum,
         handover::{Leaving, Order, Remains, Told, Way, Word},
+        machine::MoveState,
     },
     node,
 };
@@ -148,12 +150,32 @@ impl Conductor<'_> {
             Err(error) => return Err(self.stay(error).await),
         };
         clock.stage();
-        node::say(&mut self.source, &Order::End).await?;
-        match self.hear_source().await? {
-            Leaving::Gone => clock.stage(),
-            other => return Err(unexpected(other)),
+        let said = match node::say(&mut self.source, &Order::End).await {
+            Ok(()) => self.hear_source().await,
+            Err(error) => Err(error),
+        };
+        match said {
+            Ok(Leaving::Gone) => {}
+            Ok(other) => return Err(unexpected(other)),
+            Err(error) => self.ask_source(error).await?,
         }
+        clock.stage();
         Ok((sum, remains))
+    }
+
+    /// Only the source knows whether it has ended the process, and it does not say:
+    /// packets are held until it does, which aborts the move; or until the move's time
+    /// is up.
+    async fn ask_source(&mut self, why: Error) -> Result<(), Error> {
+        let from = &self.moved.from;
+        warn!(error = why.one_line(), "waiting for {from} to say what became of the process");
+        match self.journal.decided().await? {
+            MoveState::Committed => Ok(()),
+            _ => Err(Error {
+                what: format!("{}; the process is {from}'s, which revives it if need be", why.what),
+                ..why
+            }),
+        }
     }
 
     async fn hear_source(&mut self) -> Result<Leaving, Error> {

@@ -22,6 +22,7 @@
 //! anything; should even that fail, the process is the new host's and the flip is
 //! tried again.
 
+pub mod arbiters;
 pub mod arrival;
 pub mod away;
 pub mod book;
@@ -33,6 +34,8 @@ pub mod handover;
 pub mod journal;
 pub mod ledger;
 pub mod machine;
+pub mod papers;
 pub mod record;
 pub mod rights;
 pub mod service;
+pub mod takeover;

@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Kind},
     migrate::{
         handover::{ARRIVE, DEPART, INVENTORY, OFFER, Passage, SERVICE, Way, Welcome},
+        papers::Papers,
         service::welcome,
     },
     node::{Nodes, link::Link},
@@ -130,10 +131,11 @@ impl End {
     pub async fn leave(
         self,
         client: &Client,
-        passage: Passage,
+        (passage, state_dir): (Passage, &Path),
     ) -> Result<(Option<Here>, Way), Error> {
         match self {
-            Self::Home => Here::leave(client, passage).map(|(here, way)| (Some(here), way)),
+            Self::Home => Here::leave(client, Papers::leaving(passage, None, state_dir))
+                .map(|(here, way)| (Some(here), way)),
             Self::Node(link) => stream(link, DEPART, &passage).await,
         }
     }
@@ -145,10 +147,11 @@ impl End {
     pub async fn take_in(
         self,
         client: &Client,
-        passage: Passage,
+        (passage, state_dir): (Passage, &Path),
     ) -> Result<(Option<Here>, Way), Error> {
         match self {
-            Self::Home => Here::take_in(client, passage).map(|(here, way)| (Some(here), way)),
+            Self::Home => Here::take_in(client, Papers::coming(passage, None, state_dir))
+                .map(|(here, way)| (Some(here), way)),
             Self::Node(link) => stream(link, ARRIVE, &passage).await,
         }
     }

@@ -116,7 +116,8 @@ impl Prepared {
         };
         let moved: MoveView = client.send_to(Method::POST, "/v1/moves", &request).await?;
         let passage = Passage { pid, name, r#move: moved.id };
-        let done = travel(client, &moved, passage, self.ends).await;
+        let state_dir: &Path = &self.journey.state_dir;
+        let done = travel(client, &moved, (passage, state_dir), self.ends).await;
         if let Err(Failed { error, decided: false }) = &done {
             abort(client, moved.id, error).await;
         }
@@ -128,12 +129,12 @@ impl Prepared {
 async fn travel(
     client: &Client,
     moved: &MoveView,
-    passage: Passage,
+    (passage, state_dir): (Passage, &Path),
     (source, destination): (End, End),
 ) -> Result<Report, Failed> {
     // Before anything is frozen, so that a refusal costs nothing.
-    let (coming, to) = destination.take_in(client, passage.clone()).await?;
-    let (leaving, from) = source.leave(client, passage).await?;
+    let (coming, to) = destination.take_in(client, (passage.clone(), state_dir)).await?;
+    let (leaving, from) = source.leave(client, (passage, state_dir)).await?;
     let done = conduct(client, moved, from, to).await;
     for here in [coming, leaving].into_iter().flatten() {
         here.end().await;

@@ -18,6 +18,7 @@ pub mod gone;
 pub mod images;
 mod messages;
 pub mod names;
+pub mod remnants;
 pub mod sockopts;
 pub mod stream;
 pub mod workdir;

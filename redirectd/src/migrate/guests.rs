@@ -9,8 +9,13 @@ use std::{
 
 use procfs::process::Process;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
-use super::record::{Id, Moment};
+use super::{
+    handover::Passage,
+    papers::Papers,
+    record::{Id, Moment},
+};
 use crate::{
     durable,
     error::{Error, Kind},
@@ -89,6 +94,19 @@ impl Guests {
             guests.retain(|guest| guest.pid != pid);
             guests.push(Guest { pid, name, home, r#move: by, since, started });
         })
+    }
+
+    /// What remembers the process of `papers`, once it has come.
+    pub fn arriving(&self, papers: &Papers) -> impl FnOnce(i32) + Send + use<> {
+        let (guests, home) = (self.clone(), papers.home.clone());
+        let Passage { name, r#move, .. } = papers.passage.clone();
+        move |pid| {
+            if let Some(home) = home
+                && let Err(error) = guests.came(pid, &name, &home, r#move)
+            {
+                warn!(pid, error = error.one_line(), "a guest is not remembered as one");
+            }
+        }
     }
 
     /// Forgets the process `pid`, which has left.

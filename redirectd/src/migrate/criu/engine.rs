@@ -6,9 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tracing::warn;
+
 use super::{
     failure,
     messages::{self, CgroupMode, NetworkLock, Notify, Options, Request, RequestType, Response},
+    remnants,
     worker::Worker,
 };
 use crate::error::{Error, Kind};
@@ -238,8 +241,27 @@ impl Criu {
     ) -> Result<i32, Error> {
         let options = options(&restore.images, "restore.log", restore.shell_job)?;
         let what = format!("the processes in {} cannot be revived", restore.images.display());
-        let stages = &mut |notify: &Notify| RestoreStage::of(notify).map_or(Ok(()), &mut *on_stage);
-        let response = self.carry_out(RequestType::Restore, options, &what, stages)?;
+        let mut running = None;
+        let stages = &mut |notify: &Notify| {
+            let Some(stage) = RestoreStage::of(notify) else { return Ok(()) };
+            on_stage(stage)?;
+            if let RestoreStage::Resuming { pid } | RestoreStage::Resumed { pid } = stage {
+                running = Some(pid);
+            }
+            Ok(())
+        };
+        let response = match self.carry_out(RequestType::Restore, options, &what, stages) {
+            Ok(response) => response,
+            Err(error) => {
+                if let Some(pid) = running {
+                    // All was made; it runs whether CRIU lives or not.
+                    warn!(pid, error = error.one_line(), "CRIU ended, the process runs");
+                    return Ok(pid);
+                }
+                remnants::clear(&restore.images)?;
+                return Err(error);
+            }
+        };
         let pid = response.restored.map(|restored| restored.pid);
         pid.ok_or_else(|| Error::new(Kind::Failed, "CRIU does not tell which process it revived"))
     }
