@@ -40,13 +40,15 @@ use crate::{
 pub struct Failed {
     /// What is to be told.
     pub error: Error,
-    /// The move is decided: nobody need abort it any more.
+    /// The move has begun.
+    pub begun: bool,
+    /// It is decided: nobody need abort it any more.
     pub decided: bool,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, decided: false }
+        Self { error, begun: true, decided: false }
     }
 }
 
@@ -150,6 +152,15 @@ impl Conductor<'_> {
             Err(error) => return Err(self.stay(error).await),
         };
         clock.stage();
+        // Not if home has given the move up meanwhile, and delivered what it held.
+        match self.journal.show().await {
+            Ok(moved) if moved.state == MoveState::Parked => {}
+            Ok(moved) => {
+                let why = moved.why.unwrap_or_default();
+                return Err(self.stay(failed(format!("home has given the move up: {why}"))).await);
+            }
+            Err(error) => return Err(self.stay(error).await),
+        }
         let said = match node::say(&mut self.source, &Order::End).await {
             Ok(()) => self.hear_source().await,
             Err(error) => Err(error),
@@ -243,7 +254,7 @@ impl Conductor<'_> {
                 why.what, self.moved.from, error.what
             )),
         };
-        Failed { error, decided: true }
+        Failed { error, begun: true, decided: true }
     }
 
     /// The process is the destination's, and is said to have failed there.
@@ -252,7 +263,7 @@ impl Conductor<'_> {
         let to = &self.moved.to;
         let what = format!("the process is {to}'s now, and could not be revived: {}", why.what);
         let error = Error { cure: why.cure.clone(), ..Error::new(Kind::Failed, what) };
-        Failed { error, decided: true }
+        Failed { error, begun: true, decided: true }
     }
 
     /// The process is the destination's, which does not say that it runs.
@@ -264,7 +275,7 @@ impl Conductor<'_> {
             "{to} lets it run once it learns from this redirectd that the move is committed; see \
              `redirect ps` and the log of redirectd there"
         ));
-        Failed { error, decided: true }
+        Failed { error, begun: true, decided: true }
     }
 }
 

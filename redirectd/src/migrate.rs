@@ -32,6 +32,7 @@ pub mod fate;
 pub mod guests;
 pub mod handover;
 pub mod journal;
+pub mod leader;
 pub mod ledger;
 pub mod machine;
 pub mod papers;

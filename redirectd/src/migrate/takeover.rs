@@ -27,11 +27,17 @@ use super::{
     fate::{Arbiter, Patience},
     guests::Guests,
     papers::{Papers, Stage},
+    record::Id,
 };
-use crate::{daemon::WeakHandle, process::Tree};
+use crate::{
+    daemon::{Daemon, WeakHandle},
+    process::Tree,
+};
 
 /// How often is looked for what others have left.
 const LOOK: Duration = Duration::from_secs(1);
+/// Why a move is aborted that nobody leads.
+const FORSAKEN: &str = "whoever moved the process has died";
 /// How often is looked whether CRIU has come to its end.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -63,10 +69,31 @@ impl Takeover {
             for (folder, papers) in WorkDir::left(&PLACES, own) {
                 tokio::spawn(self.clone().take_up(folder, papers));
             }
+            self.end_forsaken().await;
             tokio::select! {
                 () = sleep(LOOK) => {}
                 // Without its sender it stops as well.
                 _ = self.stopping.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Aborts the moves whose leader has died, but for those of processes that it was
+    /// ending: see above.
+    async fn end_forsaken(&self) {
+        let mut forsaken = self.daemon.call(|daemon| Ok(daemon.forsaken_moves())).await;
+        if let Ok(ids @ [_, ..]) = forsaken.as_deref_mut() {
+            let all: Vec<Papers> = WorkDir::all(&PLACES);
+            let leaves = |papers: &&Papers| matches!(papers.stage, Stage::Leaving | Stage::Ending);
+            let own =
+                |papers: &&Papers| papers.home.is_none() && papers.state_dir == self.state_dir;
+            let taken: Vec<Id> =
+                all.iter().filter(own).filter(leaves).map(|p| p.passage.r#move).collect();
+            for id in ids.iter().copied().filter(|id| !taken.contains(id)) {
+                let abort = move |daemon: &mut Daemon| daemon.abort_move(id, FORSAKEN).map(drop);
+                if let Err(error) = self.daemon.call(abort).await {
+                    warn!(id, error = error.one_line(), "a move that nobody leads is not aborted");
+                }
             }
         }
     }

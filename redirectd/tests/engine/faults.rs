@@ -91,11 +91,71 @@ fn criu_at_the_source() -> Result<()> {
 #[test]
 fn criu_at_the_destination() -> Result<()> {
     let mut field = Field::new()?;
-    let stays = at("c", &["pre-restore", "post-restore"], "home");
-    let again = resets("c", &["post-restore!"], "c");
+    let stays = at("c", &["pre-restore"], "home");
+    // At the first of these it has said already that the process waits.
+    let again = resets("c", &["post-restore", "post-restore!"], "c");
     let runs = at("c", &["pre-resume", "post-resume"], "c");
     for fault in stays.chain(again).chain(runs) {
         field.suffers("c", fault, |hit| hit.criu_dies())?;
+    }
+    Ok(())
+}
+
+/// `redirect migrate` leads the move, and is what the process leaves home by.
+#[test]
+fn the_command() -> Result<()> {
+    let mut field = Field::new()?;
+    let stays = at("home", &["pre-dump", "query-ext-files", "post-dump", "post-dump!"], "home");
+    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    let goes = at("home", &["done-dump"], "c");
+    let goes = goes.chain(at("c", &["post-restore!", "pre-resume"], "c"));
+    for fault in stays.chain(goes) {
+        field.suffers("c", fault, |hit| {
+            hit.command_dies()?;
+            hit.go()
+        })?;
+    }
+    Ok(())
+}
+
+/// It is back when both sides have noticed.
+#[test]
+fn the_link_to_the_destination() -> Result<()> {
+    let mut field = Field::new()?;
+    let stays = at("home", &["query-ext-files", "post-dump"], "home");
+    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    let goes = at("home", &["post-dump!"], "c").chain(at("c", &["post-restore!"], "c"));
+    for fault in stays.chain(goes) {
+        field.suffers("c", fault, |hit| {
+            hit.field.link(false)?;
+            hit.go()?;
+            hit.command_ends()?;
+            hit.field.link(true)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_link_to_the_source() -> Result<()> {
+    let mut field = Field::new()?;
+    field.three.two.run(&[], "c", &[])?.success()?;
+    for fault in at("c", &["query-ext-files", "post-dump"], "c") {
+        field.suffers("d", fault, |hit| {
+            hit.field.link(false)?;
+            hit.go()?;
+            hit.command_ends()?;
+            hit.field.link(true)
+        })?;
+    }
+    // Home waits for what the source has to say.
+    for fault in at("c", &["done-dump"], "c") {
+        field.suffers("d", fault, |hit| {
+            hit.field.link(false)?;
+            hit.go()?;
+            hit.daemon_says("c", "home does not say what became of a move")?;
+            hit.field.link(true)
+        })?;
     }
     Ok(())
 }

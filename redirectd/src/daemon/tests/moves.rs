@@ -108,6 +108,8 @@ pub(super) fn request(redirect: &str, to: &str) -> BeginRequest {
         redirects: vec![redirect.to_owned()],
         process: None,
         though_locked: false,
+        led: false,
+        made: Vec::new(),
         to: to.to_owned(),
         label: None,
         timeout_seconds: DEFAULT_TIMEOUT,

@@ -65,17 +65,19 @@ impl WorkDir {
         Ok(Self { path, _lock: lock })
     }
 
+    /// All papers below `places`.
+    pub fn all<T: DeserializeOwned>(places: &[impl AsRef<Path>]) -> Vec<T> {
+        papers(places).filter_map(|papers| durable::read(&papers).ok().flatten()).collect()
+    }
+
     /// The folders below `places` that somebody who is dead has left, with their
     /// papers, if these are `wanted`.
     pub fn left<T: DeserializeOwned>(
         places: &[impl AsRef<Path>],
         wanted: impl Fn(&T) -> bool,
     ) -> Vec<(Self, T)> {
-        let within = |place: &dyn AsRef<Path>| fs::read_dir(place.as_ref()).into_iter().flatten();
-        let paths = places.iter().flat_map(|place| within(place)).flatten().map(|it| it.path());
-        let papers = paths.filter(|path| path.extension().is_some_and(|end| end == PAPERS));
         let mut left = Vec::new();
-        for papers in papers {
+        for papers in papers(places) {
             let path = papers.with_extension("");
             let Ok(lock) = lock(&path) else { continue };
             // Only now: nobody writes them any more.
@@ -124,6 +126,13 @@ impl Drop for WorkDir {
             let _ = fs::remove_file(self.path.with_extension(PAPERS));
         }
     }
+}
+
+/// Where papers are below `places`.
+fn papers(places: &[impl AsRef<Path>]) -> impl Iterator<Item = PathBuf> {
+    let within = |place: &_| fs::read_dir(AsRef::<Path>::as_ref(place)).into_iter().flatten();
+    let paths = places.iter().flat_map(within).flatten().map(|entry| entry.path());
+    paths.filter(|path| path.extension().is_some_and(|end| end == PAPERS))
 }
 
 /// Takes the folder at `path` for this process, until that ends in any way.

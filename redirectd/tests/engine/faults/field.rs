@@ -106,6 +106,7 @@ impl Field {
         hit: impl FnOnce(&mut Hit<'_>) -> Result<()>,
     ) -> Result<()> {
         let from = self.place()?;
+        let before = self.redirects()?.len();
         self.talk.line()?;
         self.halts(fault.on).at(fault.at)?;
         let command = self.start(to)?;
@@ -125,7 +126,7 @@ impl Field {
             ensure!(code != Some(0), "{}", told());
         }
         self.connection(fault).with_context(told)?;
-        self.nothing_stays(fault.then_on).with_context(told)?;
+        self.nothing_stays(fault.then_on, before).with_context(told)?;
         self.next_move_works(fault.then_on, &from).with_context(told)
     }
 
@@ -185,8 +186,9 @@ impl Field {
         self.talk.line().map(drop)
     }
 
-    /// Nothing is left of a move that is over; the process is on `place`.
-    fn nothing_stays(&self, place: &str) -> Result<()> {
+    /// Nothing is left of a move that is over, before which there were so many
+    /// redirects; the process is on `place`.
+    fn nothing_stays(&self, place: &str, redirects: usize) -> Result<()> {
         let two = &self.three.two;
         let rest = |what: &str, of: &dyn Fn() -> Result<Vec<String>>| {
             let mut last = Vec::new();
@@ -201,11 +203,10 @@ impl Field {
             let open = |moved: &&Value| moved["delivered"].is_null();
             Ok(two.moves()?.iter().filter(open).map(Value::to_string).collect())
         })?;
-        rest("no redirect stays at home", &|| {
-            let redirects = two.redirects()?;
-            let all = redirects.as_array().context("redirects")?;
-            let wanted = usize::from(place != "home");
-            Ok(if all.len() == wanted { Vec::new() } else { vec![redirects.to_string()] })
+        rest("no redirect is left", &|| {
+            // Whoever comes home keeps those it left by.
+            let wanted = if place == "home" { redirects } else { 1 };
+            Ok(Some(self.redirects()?).filter(|all| all.len() != wanted).unwrap_or_default())
         })?;
         rest("who is where is known", &|| self.wrongly_known(place))?;
         for name in ["home", "c", "d"] {
@@ -217,6 +218,11 @@ impl Field {
             rest(&format!("no zombie and no CRIU stays on {name}"), &|| self.strangers(name))?;
         }
         Ok(())
+    }
+
+    fn redirects(&self) -> Result<Vec<String>> {
+        let redirects = self.three.two.redirects()?;
+        Ok(redirects.as_array().context("redirects")?.iter().map(Value::to_string).collect())
     }
 
     fn wrongly_known(&self, place: &str) -> Result<Vec<String>> {
