@@ -49,6 +49,8 @@ pub enum Left {
     Gone,
     /// It is here.
     Stayed,
+    /// It was ended, and is here again.
+    Back,
 }
 
 /// A stage of the dump, which waits for an answer.
@@ -210,7 +212,7 @@ impl Departure {
     /// Finds out whose the process is, and revives it if it is this machine's.
     async fn in_doubt(&mut self, way: Option<Way>) -> Left {
         let (said, left) = match self.revive().await {
-            Ok(true) => (Leaving::Back, Left::Stayed),
+            Ok(true) => (Leaving::Back, Left::Back),
             Ok(false) => (Leaving::Gone, Left::Gone),
             Err(error) if self.patience.is_over() => {
                 // The next redirectd hears whose it is.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::{
+    departure::Left,
     handover::Passage,
     papers::Papers,
     record::{Id, Moment},
@@ -109,11 +110,26 @@ impl Guests {
         }
     }
 
+    /// What has become of the process of `papers`, which was to leave.
+    pub fn left(&self, papers: &Papers, left: Left) {
+        let pid = papers.passage.pid;
+        match left {
+            Left::Gone => {
+                if let Err(error) = self.forget(pid) {
+                    warn!(pid, error = error.one_line(), "a guest that has left is not forgotten");
+                }
+            }
+            Left::Stayed => {}
+            // It began anew, for the kernel.
+            Left::Back => self.arriving(papers)(pid),
+        }
+    }
+
     /// Forgets the process `pid`, which has left.
     ///
     /// # Errors
     /// That cannot be written down.
-    pub fn left(&self, pid: i32) -> Result<(), Error> {
+    fn forget(&self, pid: i32) -> Result<(), Error> {
         self.change(|guests| guests.retain(|guest| guest.pid != pid))
     }
 
@@ -173,7 +189,7 @@ mod tests {
         assert!(error.kind == Kind::NotFound && error.cure.is_some(), "{error}");
         assert!(guests.came(other, "sleep", "home", 3).is_err());
         assert_eq!(guests.all().unwrap().len(), 1);
-        guests.left(own).unwrap();
+        guests.forget(own).unwrap();
         assert_eq!(guests.all().unwrap(), []);
     }
 

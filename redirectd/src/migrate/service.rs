@@ -9,13 +9,12 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::{sync::watch, task::spawn_blocking};
-use tracing::warn;
 
 use super::{
     arbiters::{Own, Remote},
     arrival::Arrival,
     criu::Criu,
-    departure::{Departure, Left},
+    departure::Departure,
     fate::{Arbiter, Patience},
     guests::Guests,
     handover::{ARRIVE, DEPART, FATE, GUESTS, INVENTORY, OFFER, Passage, SERVICE, SETTLE, Welcome},
@@ -97,19 +96,16 @@ impl Migration {
     /// A guest from the node `from` leaves.
     fn depart(&self, from: &Member, passage: Passage) -> Result<Taker, Error> {
         rights::check()?;
-        let pid = self.guests.named(passage.pid, &from.name)?.pid;
+        self.guests.named(passage.pid, &from.name)?;
         let arbiter = self.arbiter(from, passage.r#move);
         let papers = Papers::leaving(passage, Some(&from.name), &self.state_dir);
-        let departure = Departure::new(papers, arbiter, self.patience())?;
+        let departure = Departure::new(papers.clone(), arbiter, self.patience())?;
         let guests = self.guests.clone();
         Ok(Box::new(move |stream| {
             // It is to come to its end even if the node is forgotten meanwhile.
             let leaving = tokio::spawn(async move {
-                if departure.leave(Box::new(stream)).await == Left::Gone
-                    && let Err(error) = guests.left(pid)
-                {
-                    warn!(pid, error = error.one_line(), "a guest that has left is not forgotten");
-                }
+                let left = departure.leave(Box::new(stream)).await;
+                guests.left(&papers, left);
             });
             Box::pin(async move {
                 let _ = leaving.await;

@@ -23,7 +23,7 @@ use super::{
         remnants,
         workdir::{PLACES, WorkDir},
     },
-    departure::{Departure, Left},
+    departure::Departure,
     fate::{Arbiter, Patience},
     guests::Guests,
     papers::{Papers, Stage},
@@ -126,13 +126,10 @@ impl Takeover {
             // Should it be decided, it is seen below how.
             let _ = Own { daemon: self.daemon.clone(), id }.commit().await;
         }
-        let (guest, arbiter) = (papers.home.is_some(), self.arbiter(&papers));
-        let left = Departure::found(papers, folder, arbiter, patience).resume().await;
-        if guest
-            && left == Left::Gone
-            && let Err(error) = self.guests.left(pid)
-        {
-            warn!(pid, error = error.one_line(), "a guest that has left is not forgotten");
+        let arbiter = self.arbiter(&papers);
+        let left = Departure::found(papers.clone(), folder, arbiter, patience).resume().await;
+        if papers.home.is_some() {
+            self.guests.left(&papers, left);
         }
     }
 

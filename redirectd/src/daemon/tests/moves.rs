@@ -1,6 +1,7 @@
 //! Moves, step by step.
 
 mod failing;
+mod led;
 mod placements;
 
 use super::{

@@ -182,7 +182,8 @@ impl Field {
             matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
         });
         ensure!(fault.may_reset && !silent, "the connection does not go on: {error:#}");
-        self.talk = Talk::open(self.three.two.peer(), SERVER)?;
+        let again = Talk::open(self.three.two.peer(), SERVER);
+        self.talk = again.with_context(|| format!("a new connection, after {error:#}"))?;
         self.talk.line().map(drop)
     }
 
