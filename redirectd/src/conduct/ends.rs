@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Kind},
     migrate::{
         handover::{ARRIVE, DEPART, INVENTORY, OFFER, Passage, SERVICE, Way, Welcome},
+        papers::Papers,
         service::welcome,
     },
     node::{Nodes, link::Link},
@@ -105,7 +106,9 @@ impl End {
     pub async fn called(name: &str, state_dir: &Path) -> Result<Self, Error> {
         match name {
             AT_HOME => Ok(Self::Home),
-            name => Nodes::connect_beside(state_dir, name).await.map(|link| Self::Node(Box::new(link))),
+            name => {
+                Nodes::connect_beside(state_dir, name).await.map(|link| Self::Node(Box::new(link)))
+            }
         }
     }
 
@@ -130,10 +133,11 @@ impl End {
     pub async fn leave(
         self,
         client: &Client,
-        passage: Passage,
+        (passage, state_dir): (Passage, &Path),
     ) -> Result<(Option<Here>, Way), Error> {
         match self {
-            Self::Home => Here::leave(client, passage).map(|(here, way)| (Some(here), way)),
+            Self::Home => Here::leave(client, Papers::leaving(passage, None, state_dir))
+                .map(|(here, way)| (Some(here), way)),
             Self::Node(link) => stream(*link, DEPART, &passage).await,
         }
     }
@@ -145,10 +149,11 @@ impl End {
     pub async fn take_in(
         self,
         client: &Client,
-        passage: Passage,
+        (passage, state_dir): (Passage, &Path),
     ) -> Result<(Option<Here>, Way), Error> {
         match self {
-            Self::Home => Here::take_in(client, passage).map(|(here, way)| (Some(here), way)),
+            Self::Home => Here::take_in(client, Papers::coming(passage, None, state_dir))
+                .map(|(here, way)| (Some(here), way)),
             Self::Node(link) => stream(*link, ARRIVE, &passage).await,
         }
     }

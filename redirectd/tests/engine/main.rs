@@ -16,6 +16,7 @@ mod transfer;
 mod abort;
 mod busy;
 mod death;
+mod faults;
 mod guests;
 mod hook;
 mod kinds;

@@ -1,6 +1,7 @@
 //! Moves, step by step.
 
 mod failing;
+mod led;
 mod placements;
 
 use super::{
@@ -108,6 +109,8 @@ pub(super) fn request(redirect: &str, to: &str) -> BeginRequest {
         redirects: vec![redirect.to_owned()],
         process: None,
         though_locked: false,
+        led: false,
+        made: Vec::new(),
         to: to.to_owned(),
         label: None,
         timeout_seconds: DEFAULT_TIMEOUT,

@@ -32,6 +32,7 @@ fn begun(id: Id, name: &str, filed: bool) -> Record {
         process,
         destination: if filed { "home" } else { "192.0.2.4" }.to_owned(),
         shifts: vec![Shift { from, to, written }],
+        made: Vec::new(),
         timeout_ms: 1_000,
     };
     Record::Begun { id, at: Moment(1), plan }
