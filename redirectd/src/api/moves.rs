@@ -49,6 +49,23 @@ pub struct BeginRequest {
     pub timeout_seconds: f64,
 }
 
+impl BeginRequest {
+    /// The move of a process, by `redirects`, to `to`, and nothing more said of it.
+    #[must_use]
+    pub fn new(redirects: Vec<String>, to: impl Into<String>) -> Self {
+        Self {
+            redirects,
+            to: to.into(),
+            label: None,
+            process: None,
+            though_locked: false,
+            led: false,
+            made: Vec::new(),
+            timeout_seconds: DEFAULT_TIMEOUT,
+        }
+    }
+}
+
 /// How long a move may stay parked if nobody says otherwise, in seconds.
 pub const DEFAULT_TIMEOUT: f64 = 60.0;
 
