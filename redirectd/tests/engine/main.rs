@@ -26,4 +26,3 @@ mod onward;
 mod probe;
 mod queued;
 mod real;
-mod trips;
