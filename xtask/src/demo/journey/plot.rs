@@ -54,9 +54,10 @@ impl Plot<'_> {
     /// The labels of the time axis: some four to eight.
     fn times(&self) -> Vec<(usize, String)> {
         let step =
-            [1, 2, 5, 10, 20, 50].into_iter().find(|step| self.seconds / 8.0 <= *step as f64);
+            [1, 2, 5, 10, 20, 50].into_iter().find(|step| self.seconds / 8.0 <= f64::from(*step));
         let step = step.unwrap_or(100);
-        let times = (0..).map(|number| number * step).take_while(|&at| at as f64 <= self.seconds);
+        let times =
+            (0..).map(|number| number * step).take_while(|&at| f64::from(at) <= self.seconds);
         times.map(|at: u32| (self.column(at.into()), format!("{at} s"))).collect()
     }
 }
