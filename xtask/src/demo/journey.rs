@@ -69,7 +69,7 @@ impl<'a> Journey<'a> {
 
     /// Starts the server, and gives the SHA-256 of its download.
     fn serve(&self) -> Result<String> {
-        self.narrator.command("home", "python3 server.py &");
+        self.narrator.command("home", "python3 xtask/src/demo/journey/server.py &");
         let log = self.machines.home.start_as(PID.parse()?, &["python3", "-c", SERVER])?;
         let said = || fs::read_to_string(&log).unwrap_or_default();
         soon("the server listens", || said().contains("listening").then_some(()))
