@@ -17,6 +17,7 @@ pub mod report;
 use std::time::Instant;
 
 use tokio::io::{AsyncWriteExt as _, copy, sink};
+use tracing::warn;
 
 pub use self::relocation::relocation;
 use self::{
@@ -29,6 +30,7 @@ use crate::{
     migrate::{
         criu::stream::Sum,
         handover::{Leaving, Order, Remains, Told, Way, Word},
+        machine::MoveState,
     },
     node,
 };
@@ -38,13 +40,15 @@ use crate::{
 pub struct Failed {
     /// What is to be told.
     pub error: Error,
-    /// The move is decided: nobody need abort it any more.
+    /// The move has begun.
+    pub begun: bool,
+    /// It is decided: nobody need abort it any more.
     pub decided: bool,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, decided: false }
+        Self { error, begun: true, decided: false }
     }
 }
 
@@ -148,12 +152,41 @@ impl Conductor<'_> {
             Err(error) => return Err(self.stay(error).await),
         };
         clock.stage();
-        node::say(&mut self.source, &Order::End).await?;
-        match self.hear_source().await? {
-            Leaving::Gone => clock.stage(),
-            other => return Err(unexpected(other)),
+        // Not if home has given the move up meanwhile, and delivered what it held.
+        match self.journal.show().await {
+            Ok(moved) if moved.state == MoveState::Parked => {}
+            Ok(moved) => {
+                let why = moved.why.unwrap_or_default();
+                return Err(self.stay(failed(format!("home has given the move up: {why}"))).await);
+            }
+            Err(error) => return Err(self.stay(error).await),
         }
+        let said = match node::say(&mut self.source, &Order::End).await {
+            Ok(()) => self.hear_source().await,
+            Err(error) => Err(error),
+        };
+        match said {
+            Ok(Leaving::Gone) => {}
+            Ok(other) => return Err(unexpected(other)),
+            Err(error) => self.ask_source(error).await?,
+        }
+        clock.stage();
         Ok((sum, remains))
+    }
+
+    /// Only the source knows whether it has ended the process, and it does not say:
+    /// packets are held until it does, which aborts the move; or until the move's time
+    /// is up.
+    async fn ask_source(&mut self, why: Error) -> Result<(), Error> {
+        let from = &self.moved.from;
+        warn!(error = why.one_line(), "waiting for {from} to say what became of the process");
+        match self.journal.decided().await? {
+            MoveState::Committed => Ok(()),
+            _ => Err(Error {
+                what: format!("{}; the process is {from}'s, which revives it if need be", why.what),
+                ..why
+            }),
+        }
     }
 
     async fn hear_source(&mut self) -> Result<Leaving, Error> {
@@ -221,7 +254,7 @@ impl Conductor<'_> {
                 why.what, self.moved.from, error.what
             )),
         };
-        Failed { error, decided: true }
+        Failed { error, begun: true, decided: true }
     }
 
     /// The process is the destination's, and is said to have failed there.
@@ -230,7 +263,7 @@ impl Conductor<'_> {
         let to = &self.moved.to;
         let what = format!("the process is {to}'s now, and could not be revived: {}", why.what);
         let error = Error { cure: why.cure.clone(), ..Error::new(Kind::Failed, what) };
-        Failed { error, decided: true }
+        Failed { error, begun: true, decided: true }
     }
 
     /// The process is the destination's, which does not say that it runs.
@@ -242,7 +275,7 @@ impl Conductor<'_> {
             "{to} lets it run once it learns from this redirectd that the move is committed; see \
              `redirect ps` and the log of redirectd there"
         ));
-        Failed { error, decided: true }
+        Failed { error, begun: true, decided: true }
     }
 }
 

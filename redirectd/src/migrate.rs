@@ -22,6 +22,7 @@
 //! anything; should even that fail, the process is the new host's and the flip is
 //! tried again.
 
+pub mod arbiters;
 pub mod arrival;
 pub mod away;
 pub mod book;
@@ -31,9 +32,12 @@ pub mod fate;
 pub mod guests;
 pub mod handover;
 pub mod journal;
+pub mod leader;
 pub mod ledger;
 pub mod machine;
 pub mod memory;
+pub mod papers;
 pub mod record;
 pub mod rights;
 pub mod service;
+pub mod takeover;

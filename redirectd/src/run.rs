@@ -35,7 +35,7 @@ use crate::{
     error::{Error, Kind},
     log::Log,
     metrics,
-    migrate::{guests::Guests, journal::FileJournal, service::Migration},
+    migrate::{guests::Guests, journal::FileJournal, service::Migration, takeover::Takeover},
     node::{self, service::Services},
     state::FileStore,
 };
@@ -169,9 +169,12 @@ pub async fn run(
     let guests = Guests::of(&options.state_dir);
     let migration =
         Migration::new(handle.weak(), guests.clone(), &options.state_dir, stopping.clone());
+    let takeover =
+        Takeover::new(handle.weak(), guests.clone(), options.state_dir.clone(), stopping.clone());
     let evictions = Evictions::new(Client::new(path), options.state_dir.clone());
     let services = Services::default().with(migration).with(evictions);
     let nodes = nodes.serve(services, stopping.clone())?;
+    tokio::spawn(takeover.run());
     let listener = socket.listener().map_err(|e| Error::new(Kind::Failed, e.to_string()))?;
     let router = server::router(handle.clone(), (nodes.clone(), guests), access, log);
     let api = serve_api(listener, router, stopping.clone());

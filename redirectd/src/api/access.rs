@@ -25,6 +25,7 @@ pub struct Caller(Option<Credentials>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Credentials {
+    pid: i32,
     uid: Uid,
     groups: Vec<Gid>,
 }
@@ -96,11 +97,17 @@ impl Connected<IncomingStream<'_, UnixListener>> for Caller {
 }
 
 impl Caller {
+    /// Its process; 0 if that is in a PID namespace that is not seen from here.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        self.0.as_ref().map(|credentials| credentials.pid)
+    }
+
     fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
         let peer = getsockopt(&socket, PeerCredentials)?;
         let mut groups = supplementary_groups(socket)?;
         groups.push(Gid::from_raw(peer.gid()));
-        Ok(Self(Some(Credentials { uid: Uid::from_raw(peer.uid()), groups })))
+        Ok(Self(Some(Credentials { pid: peer.pid(), uid: Uid::from_raw(peer.uid()), groups })))
     }
 }
 
@@ -151,7 +158,7 @@ mod tests {
 
     fn caller(uid: u32, groups: &[u32]) -> Caller {
         let groups = groups.iter().copied().map(Gid::from_raw).collect();
-        Caller(Some(Credentials { uid: Uid::from_raw(uid), groups }))
+        Caller(Some(Credentials { pid: 1, uid: Uid::from_raw(uid), groups }))
     }
 
     #[test]
@@ -178,6 +185,7 @@ mod tests {
             panic!("no credentials")
         };
         assert_eq!(seen.uid, Uid::effective());
+        assert_eq!(seen.pid, std::process::id().cast_signed());
         for group in nix::unistd::getgroups().unwrap() {
             assert!(seen.groups.contains(&group), "{group} in {seen:?}");
         }

@@ -36,9 +36,34 @@ pub struct BeginRequest {
     /// The process goes though it is locked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub though_locked: bool,
+    /// The move is led by the process that begins it, and aborted if that ends
+    /// before the commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub led: bool,
+    /// Those of the redirects, by their full names, that were made for the move, and
+    /// go with it if it is aborted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made: Vec<String>,
     /// How long it may stay parked before it is aborted by itself, in seconds.
     #[serde(default = "default_timeout")]
     pub timeout_seconds: f64,
+}
+
+impl BeginRequest {
+    /// The move of a process, by `redirects`, to `to`, and nothing more said of it.
+    #[must_use]
+    pub fn new(redirects: Vec<String>, to: impl Into<String>) -> Self {
+        Self {
+            redirects,
+            to: to.into(),
+            label: None,
+            process: None,
+            though_locked: false,
+            led: false,
+            made: Vec::new(),
+            timeout_seconds: DEFAULT_TIMEOUT,
+        }
+    }
 }
 
 /// How long a move may stay parked if nobody says otherwise, in seconds.

@@ -10,7 +10,10 @@ mod redirects;
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, value_parser};
-use nix::unistd::geteuid;
+use nix::{
+    sys::signal::{SigHandler, Signal, signal},
+    unistd::geteuid,
+};
 
 use self::redirects::Chosen;
 use super::Context;
@@ -91,19 +94,30 @@ impl Migrate {
         }
         prepared.must_be_free()?;
         let chosen = chosen.make(context).await?;
-        match prepared.go(&context.client, chosen.names()).await {
+        heed_broken_pipes(false);
+        let done = prepared.go(&context.client, chosen.names(), chosen.made()).await;
+        heed_broken_pipes(true);
+        match done {
             Ok(report) => {
                 print::report(&report, &chosen.remarks, &to, context.json);
                 Ok(())
             }
             Err(failed) => {
-                if !failed.decided {
+                if !failed.begun {
                     chosen.undo(context).await;
                 }
                 Err(failed.error)
             }
         }
     }
+}
+
+/// Whether a broken pipe ends this program, as it does all of these commands when
+/// whoever reads their output has gone. A connection of a move that breaks must not.
+fn heed_broken_pipes(heed: bool) {
+    let handler = if heed { SigHandler::SigDfl } else { SigHandler::SigIgn };
+    // SAFETY: no handler of ours is replaced or installed.
+    let _ = unsafe { signal(Signal::SIGPIPE, handler) };
 }
 
 fn only_root() -> Result<(), Error> {

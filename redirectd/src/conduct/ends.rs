@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Kind},
     migrate::{
         handover::{ARRIVE, DEPART, INVENTORY, OFFER, Passage, SERVICE, Way, Welcome},
+        papers::Papers,
         service::welcome,
     },
     node::{Nodes, link::Link},
@@ -35,7 +36,7 @@ pub enum End {
     /// Home.
     Home,
     /// Another node.
-    Node(Link),
+    Node(Box<Link>),
 }
 
 impl Source {
@@ -84,7 +85,7 @@ impl Source {
             Self::Away(away) => {
                 let mut link = Nodes::connect_beside(state_dir, &away.place).await?;
                 let inventory = link.request(SERVICE, INVENTORY, &pid).await?;
-                Ok((End::Node(link), inventory))
+                Ok((End::Node(Box::new(link)), inventory))
             }
         }
     }
@@ -105,7 +106,9 @@ impl End {
     pub async fn called(name: &str, state_dir: &Path) -> Result<Self, Error> {
         match name {
             AT_HOME => Ok(Self::Home),
-            name => Nodes::connect_beside(state_dir, name).await.map(Self::Node),
+            name => {
+                Nodes::connect_beside(state_dir, name).await.map(|link| Self::Node(Box::new(link)))
+            }
         }
     }
 
@@ -130,11 +133,12 @@ impl End {
     pub async fn leave(
         self,
         client: &Client,
-        passage: Passage,
+        (passage, state_dir): (Passage, &Path),
     ) -> Result<(Option<Here>, Way), Error> {
         match self {
-            Self::Home => Here::leave(client, passage).map(|(here, way)| (Some(here), way)),
-            Self::Node(link) => stream(link, DEPART, &passage).await,
+            Self::Home => Here::leave(client, Papers::leaving(passage, None, state_dir))
+                .map(|(here, way)| (Some(here), way)),
+            Self::Node(link) => stream(*link, DEPART, &passage).await,
         }
     }
 
@@ -145,11 +149,12 @@ impl End {
     pub async fn take_in(
         self,
         client: &Client,
-        passage: Passage,
+        (passage, state_dir): (Passage, &Path),
     ) -> Result<(Option<Here>, Way), Error> {
         match self {
-            Self::Home => Here::take_in(client, passage).map(|(here, way)| (Some(here), way)),
-            Self::Node(link) => stream(link, ARRIVE, &passage).await,
+            Self::Home => Here::take_in(client, Papers::coming(passage, None, state_dir))
+                .map(|(here, way)| (Some(here), way)),
+            Self::Node(link) => stream(*link, ARRIVE, &passage).await,
         }
     }
 }

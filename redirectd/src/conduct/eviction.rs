@@ -68,7 +68,7 @@ impl Evictions {
         let prepared = journey.prepare(&self.client).await?;
         prepared.must_be_free()?;
         let redirects = prepared.redirects.clone();
-        prepared.go(&self.client, redirects).await.map_err(|failed| failed.error)
+        prepared.go(&self.client, redirects, Vec::new()).await.map_err(|failed| failed.error)
     }
 }
 

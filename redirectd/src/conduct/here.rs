@@ -10,10 +10,7 @@ use crate::{
     api::client::Client,
     error::Error,
     migrate::{
-        arrival::Arrival,
-        departure::Departure,
-        fate::Patience,
-        handover::{Passage, Way},
+        arrival::Arrival, departure::Departure, fate::Patience, handover::Way, papers::Papers,
     },
 };
 
@@ -27,13 +24,13 @@ pub struct Here {
 }
 
 impl Here {
-    /// The process of `passage` leaves home, by the way that is given.
+    /// The process of `papers` leaves home, by the way that is given.
     ///
     /// # Errors
     /// There is no room for its images.
-    pub fn leave(client: &Client, passage: Passage) -> Result<(Self, Way), Error> {
-        let arbiter = OwnJournal { client: client.clone(), id: passage.r#move };
-        let departure = Departure::new(passage, Arc::new(arbiter), Patience::endless())?;
+    pub fn leave(client: &Client, papers: Papers) -> Result<(Self, Way), Error> {
+        let arbiter = OwnJournal { client: client.clone(), id: papers.passage.r#move };
+        let departure = Departure::new(papers, Arc::new(arbiter), Patience::endless())?;
         let (near, far) = duplex(UNDER_WAY);
         let task = tokio::spawn(async move {
             departure.leave(Box::new(far)).await;
@@ -41,13 +38,13 @@ impl Here {
         Ok((Self { task }, Box::new(near)))
     }
 
-    /// The process of `passage` comes home, by the way that is given.
+    /// The process of `papers` comes home, by the way that is given.
     ///
     /// # Errors
     /// There is no room for its images.
-    pub fn take_in(client: &Client, passage: Passage) -> Result<(Self, Way), Error> {
-        let arbiter = OwnJournal { client: client.clone(), id: passage.r#move };
-        let arrival = Arrival::new(passage, Arc::new(arbiter), Patience::endless())?;
+    pub fn take_in(client: &Client, papers: Papers) -> Result<(Self, Way), Error> {
+        let arbiter = OwnJournal { client: client.clone(), id: papers.passage.r#move };
+        let arrival = Arrival::new(papers, Arc::new(arbiter), Patience::endless())?;
         let (near, far) = duplex(UNDER_WAY);
         let task = tokio::spawn(async move {
             arrival.take_in(Box::new(far), |_| ()).await;

@@ -50,6 +50,13 @@ impl Journal<'_> {
         }
     }
 
+    /// Waits until the move is decided, by whomever it is.
+    pub(super) async fn decided(&self) -> Result<MoveState, Error> {
+        let decided = |known: Option<MoveState>| known.filter(|state| state.is_decided());
+        let ask = || -> Later<'_, _> { Box::pin(async { self.known().await.map(decided) }) };
+        Patience::endless().ask(ask).await
+    }
+
     /// How far the move is, if the daemon is there.
     async fn known(&self) -> Result<Option<MoveState>, Error> {
         match self.show().await {

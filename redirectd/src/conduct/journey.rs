@@ -100,11 +100,17 @@ impl Prepared {
         Err(Error::new(Kind::Failed, what).cure("clear these, and ask again with --dry-run"))
     }
 
-    /// Has it go by `redirects`, which are there.
+    /// Has it go by `redirects`, which are there; those `made` for it go again if it
+    /// stays.
     ///
     /// # Errors
     /// It is where it was, unless the error says otherwise.
-    pub async fn go(self, client: &Client, redirects: Vec<String>) -> Result<Report, Failed> {
+    pub async fn go(
+        self,
+        client: &Client,
+        redirects: Vec<String>,
+        made: Vec<String>,
+    ) -> Result<Report, Failed> {
         let (pid, name) = (self.journey.pid, self.inventory.root().name.clone());
         let request = BeginRequest {
             redirects,
@@ -112,12 +118,17 @@ impl Prepared {
             label: Some(format!("process {pid} ({name})")),
             process: Some(Traveller { pid, name: name.clone() }),
             though_locked: self.journey.though_locked,
+            led: true,
+            made,
             timeout_seconds: self.journey.timeout.map_or(DEFAULT_TIMEOUT, |t| t.as_secs_f64()),
         };
-        let moved: MoveView = client.send_to(Method::POST, "/v1/moves", &request).await?;
+        let begun = client.send_to(Method::POST, "/v1/moves", &request).await;
+        let unbegun = |error| Failed { error, begun: false, decided: false };
+        let moved: MoveView = begun.map_err(unbegun)?;
         let passage = Passage { pid, name, r#move: moved.id };
-        let done = travel(client, &moved, passage, self.ends).await;
-        if let Err(Failed { error, decided: false }) = &done {
+        let state_dir: &Path = &self.journey.state_dir;
+        let done = travel(client, &moved, (passage, state_dir), self.ends).await;
+        if let Err(Failed { error, decided: false, .. }) = &done {
             abort(client, moved.id, error).await;
         }
         done
@@ -128,12 +139,12 @@ impl Prepared {
 async fn travel(
     client: &Client,
     moved: &MoveView,
-    passage: Passage,
+    (passage, state_dir): (Passage, &Path),
     (source, destination): (End, End),
 ) -> Result<Report, Failed> {
     // Before anything is frozen, so that a refusal costs nothing.
-    let (coming, to) = destination.take_in(client, passage.clone()).await?;
-    let (leaving, from) = source.leave(client, passage).await?;
+    let (coming, to) = destination.take_in(client, (passage.clone(), state_dir)).await?;
+    let (leaving, from) = source.leave(client, (passage, state_dir)).await?;
     let done = conduct(client, moved, from, to).await;
     for here in [coming, leaving].into_iter().flatten() {
         here.end().await;

@@ -3,6 +3,7 @@
 
 mod begin;
 mod finish;
+mod made;
 mod recover;
 mod totals;
 mod views;
@@ -23,6 +24,7 @@ use crate::{
     error::{Error, Kind},
     migrate::{
         book::Book,
+        leader::Leader,
         ledger::Move,
         machine::{Call, Next},
         record::{Id, Moment, Outcome, Record, Shift},
@@ -38,15 +40,26 @@ pub(super) struct Moves {
     /// Since when those that are not decided are in their states, by a clock that
     /// nobody sets.
     since: BTreeMap<Id, Instant>,
+    /// Who leads those that do not outlive that one undecided.
+    leaders: BTreeMap<Id, Leader>,
     /// What was delivered of moves that still have something else to do.
     delivered: BTreeMap<Id, (Moment, Outcome)>,
     totals: MoveTotals,
+    /// The kernel may not have all redirects that are desired yet.
+    recovering: bool,
 }
 
 impl Moves {
     pub(super) fn new(book: Book) -> Self {
-        let (groups, since, delivered) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { book, groups, since, delivered, totals: MoveTotals::default() }
+        Self {
+            book,
+            groups: BTreeMap::new(),
+            since: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            delivered: BTreeMap::new(),
+            totals: MoveTotals::default(),
+            recovering: true,
+        }
     }
 
     /// The kernel's group of a move.
@@ -209,7 +222,9 @@ impl Daemon {
             Change::Update { from, .. } => &from.name,
         });
         for name in names {
-            if let Some(there) = self.moves.book.ledger().moving(name) {
+            if let Some(there) = self.moves.book.ledger().moving(name)
+                && !self.is_undone(there)
+            {
                 return Err(being_moved(name, there));
             }
         }

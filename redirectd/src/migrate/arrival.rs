@@ -12,40 +12,54 @@ use tracing::{info, warn};
 
 use super::{
     criu::{
-        Criu, Restore, RestoreStage, datagrams, sockopts, stream,
+        Criu, Restore, RestoreStage, datagrams, remnants, sockopts, stream,
         workdir::{PLACES, WorkDir},
     },
     fate::{Arbiter, Patience, decided},
-    handover::{Belongings, Passage, Told, Way, Word},
+    handover::{Belongings, Told, Way, Word},
     machine::MoveState,
+    papers::{Papers, Stage},
 };
 use crate::{
     error::{Error, Kind},
     node,
-    process::{Needs, Offer},
+    process::{Needs, Offer, Tree},
 };
 
 /// A process on its way in.
 #[derive(Debug)]
 pub struct Arrival {
-    passage: Passage,
+    papers: Papers,
     folder: WorkDir,
     arbiter: Arc<dyn Arbiter>,
     patience: Patience,
 }
 
 impl Arrival {
-    /// Makes ready for `passage` to come; `arbiter` knows what becomes of the move.
+    /// Makes ready for the process of `papers` to come; `arbiter` knows what becomes
+    /// of the move.
     ///
     /// # Errors
     /// There is no room for its images.
     pub fn new(
-        passage: Passage,
+        papers: Papers,
         arbiter: Arc<dyn Arbiter>,
         patience: Patience,
     ) -> Result<Self, Error> {
-        let folder = WorkDir::create(&PLACES, &format!("arriving-{}", passage.pid))?;
-        Ok(Self { passage, folder, arbiter, patience })
+        let folder = WorkDir::create(&PLACES, &format!("arriving-{}", papers.passage.pid))?;
+        folder.note(&papers)?;
+        Ok(Self { papers, folder, arbiter, patience })
+    }
+
+    /// What another has left of one, with its images in `folder`.
+    #[must_use]
+    pub fn found(
+        papers: Papers,
+        folder: WorkDir,
+        arbiter: Arc<dyn Arbiter>,
+        patience: Patience,
+    ) -> Self {
+        Self { papers, folder, arbiter, patience }
     }
 
     /// Takes it in by `way`; `on_arrival` is called once it runs. Whether it runs
@@ -76,7 +90,9 @@ impl Arrival {
     async fn receive(&self, way: &mut Way) -> Result<Belongings, Error> {
         let free = Offer::for_needs(&Needs::default(), None)?.free_memory;
         stream::receive::receive(way, self.folder.path(), free).await?;
-        node::hear(way).await
+        let belongings: Belongings = node::hear(way).await?;
+        self.folder.note(&self.papers.at_stage(Stage::Come(belongings.clone())))?;
+        Ok(belongings)
     }
 
     /// Revives the process, waits until it is this machine's, and lets it run.
@@ -88,52 +104,91 @@ impl Arrival {
         runtime: &Handle,
     ) -> bool {
         let mut ours = false;
-        let mut revived = self.restore(belongings, &mut ours, &mut way, runtime);
+        let (arbiter, mut patience) = (Arc::clone(&self.arbiter), self.patience.clone());
+        let mut revived = self.restore(belongings, &mut || {
+            runtime.block_on(the_word(&mut way, &*arbiter, &mut patience))?;
+            ours = true;
+            Ok(())
+        });
         if ours && let Err(error) = &revived {
             // There is no other copy any more: its connections may be lost, the
             // process need not be.
             self.warn(error);
-            revived = self.restore(belongings, &mut ours, &mut way, runtime);
+            revived = self.restore(belongings, &mut || Ok(()));
         }
-        let (pid, from) = (self.passage.pid, self.passage.r#move);
-        let told = match revived {
-            Ok(lost) => {
-                on_arrival(pid);
-                info!(pid, r#move = from, "a process has come, and runs here");
-                Told::Running { lost }
-            }
-            Err(error) => {
-                self.warn(&error);
-                Told::Failed(if ours { self.keep(error) } else { error })
-            }
-        };
+        let told = self.finish(revived, ours, on_arrival);
         // Who does not hear it asks home's journal, which knows whose it is.
         let _ = runtime.block_on(node::say(&mut way, &told));
         matches!(told, Told::Running { .. })
     }
 
-    /// One try. `ours`: it is this machine's, which nothing changes any more.
-    fn restore(
+    /// Does what is left to do of one that was [found](Self::found): revives the
+    /// process if it is this machine's, and does not run.
+    pub fn resume(mut self, on_arrival: impl FnOnce(i32), runtime: &Handle) {
+        let there = || Tree::of(self.papers.passage.pid).is_ok();
+        let belongings = match self.papers.stage.clone() {
+            Stage::Come(belongings) => belongings,
+            Stage::Running if there() => return on_arrival(self.papers.passage.pid),
+            // It has ended since; or home has noticed, and it stays where it was.
+            _ => return,
+        };
+        let cleared = remnants::clear(self.folder.path());
+        let revived = match runtime.block_on(decided(&*self.arbiter, &mut self.patience)) {
+            Ok(MoveState::Committed) if there() => Ok(mend(&belongings)),
+            Ok(MoveState::Committed) => {
+                cleared.and_then(|()| self.restore(&belongings, &mut || Ok(())))
+            }
+            Ok(_) => return,
+            Err(_) => return self.folder.leave(),
+        };
+        self.finish(revived, true, on_arrival);
+    }
+
+    /// What is to be told of the last try. `ours`: it is this machine's, which nothing
+    /// changes any more.
+    fn finish(
         &mut self,
+        revived: Result<Vec<String>, Error>,
+        ours: bool,
+        on_arrival: impl FnOnce(i32),
+    ) -> Told {
+        let (pid, from) = (self.papers.passage.pid, self.papers.passage.r#move);
+        match revived {
+            Ok(lost) => {
+                on_arrival(pid);
+                info!(pid, r#move = from, ?lost, "a process has come, and runs here");
+                Told::Running { lost }
+            }
+            Err(error) => {
+                self.warn(&error);
+                if !ours && self.patience.is_over() {
+                    // The next redirectd hears whose it is.
+                    self.folder.leave();
+                }
+                Told::Failed(if ours { self.keep(error) } else { error })
+            }
+        }
+    }
+
+    /// One try; `word` says whether it may run.
+    fn restore(
+        &self,
         belongings: &Belongings,
-        ours: &mut bool,
-        way: &mut Way,
-        runtime: &Handle,
+        word: &mut dyn FnMut() -> Result<(), Error>,
     ) -> Result<Vec<String>, Error> {
         let restore = Restore { images: self.folder.path().to_owned(), shell_job: false };
         let mut lost = Vec::new();
-        let (arbiter, patience) = (Arc::clone(&self.arbiter), &mut self.patience);
         Criu::new("criu").restore(&restore, &mut |stage| match stage {
             RestoreStage::Revived { .. } => {
                 datagrams::deliver(&belongings.datagrams)?;
-                if !*ours {
-                    runtime.block_on(the_word(way, &*arbiter, patience))?;
-                    *ours = true;
-                }
-                Ok(())
+                word()
             }
             RestoreStage::Resuming { .. } => {
                 lost = mend(belongings);
+                // It runs whether this is written or not.
+                self.folder
+                    .note(&self.papers.at_stage(Stage::Running))
+                    .unwrap_or_else(|error| self.warn(&error));
                 Ok(())
             }
             RestoreStage::Begun | RestoreStage::Resumed { .. } => Ok(()),
@@ -148,7 +203,7 @@ impl Arrival {
     }
 
     fn warn(&self, error: &Error) {
-        let (pid, r#move) = (self.passage.pid, self.passage.r#move);
+        let (pid, r#move) = (self.papers.passage.pid, self.papers.passage.r#move);
         warn!(pid, r#move, error = error.one_line(), "a process could not come here");
     }
 }

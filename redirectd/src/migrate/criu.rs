@@ -26,9 +26,11 @@ pub mod names;
 pub mod pages;
 mod pipes;
 mod postcopy;
+pub mod remnants;
 pub mod sockopts;
 pub mod stream;
 pub mod workdir;
 mod worker;
 
+pub(super) use self::descriptors::Process;
 pub use self::engine::{Criu, Dump, DumpStage, Features, Restore, RestoreStage, Version};

@@ -15,13 +15,14 @@ use super::{
     criu::{
         Criu, Dump, DumpStage, Restore, RestoreStage, datagrams, gone,
         images::{TREE, tree},
-        sockopts,
+        remnants, sockopts,
         stream::send::Sender,
         workdir::{PLACES, WorkDir},
     },
     fate::{Arbiter, Patience, settled},
-    handover::{Leaving, Order, Passage, Remains, Way},
+    handover::{Leaving, Order, Remains, Way},
     machine::MoveState,
+    papers::{Papers, Stage},
 };
 use crate::{
     error::{Error, Kind},
@@ -40,7 +41,7 @@ const ACCEPTING: Duration = Duration::from_millis(10);
 /// A process about to leave.
 #[derive(Debug)]
 pub struct Departure {
-    passage: Passage,
+    papers: Papers,
     folder: WorkDir,
     arbiter: Arc<dyn Arbiter>,
     patience: Patience,
@@ -53,37 +54,58 @@ pub enum Left {
     Gone,
     /// It is here.
     Stayed,
+    /// It was ended, and is here again.
+    Back,
 }
 
 /// A stage of the dump, which waits for an answer.
 struct Halt {
-    stage: Stage,
+    stage: Halted,
     answer: oneshot::Sender<Result<(), Error>>,
 }
 
-enum Stage {
+enum Halted {
     Frozen,
     Written(Remains),
 }
 
 impl Departure {
-    /// Makes ready for `passage` to leave; `arbiter` knows what becomes of the move.
+    /// Makes ready for the process of `papers` to leave; `arbiter` knows what becomes
+    /// of the move.
     ///
     /// # Errors
     /// There is no room for its images.
     pub fn new(
-        passage: Passage,
+        papers: Papers,
         arbiter: Arc<dyn Arbiter>,
         patience: Patience,
     ) -> Result<Self, Error> {
-        let folder = WorkDir::create(&PLACES, &format!("leaving-{}", passage.pid))?;
-        Ok(Self { passage, folder, arbiter, patience })
+        let folder = WorkDir::create(&PLACES, &format!("leaving-{}", papers.passage.pid))?;
+        folder.note(&papers)?;
+        Ok(Self { papers, folder, arbiter, patience })
+    }
+
+    /// What another has left of one, with its images in `folder`.
+    #[must_use]
+    pub fn found(
+        papers: Papers,
+        folder: WorkDir,
+        arbiter: Arc<dyn Arbiter>,
+        patience: Patience,
+    ) -> Self {
+        Self { papers, folder, arbiter, patience }
+    }
+
+    /// Does what is left to do of one that was [found](Self::found).
+    pub async fn resume(mut self) -> Left {
+        let ended = self.papers.stage == Stage::Ending && Tree::of(self.pid()).is_err();
+        if ended { self.in_doubt(None).await } else { self.stays().await }
     }
 
     /// Lets it go by `way`, as home orders.
     pub async fn leave(self, mut way: Way) -> Left {
         let (halts, mut coming) = mpsc::channel(1);
-        let (pid, images) = (self.passage.pid, self.folder.path().to_owned());
+        let (pid, images) = (self.pid(), self.folder.path().to_owned());
         let dumping = spawn_blocking(move || dump(pid, &images, &halts));
         let (from, to) = split(way);
         let mut side = Side { from, to, whole: true };
@@ -101,9 +123,21 @@ impl Departure {
                     let _ = node::say(&mut way, &Leaving::Stays(error)).await;
                 }
                 let _ = way.shutdown().await;
-                Left::Stayed
+                self.stays().await
             }
         }
+    }
+
+    /// The process runs on here. A home that is elsewhere may not have heard it, and
+    /// would hold its packets.
+    async fn stays(mut self) -> Left {
+        if self.papers.home.is_none() {
+            return Left::Stayed;
+        }
+        if settled(&*self.arbiter, &mut self.patience).await.is_err() {
+            self.folder.leave();
+        }
+        Left::Stayed
     }
 
     /// Up to the order to end it, which is answered.
@@ -112,7 +146,7 @@ impl Departure {
         side: &mut Side,
         coming: &mut mpsc::Receiver<Halt>,
     ) -> Result<(), Error> {
-        let Some(Halt { stage: Stage::Frozen, answer }) = coming.recv().await else {
+        let Some(Halt { stage: Halted::Frozen, answer }) = coming.recv().await else {
             return Err(ended_early());
         };
         node::say(&mut side.to, &Leaving::Frozen).await?;
@@ -136,6 +170,7 @@ impl Departure {
             }
         };
         must_be(Order::End, order.await?)?;
+        self.folder.note(&self.papers.at_stage(Stage::Ending))?;
         let _ = answer.send(Ok(()));
         Ok(())
     }
@@ -182,12 +217,17 @@ impl Departure {
     /// Finds out whose the process is, and revives it if it is this machine's.
     async fn in_doubt(&mut self, way: Option<Way>) -> Left {
         let (said, left) = match self.revive().await {
-            Ok(true) => (Leaving::Back, Left::Stayed),
+            Ok(true) => (Leaving::Back, Left::Back),
             Ok(false) => (Leaving::Gone, Left::Gone),
+            Err(error) if self.patience.is_over() => {
+                // The next redirectd hears whose it is.
+                self.folder.leave();
+                (Leaving::Lost(error), Left::Stayed)
+            }
             Err(error) => {
                 let kept = self.folder.stay();
                 error!(
-                    pid = self.passage.pid,
+                    pid = self.pid(),
                     images = %kept.display(),
                     error = error.one_line(),
                     "a process that had to stay could not be revived"
@@ -226,13 +266,17 @@ impl Departure {
         });
         let revived = revived.await.map_err(|why| failed(&why.to_string())).flatten()?;
         if revived {
-            info!(pid = self.passage.pid, "the process could not go, and runs here again");
+            info!(pid = self.pid(), "the process could not go, and runs here again");
         }
         Ok(revived)
     }
 
+    fn pid(&self) -> i32 {
+        self.papers.passage.pid
+    }
+
     fn warn(&self, error: &Error) {
-        let pid = self.passage.pid;
+        let pid = self.pid();
         warn!(pid, error = error.one_line(), "a process has not left as it should");
     }
 }
@@ -254,7 +298,7 @@ async fn send(
     let mut sender = Sender::new(images, &mut *to).await?;
     let mut halt = None;
     sender.follow(async { halt = coming.recv().await }).await?;
-    let Some(Halt { stage: Stage::Written(remains), answer }) = halt else {
+    let Some(Halt { stage: Halted::Written(remains), answer }) = halt else {
         return Err(ended_early());
     };
     sender.finish(|image| Ok(image.to_vec())).await?;
@@ -271,17 +315,24 @@ fn dump(pid: i32, images: &Path, halts: &mpsc::Sender<Halt>) -> Result<Vec<i32>,
         let mut unaccepted = 0;
         let mut frozen = || {
             if !std::mem::replace(&mut held, true) {
-                halt(halts, Stage::Frozen)?;
+                halt(halts, Halted::Frozen)?;
             }
             unaccepted = process::unaccepted(&Tree::of(pid)?)?;
             if unaccepted == 0 { Ok(()) } else { Err(failed("it has to accept connections")) }
         };
         let dumped = attempt(pid, images, halts, &mut frozen);
-        if unaccepted == 0 {
-            return dumped;
+        if unaccepted > 0 {
+            debug!(pid, unaccepted, "let run to accept the connections that it has");
+            thread::sleep(ACCEPTING);
+            continue;
         }
-        debug!(pid, unaccepted, "let run to accept the connections that it has");
-        thread::sleep(ACCEPTING);
+        // CRIU may have been killed in the middle.
+        if dumped.is_err()
+            && let Err(other) = remnants::go_on(pid)
+        {
+            warn!(pid, error = other.one_line(), "a process that stays is not whole");
+        }
+        return dumped;
     }
     Err(failed("it does not accept the connections that it has")
         .cure("try again when the server is less busy"))
@@ -301,14 +352,14 @@ fn attempt(
         DumpStage::Written => {
             let remains = remains(images)?;
             pids.clone_from(&remains.pids);
-            halt(halts, Stage::Written(remains))
+            halt(halts, Halted::Written(remains))
         }
     })?;
     Ok(pids)
 }
 
 /// Waits here until `stage` is answered.
-fn halt(halts: &mpsc::Sender<Halt>, stage: Stage) -> Result<(), Error> {
+fn halt(halts: &mpsc::Sender<Halt>, stage: Halted) -> Result<(), Error> {
     let (answer, answered) = oneshot::channel();
     halts.blocking_send(Halt { stage, answer }).map_err(|_| given_up())?;
     answered.blocking_recv().map_err(|_| given_up())?

@@ -48,6 +48,15 @@ impl Patience {
         Self { stopping: Some(stopping) }
     }
 
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        // Without its sender it is as well.
+        self.stopping
+            .as_ref()
+            .is_some_and(|stopping| *stopping.borrow() || stopping.has_changed().is_err())
+    }
+
     /// Asks until there is an answer: `ask` gives none where it is not known yet.
     ///
     /// # Errors

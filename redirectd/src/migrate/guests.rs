@@ -9,8 +9,14 @@ use std::{
 
 use procfs::process::Process;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
-use super::record::{Id, Moment};
+use super::{
+    departure::Left,
+    handover::Passage,
+    papers::Papers,
+    record::{Id, Moment},
+};
 use crate::{
     durable,
     error::{Error, Kind},
@@ -91,11 +97,39 @@ impl Guests {
         })
     }
 
+    /// What remembers the process of `papers`, once it has come.
+    pub fn arriving(&self, papers: &Papers) -> impl FnOnce(i32) + Send + use<> {
+        let (guests, home) = (self.clone(), papers.home.clone());
+        let Passage { name, r#move, .. } = papers.passage.clone();
+        move |pid| {
+            if let Some(home) = home
+                && let Err(error) = guests.came(pid, &name, &home, r#move)
+            {
+                warn!(pid, error = error.one_line(), "a guest is not remembered as one");
+            }
+        }
+    }
+
+    /// What has become of the process of `papers`, which was to leave.
+    pub fn left(&self, papers: &Papers, left: Left) {
+        let pid = papers.passage.pid;
+        match left {
+            Left::Gone => {
+                if let Err(error) = self.forget(pid) {
+                    warn!(pid, error = error.one_line(), "a guest that has left is not forgotten");
+                }
+            }
+            Left::Stayed => {}
+            // It began anew, for the kernel.
+            Left::Back => self.arriving(papers)(pid),
+        }
+    }
+
     /// Forgets the process `pid`, which has left.
     ///
     /// # Errors
     /// That cannot be written down.
-    pub fn left(&self, pid: i32) -> Result<(), Error> {
+    fn forget(&self, pid: i32) -> Result<(), Error> {
         self.change(|guests| guests.retain(|guest| guest.pid != pid))
     }
 
@@ -155,7 +189,7 @@ mod tests {
         assert!(error.kind == Kind::NotFound && error.cure.is_some(), "{error}");
         assert!(guests.came(other, "sleep", "home", 3).is_err());
         assert_eq!(guests.all().unwrap().len(), 1);
-        guests.left(own).unwrap();
+        guests.forget(own).unwrap();
         assert_eq!(guests.all().unwrap(), []);
     }
 

@@ -84,6 +84,9 @@ pub struct Plan {
     pub destination: String,
     /// The redirects that lead to the process; at least one.
     pub shifts: Vec<Shift>,
+    /// The redirects that were made for it, and go if it is aborted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made: Vec<String>,
     /// How long it may stay parked before it is aborted, in milliseconds.
     pub timeout_ms: u64,
 }

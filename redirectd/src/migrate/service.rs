@@ -9,32 +9,28 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::{sync::watch, task::spawn_blocking};
-use tracing::warn;
 
 use super::{
+    arbiters::{Own, Remote},
     arrival::Arrival,
     criu::Criu,
-    departure::{Departure, Left},
+    departure::Departure,
     fate::{Arbiter, Patience},
     guests::Guests,
     handover::{ARRIVE, DEPART, FATE, GUESTS, INVENTORY, OFFER, Passage, SERVICE, SETTLE, Welcome},
-    machine::MoveState,
+    papers::Papers,
     record::Id,
     rights,
 };
 use crate::{
-    daemon::{Daemon, WeakHandle},
+    daemon::WeakHandle,
     error::{Error, Kind},
     node::{
-        Nodes,
         members::Member,
         service::{Later, NodeService, Taker, no_such},
     },
     process::{Inventory, Needs, Offer},
 };
-
-/// Why a move is aborted by the source of a process.
-const SETTLED: &str = "the process could not leave, and was revived where it was";
 
 /// The service.
 pub struct Migration {
@@ -72,38 +68,24 @@ impl Migration {
                 let its = guests.filter(|guest| guest.home == from.name);
                 write(&its.map(|guest| guest.pid).collect::<Vec<_>>())
             }
-            FATE => {
-                let id: Id = read(body)?;
-                write(&self.daemon.call(move |daemon| Ok(daemon.show_move(id)?.state)).await?)
-            }
-            SETTLE => write(&self.settle(read(body)?).await?),
+            FATE => write(&self.own(read(body)?).state().await?),
+            SETTLE => write(&self.own(read(body)?).abort().await?),
             _ => Err(no_such("request", SERVICE, name)),
         }
     }
 
-    /// Aborts the move, unless it is committed.
-    async fn settle(&self, id: Id) -> Result<MoveState, Error> {
-        let settle = move |daemon: &mut Daemon| match daemon.abort_move(id, SETTLED) {
-            Ok(moved) => Ok(moved.state),
-            Err(error) => match daemon.show_move(id)?.state {
-                MoveState::Committed => Ok(MoveState::Committed),
-                _ => Err(error),
-            },
-        };
-        self.daemon.call(settle).await
+    /// The move `id` of this home.
+    fn own(&self, id: Id) -> Own {
+        Own { daemon: self.daemon.clone(), id }
     }
 
     /// A process comes from the node `from`.
     fn arrive(&self, from: &Member, passage: Passage) -> Result<Taker, Error> {
         rights::check()?;
-        let (guests, home) = (self.guests.clone(), from.name.clone());
-        let (name, id) = (passage.name.clone(), passage.r#move);
-        let came = move |pid| {
-            if let Err(error) = guests.came(pid, &name, &home, id) {
-                warn!(pid, error = error.one_line(), "a guest is not remembered as one");
-            }
-        };
-        let arrival = Arrival::new(passage, self.arbiter(from, id), self.patience())?;
+        let arbiter = self.arbiter(from, passage.r#move);
+        let papers = Papers::coming(passage, Some(&from.name), &self.state_dir);
+        let came = self.guests.arriving(&papers);
+        let arrival = Arrival::new(papers, arbiter, self.patience())?;
         Ok(Box::new(move |stream| {
             Box::pin(async move {
                 arrival.take_in(Box::new(stream), came).await;
@@ -114,18 +96,16 @@ impl Migration {
     /// A guest from the node `from` leaves.
     fn depart(&self, from: &Member, passage: Passage) -> Result<Taker, Error> {
         rights::check()?;
-        let pid = self.guests.named(passage.pid, &from.name)?.pid;
+        self.guests.named(passage.pid, &from.name)?;
         let arbiter = self.arbiter(from, passage.r#move);
-        let departure = Departure::new(passage, arbiter, self.patience())?;
+        let papers = Papers::leaving(passage, Some(&from.name), &self.state_dir);
+        let departure = Departure::new(papers.clone(), arbiter, self.patience())?;
         let guests = self.guests.clone();
         Ok(Box::new(move |stream| {
             // It is to come to its end even if the node is forgotten meanwhile.
             let leaving = tokio::spawn(async move {
-                if departure.leave(Box::new(stream)).await == Left::Gone
-                    && let Err(error) = guests.left(pid)
-                {
-                    warn!(pid, error = error.one_line(), "a guest that has left is not forgotten");
-                }
+                let left = departure.leave(Box::new(stream)).await;
+                guests.left(&papers, left);
             });
             Box::pin(async move {
                 let _ = leaving.await;
@@ -134,7 +114,7 @@ impl Migration {
     }
 
     fn arbiter(&self, home: &Member, id: Id) -> Arc<dyn Arbiter> {
-        Arc::new(Home { state_dir: self.state_dir.clone(), name: home.name.clone(), id })
+        Arc::new(Remote { state_dir: self.state_dir.clone(), name: home.name.clone(), id })
     }
 
     fn patience(&self) -> Patience {
@@ -170,31 +150,6 @@ impl NodeService for Migration {
             };
             Ok((Value::Null, taker))
         })
-    }
-}
-
-/// The journal of a process's home, which is another node.
-#[derive(Debug)]
-struct Home {
-    state_dir: PathBuf,
-    name: String,
-    id: Id,
-}
-
-impl Home {
-    async fn ask(&self, what: &str) -> Result<MoveState, Error> {
-        let mut link = Nodes::connect_beside(&self.state_dir, &self.name).await?;
-        link.request(SERVICE, what, &self.id).await
-    }
-}
-
-impl Arbiter for Home {
-    fn fate(&self) -> Later<'_, Result<MoveState, Error>> {
-        Box::pin(self.ask(FATE))
-    }
-
-    fn settle(&self) -> Later<'_, Result<MoveState, Error>> {
-        Box::pin(self.ask(SETTLE))
     }
 }
 

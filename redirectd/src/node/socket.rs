@@ -36,17 +36,18 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<tokio::net::TcpListener>
     socket.listen(BACKLOG)
 }
 
-/// Has the kernel give `stream` up some 15 s after the other machine has gone,
-/// whether there is anything to send or not (tcp(7)).
+/// Has the kernel give `stream` up some 6 s after the other machine has gone,
+/// whether there is anything to send or not (tcp(7)): a process may be frozen
+/// meanwhile.
 ///
 /// # Errors
 /// The kernel refuses.
 pub(super) fn watch(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     setsockopt(stream, sockopt::KeepAlive, &true)?;
-    setsockopt(stream, sockopt::TcpKeepIdle, &5)?;
-    setsockopt(stream, sockopt::TcpKeepInterval, &2)?;
-    setsockopt(stream, sockopt::TcpKeepCount, &5)?;
-    setsockopt(stream, sockopt::TcpUserTimeout, &15_000)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &2)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &1)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &4)?;
+    setsockopt(stream, sockopt::TcpUserTimeout, &6_000)?;
     Ok(())
 }

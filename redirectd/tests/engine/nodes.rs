@@ -40,7 +40,7 @@ pub(crate) struct Two {
 
 impl Two {
     /// With nodes that have joined, and `start_c` for c's daemon.
-    pub(crate) fn new(start_c: impl Fn(&Machine) -> Result<Daemon>) -> Result<Self> {
+    pub(crate) fn new(start_c: impl FnOnce(&Machine) -> Result<Daemon>) -> Result<Self> {
         let lab = Lab::new()?;
         let lan = Lan::new(&lab)?;
         let (home, c) = (Machine::new(&lan.home)?, Machine::new(&lan.c)?);
@@ -127,13 +127,26 @@ pub(crate) struct Three {
 
 impl Three {
     pub(crate) fn joined() -> Result<Self> {
-        let two = Two::joined()?;
+        let start = |machine: &_| Ok((Daemon::start_on(machine, &binaries(), C)?, ()));
+        Ok(Self::new(start)?.0)
+    }
+
+    /// With `start` for the daemons of c and d, and what that gives besides.
+    pub(crate) fn new<T>(
+        mut start: impl FnMut(&Machine) -> Result<(Daemon, T)>,
+    ) -> Result<(Self, T, T)> {
+        let mut of_c = None;
+        let two = Two::new(|c| {
+            let (daemon, it) = start(c)?;
+            of_c = Some(it);
+            Ok(daemon)
+        })?;
         let d = Machine::new(&two.lan.d)?;
-        let d_daemon = Daemon::start_on(&d, &binaries(), C)?;
+        let (d_daemon, of_d) = start(&d)?;
         let invited = two.daemon.json(&["node", "invite"])?;
         let token = invited["token"].as_str().context("a token")?;
         d_daemon.json(&["node", "join", token, "--name", "d", "--listen", "10.0.0.4:9311"])?;
-        Ok(Self { two, d_daemon, d })
+        Ok((Self { two, d_daemon, d }, of_c.context("c has a daemon")?, of_d))
     }
 
     /// Whether the process is on the machine called `name`, and on no other one.

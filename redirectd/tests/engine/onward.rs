@@ -46,3 +46,14 @@ fn with_ipv4() -> Result<()> {
 fn with_ipv6() -> Result<()> {
     round_trip("[fd00::2]:7000", "::", ["fd00::2", "fd00::3", "fd00::4"])
 }
+
+#[test]
+fn with_ipv4_on_a_socket_of_both() -> Result<()> {
+    let addresses = ["::ffff:10.0.0.2", "::ffff:10.0.0.3", "::ffff:10.0.0.4"];
+    round_trip("10.0.0.2:7000", "::", addresses)
+}
+
+#[test]
+fn of_a_listener_at_one_address() -> Result<()> {
+    round_trip("10.0.0.2:7000", "10.0.0.2", ["10.0.0.2", "10.0.0.3", "10.0.0.4"])
+}

@@ -4,9 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 
 use anyhow::{Context, Result, bail};
-use redirectd::api::moves::{
-    BeginRequest, ConnectionView, DEFAULT_TIMEOUT, MoveView, ReturnReport, ReturnRequest,
-};
+use redirectd::api::moves::{BeginRequest, ConnectionView, MoveView, ReturnReport, ReturnRequest};
 use redirectd::rule::Protocol;
 
 use super::{frozen::Lock, tcp::Taken};
@@ -41,14 +39,7 @@ impl<'a> Held<'a> {
         peer: SocketAddrV4,
         port: u16,
     ) -> Result<Self> {
-        let request = BeginRequest {
-            redirects: vec![Self::REDIRECT.to_owned()],
-            to: HOST.to_string(),
-            label: None,
-            process: None,
-            though_locked: false,
-            timeout_seconds: DEFAULT_TIMEOUT,
-        };
+        let request = BeginRequest::new(vec![Self::REDIRECT.to_owned()], HOST.to_string());
         let begun: MoveView = daemon.post("/v1/moves", &request)?;
         Ok(Self { daemon, host: &lan.host, peer, port, id: begun.id })
     }

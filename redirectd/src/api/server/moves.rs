@@ -3,14 +3,18 @@
 use axum::{
     Router,
     body::Bytes,
-    extract::{Path, State},
+    extract::{ConnectInfo, Path, State},
     routing::{get, post},
 };
 
 use super::{Answer, Api, answer, probe, read};
 use crate::{
-    api::moves::{AbortRequest, BeginRequest, MoveList, MoveView, ReturnReport, ReturnRequest},
-    daemon::read_id,
+    api::{
+        access::Caller,
+        moves::{AbortRequest, BeginRequest, MoveList, MoveView, ReturnReport, ReturnRequest},
+    },
+    daemon::{Daemon, read_id},
+    migrate::leader::Leader,
 };
 
 /// Those that change something.
@@ -37,15 +41,28 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Answer<MoveView
     answer(api.daemon.call(move |daemon| daemon.show_move(id)).await)
 }
 
-async fn begin(State(api): State<Api>, body: Bytes) -> Answer<MoveView> {
+async fn begin(
+    State(api): State<Api>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    body: Bytes,
+) -> Answer<MoveView> {
     let request: BeginRequest = read(&body)?;
+    // One that is not seen from here is not waited for: the move's timeout ends it.
+    let leader = caller.pid().filter(|_| request.led).and_then(|pid| Leader::of(pid).ok());
     let asked = request.clone();
     let unresolved = api.daemon.call(move |daemon| Ok(daemon.unresolved_destination(&asked)));
     let resolved = match unresolved.await? {
         Some(host) => Some((host.clone(), probe::resolve(&host).await?)),
         None => None,
     };
-    answer(api.daemon.call(move |daemon| daemon.begin_move(&request, resolved)).await)
+    let begin = move |daemon: &mut Daemon| {
+        let moved = daemon.begin_move(&request, resolved)?;
+        if let Some(leader) = leader {
+            daemon.lead_move(moved.id, leader);
+        }
+        Ok(moved)
+    };
+    answer(api.daemon.call(begin).await)
 }
 
 async fn park(State(api): State<Api>, Path(id): Path<String>) -> Answer<MoveView> {

@@ -50,7 +50,8 @@ async fn list(State(api): State<Api>) -> Answer<ProcessList> {
     let locked = api.daemon.call(|daemon| Ok(daemon.locked())).await?;
     let guests = api.guests.all()?.into_iter().map(Into::into).collect();
     look_after(&api.nodes, &mut away).await;
-    for ended in away.iter().filter(|away| away.running == Some(false)).cloned() {
+    for ended in away.iter().filter(|away| away.running == Some(false)) {
+        let ended = ended.clone();
         if let Err(error) = api.daemon.call(move |daemon| daemon.has_ended(&ended)).await {
             warn!(error = error.one_line(), "a process that has ended is not forgotten");
         }

@@ -91,7 +91,13 @@ impl Made {
         self.names.clone()
     }
 
-    /// Removes those that were made, as the process stays.
+    /// Those of them that are new.
+    pub(super) fn made(&self) -> Vec<String> {
+        self.added.clone()
+    }
+
+    /// Removes those that were made, where no move has begun that would take them
+    /// along.
     pub(super) async fn undo(&self, context: &Context) {
         if self.added.is_empty() {
             return;

@@ -44,6 +44,8 @@ impl Begin {
             redirects: self.names,
             process: None,
             though_locked: false,
+            led: false,
+            made: Vec::new(),
             to: self.to,
             label: self.label,
             timeout_seconds: self.timeout.map_or(DEFAULT_TIMEOUT, |time| time.as_secs_f64()),

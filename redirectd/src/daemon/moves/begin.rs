@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Kind},
     migrate::{
         away::Traveller,
+        leader::Leader,
         ledger::Move,
         record::{Id, Moment, Plan, Record, Shift},
     },
@@ -61,6 +62,7 @@ impl Daemon {
             process: request.process.clone(),
             destination: request.to.clone(),
             shifts,
+            made: request.made.clone(),
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         };
         let begun = self.moves.book.write(Record::Begun { id, at: Moment::now(), plan });
@@ -73,6 +75,22 @@ impl Daemon {
         info!(id, redirects = request.redirects.join(","), to = request.to, "move begun");
         self.tell_move(id);
         self.show_move(id)
+    }
+
+    /// The move `id` is led by a process, and not to outlive it undecided.
+    pub fn lead_move(&mut self, id: Id, leader: Leader) {
+        self.moves.leaders.insert(id, leader);
+    }
+
+    /// The moves that are not decided, and whose leaders have ended.
+    #[must_use]
+    pub fn forsaken_moves(&self) -> Vec<Id> {
+        let led = self.moves.leaders.iter().filter(|(_, leader)| leader.has_ended());
+        let ids = led.map(|(id, _)| *id);
+        ids.filter(|id| {
+            self.moves.book.ledger().get(*id).is_ok_and(|there| !there.state.is_decided())
+        })
+        .collect()
     }
 
     fn must_not_be_locked(&self, request: &BeginRequest) -> Result<(), Error> {

@@ -20,6 +20,7 @@ use crate::{
 impl Daemon {
     /// Moves whose time is up are aborted, and what is left of decided ones is done.
     pub(in crate::daemon) fn follow_moves(&mut self) {
+        self.moves.recovering = false;
         let open = self.moves.book.ledger().open();
         let due = open.map(|there| {
             let waited = self.moves.since.get(&there.id).map(Instant::elapsed);
@@ -69,6 +70,7 @@ impl Daemon {
     fn delivered(&mut self, id: Id, outcome: Outcome) {
         self.moves.groups.remove(&id);
         self.moves.since.remove(&id);
+        self.moves.leaders.remove(&id);
         self.moves.delivered.insert(id, (Moment::now(), outcome));
     }
 
@@ -83,6 +85,9 @@ impl Daemon {
     /// Ends the move `id`, if all has been delivered.
     pub(super) fn settle(&mut self, id: Id) {
         let Some((at, outcome)) = self.moves.delivered.get(&id).cloned() else { return };
+        if !self.unmake(id) {
+            return;
+        }
         let done = self.keep(id).and_then(|()| {
             self.moves.book.write(Record::Settled { id, at, outcome: outcome.clone() })
         });

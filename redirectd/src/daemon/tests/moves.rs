@@ -1,6 +1,7 @@
 //! Moves, step by step.
 
 mod failing;
+mod led;
 mod placements;
 
 use super::{
@@ -8,7 +9,7 @@ use super::{
     *,
 };
 use crate::{
-    api::moves::{BeginRequest, ConnectionView, DEFAULT_TIMEOUT, MoveView, ReturnRequest},
+    api::moves::{BeginRequest, ConnectionView, MoveView, ReturnRequest},
     dataplane::fake::GroupCall,
     migrate::{
         machine::{MoveState, Owner},
@@ -104,14 +105,7 @@ pub(super) fn configured(file: &str) -> Config {
 }
 
 pub(super) fn request(redirect: &str, to: &str) -> BeginRequest {
-    BeginRequest {
-        redirects: vec![redirect.to_owned()],
-        process: None,
-        though_locked: false,
-        to: to.to_owned(),
-        label: None,
-        timeout_seconds: DEFAULT_TIMEOUT,
-    }
+    BeginRequest::new(vec![redirect.to_owned()], to)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
 /// The longest value of an option that is looked at, in bytes: the name of an
@@ -11,11 +11,17 @@ const VALUE_MAX: usize = 16;
 
 /// A process, by a descriptor that stays its own.
 #[derive(Debug)]
-pub(super) struct Process(OwnedFd);
+pub(in crate::migrate) struct Process(OwnedFd);
+
+impl AsFd for Process {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Process {
     /// The process `pid` (Linux 5.3).
-    pub(super) fn open(pid: i32) -> io::Result<Self> {
+    pub(in crate::migrate) fn open(pid: i32) -> io::Result<Self> {
         // SAFETY: pidfd_open takes two integers.
         owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map(Self)
     }

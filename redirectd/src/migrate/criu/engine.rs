@@ -7,9 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tracing::warn;
+
 use super::{
     failure,
     messages::{self, CgroupMode, NetworkLock, Notify, Options, Request, RequestType, Response},
+    remnants,
     worker::Worker,
 };
 use crate::error::{Error, Kind};
@@ -240,9 +243,28 @@ impl Criu {
     ) -> Result<i32, Error> {
         let options = restore_options(restore)?;
         let what = format!("the processes in {} cannot be revived", restore.images.display());
-        let stages =
-            &mut |notify: &Notify, _| RestoreStage::of(notify).map_or(Ok(()), &mut *on_stage);
-        restored(&self.carry_out(RequestType::Restore, options, &what, None, stages)?)
+        let mut running = None;
+        let stages = &mut |notify: &Notify, _| {
+            let Some(stage) = RestoreStage::of(notify) else { return Ok(()) };
+            on_stage(stage)?;
+            if let RestoreStage::Resuming { pid } | RestoreStage::Resumed { pid } = stage {
+                running = Some(pid);
+            }
+            Ok(())
+        };
+        let response = match self.carry_out(RequestType::Restore, options, &what, None, stages) {
+            Ok(response) => response,
+            Err(error) => {
+                if let Some(pid) = running {
+                    // All was made; it runs whether CRIU lives or not.
+                    warn!(pid, error = error.one_line(), "CRIU ended, the process runs");
+                    return Ok(pid);
+                }
+                remnants::clear(&restore.images)?;
+                return Err(error);
+            }
+        };
+        restored(&response)
     }
 
     /// The words that run it.

@@ -1,8 +1,11 @@
 //! A folder for images: on a tmpfs, as a process is frozen while they are
 //! written and read, and nobody else's, as they hold all that it has in memory.
+//!
+//! Whoever works in it has it locked. So if that one dies, its papers, a small file
+//! beside the folder, tell others what they find there ([`WorkDir::left`]).
 
 use std::{
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, File},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
@@ -12,16 +15,25 @@ use nix::{
     sys::statfs::{TMPFS_MAGIC, statfs},
     unistd::geteuid,
 };
+use serde::{Serialize, de::DeserializeOwned};
 
-use crate::error::{Error, Kind};
+use crate::{
+    durable,
+    error::{Error, Kind},
+};
 
 /// Where such folders may be; the first that is on a tmpfs is taken.
 pub const PLACES: [&str; 2] = ["/run/redirectd", "/dev/shm/redirectd"];
 
-/// A folder that goes, with all that is in it, when this is dropped.
+/// How the papers of a folder end.
+const PAPERS: &str = "json";
+
+/// A folder that goes, with all that is in it and its papers, when this is dropped.
 #[derive(Debug)]
 pub struct WorkDir {
     path: PathBuf,
+    /// The folder itself, locked.
+    _lock: File,
 }
 
 impl WorkDir {
@@ -29,7 +41,7 @@ impl WorkDir {
     /// an earlier one of the same name has left goes.
     ///
     /// # Errors
-    /// None of them is, or it cannot be made.
+    /// None of them is, it cannot be made, or somebody works in it.
     pub fn create(places: &[impl AsRef<Path>], name: &str) -> Result<Self, Error> {
         let places = || places.iter().map(AsRef::as_ref);
         let Some(place) = places().find(|place| is_on_tmpfs(place)) else {
@@ -40,16 +52,50 @@ impl WorkDir {
         };
         let path = place.join(name);
         let made = make_own(place).and_then(|()| {
-            match fs::remove_dir_all(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+            if path.exists() {
+                let _alone = lock(&path)?;
+                fs::remove_dir_all(&path)?;
             }
-            DirBuilder::new().mode(0o700).create(&path)
+            DirBuilder::new().mode(0o700).create(&path)?;
+            lock(&path)
         });
-        made.map_err(|error| {
+        let lock = made.map_err(|error| {
             Error::new(Kind::Failed, format!("cannot make {}: {error}", path.display()))
         })?;
-        Ok(Self { path })
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// All papers below `places`.
+    pub fn all<T: DeserializeOwned>(places: &[impl AsRef<Path>]) -> Vec<T> {
+        papers(places).filter_map(|papers| durable::read(&papers).ok().flatten()).collect()
+    }
+
+    /// The folders below `places` that somebody who is dead has left, with their
+    /// papers, if these are `wanted`.
+    pub fn left<T: DeserializeOwned>(
+        places: &[impl AsRef<Path>],
+        wanted: impl Fn(&T) -> bool,
+    ) -> Vec<(Self, T)> {
+        let mut left = Vec::new();
+        for papers in papers(places) {
+            let path = papers.with_extension("");
+            let Ok(lock) = lock(&path) else { continue };
+            // Only now: nobody writes them any more.
+            if let Ok(Some(read)) = durable::read(&papers)
+                && wanted(&read)
+            {
+                left.push((Self { path, _lock: lock }, read));
+            }
+        }
+        left
+    }
+
+    /// Makes `what` its papers.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn note(&self, what: &impl Serialize) -> Result<(), Error> {
+        durable::replace(&self.path.with_extension(PAPERS), what)
     }
 
     /// Where it is.
@@ -58,10 +104,16 @@ impl WorkDir {
         &self.path
     }
 
-    /// Lets it stay, and says where it is.
+    /// Lets it stay for people, and says where it is.
     #[must_use]
     pub fn stay(&mut self) -> PathBuf {
+        let _ = fs::remove_file(self.path.with_extension(PAPERS));
         std::mem::take(&mut self.path)
+    }
+
+    /// Lets it stay with its papers, for the next one to find.
+    pub fn leave(&mut self) {
+        self.path = PathBuf::new();
     }
 }
 
@@ -69,8 +121,27 @@ impl Drop for WorkDir {
     fn drop(&mut self) {
         // What stays is removed by the next of its name. One that is kept has no
         // path any more.
-        let _ = fs::remove_dir_all(&self.path);
+        if !self.path.as_os_str().is_empty() {
+            let _ = fs::remove_dir_all(&self.path);
+            let _ = fs::remove_file(self.path.with_extension(PAPERS));
+        }
     }
+}
+
+/// Where papers are below `places`.
+fn papers(places: &[impl AsRef<Path>]) -> impl Iterator<Item = PathBuf> {
+    let within = |place: &_| fs::read_dir(AsRef::<Path>::as_ref(place)).into_iter().flatten();
+    let paths = places.iter().flat_map(within).flatten().map(|entry| entry.path());
+    paths.filter(|path| path.extension().is_some_and(|end| end == PAPERS))
+}
+
+/// Takes the folder at `path` for this process, until that ends in any way.
+fn lock(path: &Path) -> io::Result<File> {
+    let folder = File::open(path)?;
+    folder.try_lock().map_err(|_| {
+        io::Error::new(io::ErrorKind::ResourceBusy, "it is at work for another move still")
+    })?;
+    Ok(folder)
 }
 
 /// Whether `place`, or where it would be made, is on a tmpfs.
@@ -122,6 +193,32 @@ mod tests {
         fs::write(folder.path().join("pages-1.img"), "secret").unwrap();
         drop(folder);
         assert!(!places[1].join("move-1").exists());
+    }
+
+    #[test]
+    fn what_is_left_is_found_once_and_only_with_its_papers() {
+        let shm = shm();
+        let places = [shm.path().join("place")];
+        let none = || WorkDir::left::<String>(&places, |_| true);
+        let folder = WorkDir::create(&places, "move-1").unwrap();
+        folder.note(&Word { word: "frozen".to_owned() }).unwrap();
+        let left = |wanted: &str| WorkDir::left(&places, |papers: &Word| papers.word == wanted);
+        assert!(left("frozen").is_empty(), "it is at work");
+        assert!(WorkDir::create(&places, "move-1").unwrap_err().what.contains("at work"));
+        let mut folder = folder;
+        folder.leave();
+        drop(folder);
+        assert!(left("other").is_empty() && none().is_empty());
+        let found = left("frozen");
+        assert_eq!(found[0].0.path(), places[0].join("move-1"));
+        assert!(left("frozen").is_empty(), "it is at work again");
+        drop(found);
+        assert_eq!(fs::read_dir(&places[0]).unwrap().count(), 0);
+    }
+
+    #[derive(Debug, Serialize, serde::Deserialize)]
+    struct Word {
+        word: String,
     }
 
     #[test]

@@ -26,12 +26,13 @@ fn begun(id: Id, name: &str, filed: bool) -> Record {
     let [from, to] = ["192.0.2.3", "192.0.2.4"].map(|target| redirect(name, target));
     let written = filed.then(|| from.clone());
     // A third of them tell their process; to home goes what is of a file.
-    let process = (id % 3 == 0).then(|| Traveller { pid: 7, name: "nginx".to_owned() });
+    let process = id.is_multiple_of(3).then(|| Traveller { pid: 7, name: "nginx".to_owned() });
     let plan = Plan {
         label: None,
         process,
         destination: if filed { "home" } else { "192.0.2.4" }.to_owned(),
         shifts: vec![Shift { from, to, written }],
+        made: Vec::new(),
         timeout_ms: 1_000,
     };
     Record::Begun { id, at: Moment(1), plan }

@@ -1,0 +1,110 @@
+//! What a CRIU that was killed leaves behind.
+//!
+//! Processes that it was reviving wait for ever for its next word, with its log still
+//! open; they hold their numbers, and nothing else gets rid of them. Those that are
+//! done have closed it, and run. Processes that it was writing down go on, but their
+//! connections stay as they were for that: in repair mode (`TCP_REPAIR`), in which
+//! they neither send nor receive.
+
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{
+    descriptors, gone,
+    images::{TREE, tree},
+};
+use crate::{
+    error::{Error, Kind},
+    process::Tree,
+};
+
+/// How long killed processes may take to go.
+const GOING: Duration = Duration::from_secs(5);
+/// `TCP_REPAIR_OFF`, of `linux/tcp.h`.
+const OFF: i32 = 0;
+
+/// Whether a CRIU that nobody waits for is still at work in the folder `images`.
+#[must_use]
+pub fn works(images: &Path) -> bool {
+    let made = in_tree(images);
+    holders(images).iter().any(|pid| !made.contains(pid))
+}
+
+/// Ends the processes that are half made from `images`: they have never run.
+///
+/// # Errors
+/// One of them does not go.
+pub fn clear(images: &Path) -> Result<(), Error> {
+    let made = in_tree(images);
+    let half: Vec<i32> = holders(images).into_iter().filter(|pid| made.contains(pid)).collect();
+    for &pid in &half {
+        // It may have gone by itself.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    gone::wait(Path::new("/proc"), &half, GOING)
+}
+
+/// Has the connections of the process `pid`, and of all below it, go on.
+///
+/// # Errors
+/// There is no such process, or it may not be looked at.
+pub fn go_on(pid: i32) -> Result<(), Error> {
+    let failed = |why: std::io::Error| {
+        let what = format!("the connections of process {pid} may not go on: {why}");
+        Error::new(Kind::Failed, what).cure(format!("restart process {pid}"))
+    };
+    for process in Tree::of(pid)?.running() {
+        for (_, socket) in descriptors::sockets(process.pid).map_err(failed)? {
+            let (level, option) = (libc::IPPROTO_TCP, libc::TCP_REPAIR);
+            if descriptors::number(&socket, level, option).is_some_and(|mode| mode != OFF) {
+                descriptors::set(&socket, level, option, &OFF.to_ne_bytes()).map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The processes whose images are in the folder, if CRIU has come so far.
+fn in_tree(images: &Path) -> BTreeSet<i32> {
+    let tree = fs::read(images.join(TREE)).ok().and_then(|tree| tree::processes(&tree).ok());
+    tree.into_iter().flatten().map(|process| process.pid).collect()
+}
+
+/// The processes, other than this one, that have a file in the folder open.
+fn holders(images: &Path) -> Vec<i32> {
+    let own = std::process::id().cast_signed();
+    let holds = |pid: &i32| {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        open.flat_map(|fd| fs::read_link(fd.path())).any(|file| file.starts_with(images))
+    };
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|&pid| pid != own).filter(holds).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn who_works_in_a_folder_is_seen_and_not_harmed() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!works(folder.path()));
+        let log = fs::File::create(folder.path().join("restore.log")).unwrap();
+        assert!(!works(folder.path()), "this process does not count");
+        let mut child = Command::new("sleep").arg("60").stdout(Stdio::from(log)).spawn().unwrap();
+        assert!(works(folder.path()));
+        // It is in no image, and so none that CRIU has made.
+        clear(folder.path()).unwrap();
+        assert!(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!works(folder.path()));
+    }
+}

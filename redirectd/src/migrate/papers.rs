@@ -1,0 +1,63 @@
+//! What is written down of a process on its way, beside its images: should whoever
+//! brings it die, redirectd on that machine knows how far it was
+//! ([`super::takeover`]).
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::handover::{Belongings, Passage};
+
+/// Which process goes by which move, and how far it is on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Papers {
+    /// The process and the move.
+    pub passage: Passage,
+    /// The node that is its home; none if this machine is.
+    pub home: Option<String>,
+    /// Whose affair it is: redirectd's with this state directory.
+    pub state_dir: PathBuf,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far a process is on one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// It is or will be frozen here, and is to run on if nothing more is heard.
+    Leaving,
+    /// It is being ended here, as it is revived elsewhere.
+    Ending,
+    /// Its images come.
+    Coming,
+    /// All that it is made of has come.
+    Come(Belongings),
+    /// It has run here, or is about to.
+    Running,
+}
+
+impl Papers {
+    /// Those of a process that leaves the machine of `state_dir`.
+    #[must_use]
+    pub fn leaving(passage: Passage, home: Option<&str>, state_dir: &Path) -> Self {
+        Self::at(Stage::Leaving, passage, home, state_dir)
+    }
+
+    /// Those of one that comes to it.
+    #[must_use]
+    pub fn coming(passage: Passage, home: Option<&str>, state_dir: &Path) -> Self {
+        Self::at(Stage::Coming, passage, home, state_dir)
+    }
+
+    fn at(stage: Stage, passage: Passage, home: Option<&str>, state_dir: &Path) -> Self {
+        let (home, state_dir) = (home.map(str::to_owned), state_dir.to_owned());
+        Self { passage, home, state_dir, stage }
+    }
+
+    /// The same, as far as `stage`.
+    #[must_use]
+    pub fn at_stage(&self, stage: Stage) -> Self {
+        Self { stage, ..self.clone() }
+    }
+}

@@ -1,0 +1,162 @@
+//! Death at every step: redirectd at home and on both machines, CRIU on either side,
+//! `redirect migrate` and the link die at every stage of a move. Afterwards there is
+//! one copy of the process, its connection goes on or has ended, nothing stays, and
+//! the next move works.
+
+mod field;
+mod halts;
+
+use anyhow::Result;
+
+use self::field::{Fault, Field};
+
+/// The move is hit on machine `on` at each of the stages; the process is on `then_on`
+/// after that, and its connection goes on.
+fn at<'a>(on: &'a str, stages: &'a [&str], then_on: &'a str) -> impl Iterator<Item = Fault<'a>> {
+    stages.iter().map(move |at| Fault { on, at, then_on, may_reset: false })
+}
+
+/// The same, but the connection may end.
+fn resets<'a>(
+    on: &'a str,
+    stages: &'a [&str],
+    then_on: &'a str,
+) -> impl Iterator<Item = Fault<'a>> {
+    at(on, stages, then_on).map(|fault| Fault { may_reset: true, ..fault })
+}
+
+/// Before the commit the process stays at home, after it, it is c's.
+#[test]
+fn home_s_daemon() -> Result<()> {
+    let mut field = Field::new()?;
+    let stays = at("home", &["pre-dump", "query-ext-files", "post-dump"], "home");
+    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    let ended = resets("home", &["post-dump!", "done-dump"], "home");
+    let goes = at("c", &["post-restore!", "pre-resume", "post-resume"], "c");
+    for fault in stays.chain(ended).chain(goes) {
+        field.suffers("c", fault, |hit| {
+            hit.daemon_dies("home")?;
+            hit.go()
+        })?;
+    }
+    Ok(())
+}
+
+/// It revives again what is its own by then.
+#[test]
+fn the_destination_s_daemon() -> Result<()> {
+    let mut field = Field::new()?;
+    let stays = at("home", &["query-ext-files", "post-dump"], "home");
+    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    let ended = resets("home", &["post-dump!", "done-dump"], "c");
+    let goes = resets("c", &["post-restore!"], "c");
+    let runs = at("c", &["pre-resume", "post-resume", "done-restore"], "c");
+    for fault in stays.chain(ended).chain(goes).chain(runs) {
+        field.suffers("c", fault, |hit| {
+            hit.daemon_dies("c")?;
+            hit.go()
+        })?;
+    }
+    Ok(())
+}
+
+/// The process is a guest, and on its way to another host.
+#[test]
+fn the_source_s_daemon() -> Result<()> {
+    let mut field = Field::new()?;
+    field.three.two.run(&[], "c", &[])?.success()?;
+    let told = at("c", &["pre-dump", "query-ext-files", "post-dump"], "c");
+    let told = told.chain(at("d", &["pre-restore", "post-restore"], "c"));
+    let ended = at("c", &["post-dump!", "done-dump"], "c");
+    let goes = at("d", &["post-restore!", "pre-resume", "post-resume"], "d");
+    for fault in told.chain(ended).chain(goes) {
+        field.suffers("d", fault, |hit| {
+            hit.daemon_dies("c")?;
+            hit.go()
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn criu_at_the_source() -> Result<()> {
+    let mut field = Field::new()?;
+    let stages = ["pre-dump", "query-ext-files", "post-dump", "post-dump!"];
+    for fault in at("home", &stages, "home") {
+        field.suffers("c", fault, |hit| hit.criu_dies())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn criu_at_the_destination() -> Result<()> {
+    let mut field = Field::new()?;
+    let stays = at("c", &["pre-restore"], "home");
+    // At the first of these it has said already that the process waits.
+    let again = resets("c", &["post-restore", "post-restore!"], "c");
+    let runs = at("c", &["pre-resume", "post-resume"], "c");
+    for fault in stays.chain(again).chain(runs) {
+        field.suffers("c", fault, |hit| hit.criu_dies())?;
+    }
+    Ok(())
+}
+
+/// `redirect migrate` leads the move, and is what the process leaves home by.
+#[test]
+fn the_command() -> Result<()> {
+    let mut field = Field::new()?;
+    let stays = at("home", &["pre-dump", "query-ext-files", "post-dump"], "home");
+    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    // CRIU ends it at home; redirectd there sees that, and commits the move.
+    let goes = at("home", &["post-dump!", "done-dump"], "c");
+    let goes = goes.chain(at("c", &["post-restore!", "pre-resume"], "c"));
+    for fault in stays.chain(goes) {
+        field.suffers("c", fault, |hit| {
+            hit.command_dies()?;
+            hit.go()
+        })?;
+    }
+    Ok(())
+}
+
+/// It is back when both sides have noticed.
+#[test]
+fn the_link_to_the_destination() -> Result<()> {
+    let mut field = Field::new()?;
+    let stays = at("home", &["query-ext-files", "post-dump"], "home");
+    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    let goes = at("home", &["post-dump!"], "c").chain(at("c", &["post-restore!"], "c"));
+    for fault in stays.chain(goes) {
+        field.suffers("c", fault, |hit| {
+            hit.field.link(false)?;
+            hit.go()?;
+            hit.command_ends()?;
+            hit.field.link(true)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_link_to_the_source() -> Result<()> {
+    let mut field = Field::new()?;
+    field.three.two.run(&[], "c", &[])?.success()?;
+    for fault in at("c", &["query-ext-files", "post-dump"], "c") {
+        field.suffers("d", fault, |hit| {
+            hit.field.link(false)?;
+            hit.go()?;
+            hit.command_ends()?;
+            hit.field.link(true)
+        })?;
+    }
+    // Home waits for what the source has to say.
+    for fault in at("c", &["done-dump"], "c") {
+        field.suffers("d", fault, |hit| {
+            hit.field.link(false)?;
+            hit.go()?;
+            hit.daemon_says("c", "home does not say what became of a move")?;
+            hit.field.link(true)
+        })?;
+    }
+    Ok(())
+}
