@@ -116,6 +116,11 @@ impl Narrator {
         }
     }
 
+    /// Leaves a line empty.
+    pub(super) fn blank(&self) {
+        println!();
+    }
+
     /// Shows the lines of a chart.
     pub(super) fn chart(&self, lines: &[String]) {
         for line in lines {

@@ -272,6 +272,8 @@ mod tests {
         let plan = plan(&bare(true), Purpose::Running);
         assert!(!plan.steps.contains(&Step::CargoDeny));
         assert!(!packages_of(&plan).contains(&packages::COMPILERS_CLIPPY));
+        // The demonstration moves a process.
+        assert!(plan.steps.contains(&Step::Criu));
     }
 
     #[test]

@@ -31,10 +31,8 @@ impl Plot<'_> {
         let mut lines: Vec<String> = (0..ROWS).rev().map(|row| bar_row(row, &bars, top)).collect();
         lines.push(format!("      0 ┴{}", "─".repeat(COLUMNS)));
         lines.push(row_of(&self.times()));
-        let marks: Vec<_> = self.marks.iter().map(|&(at, mark)| (self.column(at), mark)).collect();
-        let marks: Vec<_> =
-            marks.into_iter().map(|(column, mark)| (column, format!("▲ {mark}"))).collect();
-        lines.push(row_of(&marks));
+        let mark = |&(at, mark): &(f64, &str)| (self.column(at), format!("▲ {mark}"));
+        lines.push(row_of(&self.marks.iter().map(mark).collect::<Vec<_>>()));
         lines
     }
 
