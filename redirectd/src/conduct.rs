@@ -20,14 +20,12 @@ use tokio::io::{AsyncWriteExt as _, copy, sink};
 use tracing::warn;
 
 pub use self::relocation::relocation;
-use self::{
-    journal::Journal,
-    report::{Report, Times},
-};
+use self::{journal::Journal, report::Report};
 use crate::{
     api::{client::Client, moves::MoveView},
     error::{Error, Kind},
     migrate::{
+        carried::{Carried, Stages},
         criu::stream::Sum,
         handover::{Leaving, Order, Remains, Told, Way, Word},
         machine::MoveState,
@@ -84,9 +82,17 @@ async fn conduct(
         }
     };
     let lost = conductor.decide(&mut clock).await?;
-    let r#move = conductor.journal.show().await.unwrap_or_else(|_| moved.clone());
-    let seconds = clock.times();
-    Ok(Report { pids: remains.pids, files: sum.files, bytes: sum.bytes, seconds, lost, r#move })
+    let (files, bytes) = (sum.files as u64, sum.bytes);
+    let carried = Carried { pids: remains.pids, files, bytes, stages: clock.stages(), lost };
+    // What is not kept is told all the same.
+    let r#move = match conductor.journal.report(&carried).await {
+        Ok(moved) => moved,
+        Err(error) => {
+            warn!(error = error.one_line(), "home does not keep how the move went");
+            MoveView { carried: Some(carried), ..moved.clone() }
+        }
+    };
+    Ok(Report::from(r#move))
 }
 
 /// When each stage was reached.
@@ -100,24 +106,16 @@ impl Clock {
         self.reached.push(Instant::now());
     }
 
-    fn times(&self) -> Times {
-        let mut seconds = self.reached.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
-        let mut next = || seconds.next().unwrap_or_default();
-        let times = Times {
-            dump: next(),
-            transfer_and_restore: next(),
-            end: next(),
-            flip_and_replay: next(),
-            resume: next(),
-            frozen: 0.0,
-        };
-        Times {
-            frozen: times.dump
-                + times.transfer_and_restore
-                + times.end
-                + times.flip_and_replay
-                + times.resume,
-            ..times
+    fn stages(&self) -> Stages {
+        let between = |pair: &[Instant]| (pair[1] - pair[0]).as_micros() as u64;
+        let mut next = self.reached.windows(2).map(between);
+        let mut next = || next.next().unwrap_or_default();
+        Stages {
+            dump_us: next(),
+            transfer_and_restore_us: next(),
+            end_us: next(),
+            flip_and_replay_us: next(),
+            resume_us: next(),
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod arbiters;
 pub mod arrival;
 pub mod away;
 pub mod book;
+pub mod carried;
 pub mod criu;
 pub mod departure;
 pub mod fate;

@@ -9,6 +9,7 @@ use crate::{
     dataplane::{Connection, HeldFlow, Traffic},
     migrate::{
         away::Traveller,
+        carried::Carried,
         ledger::Move,
         machine::{MoveState, Owner},
         record::{Moment, Outcome},
@@ -178,6 +179,9 @@ pub struct MoveView {
     /// What was held; so far, while it is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldView>,
+    /// How the process was carried over, if our own engine did that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Carried>,
 }
 
 /// A redirect of a move.
@@ -270,6 +274,7 @@ impl MoveView {
             held_seconds: held_for.map(|held| held.as_secs_f64()),
             why: there.why.clone(),
             held: held.map(|held| HeldView::new(held, delivered.is_some())),
+            carried: there.carried.clone(),
         }
     }
 

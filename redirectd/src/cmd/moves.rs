@@ -9,6 +9,7 @@ mod step;
 use anstream::println;
 use clap::{Args, Subcommand};
 
+pub(super) use self::show::print_carried;
 use super::{
     Context,
     output::{self, BAD, BOLD, GOOD, WARN},

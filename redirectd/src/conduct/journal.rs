@@ -10,6 +10,7 @@ use crate::{
     },
     error::{Error, Kind},
     migrate::{
+        carried::Carried,
         fate::{Arbiter, Patience},
         machine::MoveState,
         record::Id,
@@ -27,6 +28,11 @@ pub(super) struct Journal<'a> {
 impl Journal<'_> {
     pub(super) async fn show(&self) -> Result<MoveView, Error> {
         self.client.get(&format!("/v1/moves/{}", self.id)).await
+    }
+
+    /// Has home keep how the process was carried over; the move with that.
+    pub(super) async fn report(&self, carried: &Carried) -> Result<MoveView, Error> {
+        self.call("report", carried).await
     }
 
     /// Has packets held.

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::moves::MoveView;
+use crate::{
+    api::moves::MoveView,
+    migrate::carried::{Carried, Stages},
+};
 
 /// All that is to be told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -10,7 +13,7 @@ pub struct Report {
     /// The processes that moved.
     pub pids: Vec<i32>,
     /// The files of images that went over.
-    pub files: usize,
+    pub files: u64,
     /// The bytes in them.
     pub bytes: u64,
     /// How long it took.
@@ -37,4 +40,27 @@ pub struct Times {
     pub resume: f64,
     /// All of these.
     pub frozen: f64,
+}
+
+impl From<MoveView> for Report {
+    /// What is kept of `moved`; nothing of one that nobody has carried over.
+    fn from(moved: MoveView) -> Self {
+        let Carried { pids, files, bytes, stages, lost } =
+            moved.carried.clone().unwrap_or_default();
+        Self { pids, files, bytes, seconds: stages.into(), lost, r#move: moved }
+    }
+}
+
+impl From<Stages> for Times {
+    fn from(stages: Stages) -> Self {
+        let seconds = |micros: u64| micros as f64 / 1e6;
+        Self {
+            dump: seconds(stages.dump_us),
+            transfer_and_restore: seconds(stages.transfer_and_restore_us),
+            end: seconds(stages.end_us),
+            flip_and_replay: seconds(stages.flip_and_replay_us),
+            resume: seconds(stages.resume_us),
+            frozen: seconds(stages.frozen_us()),
+        }
+    }
 }

@@ -159,6 +159,14 @@ impl Ledger {
                 Ok(())
             }
             Record::Settled { id, at, outcome } => self.settle(id, at, outcome),
+            Record::Carried { id, carried } => {
+                let past = self.past.iter_mut().find(|there| there.id == id);
+                let there = self.open.get_mut(&id).or(past);
+                let there = there.filter(|there| there.state == MoveState::Committed);
+                there.ok_or_else(|| format!("move {id} has carried nobody over"))?.carried =
+                    Some(carried);
+                Ok(())
+            }
             Record::Unplaced { name } => {
                 self.placements.remove(&name);
                 Ok(())

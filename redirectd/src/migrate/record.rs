@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     away::{Away, Traveller},
+    carried::Carried,
     ledger::Move,
     machine::MoveState,
 };
@@ -188,6 +189,13 @@ pub enum Record {
         /// What was held.
         outcome: Outcome,
     },
+    /// How our own engine carried the process over.
+    Carried {
+        /// By which move.
+        id: Id,
+        /// What it tells.
+        carried: Carried,
+    },
     /// A redirect of a configuration file leads where the file says again.
     Unplaced {
         /// Its name.
@@ -230,7 +238,7 @@ impl Record {
     /// more, and a move without the record of its commit is aborted, parked or not.
     #[must_use]
     pub fn may_be_lost(&self) -> bool {
-        matches!(self, Self::Parked { .. } | Self::Returned { .. })
+        matches!(self, Self::Parked { .. } | Self::Returned { .. } | Self::Carried { .. })
     }
 
     /// The state in which it puts its move, if it does.

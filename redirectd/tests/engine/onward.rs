@@ -25,6 +25,13 @@ fn round_trip(at: &str, listen: &str, addresses: [&str; 3]) -> Result<()> {
         let report: Value = serde_json::from_str(&report)?;
         ensure!(report["move"]["state"] == "committed" && report["pids"][0] == PID, "{report:#}");
         ensure!(report["lost"] == Value::Array(Vec::new()), "{report:#}");
+        let kept = two.daemon.json(&["move", "show", &report["move"]["id"].to_string()])?;
+        let carried = &kept["carried"];
+        ensure!(
+            carried["pids"] == report["pids"] && carried["bytes"] == report["bytes"],
+            "{kept:#}"
+        );
+        ensure!(carried["stages"]["dump_us"].as_u64() > Some(0), "{kept:#}");
         three.must_be_on(to)?;
         // Those that began on other machines, and one that begins here.
         talks.push(Talk::open(two.peer(), at)?);

@@ -14,7 +14,7 @@ use crate::{
         moves::{AbortRequest, BeginRequest, MoveList, MoveView, ReturnReport, ReturnRequest},
     },
     daemon::{Daemon, read_id},
-    migrate::leader::Leader,
+    migrate::{carried::Carried, leader::Leader},
 };
 
 /// Those that change something.
@@ -25,6 +25,7 @@ pub(super) fn changes() -> Router<Api> {
         .route("/v1/moves/{id}/return", post(prepare_return))
         .route("/v1/moves/{id}/commit", post(commit))
         .route("/v1/moves/{id}/abort", post(abort))
+        .route("/v1/moves/{id}/report", post(report))
 }
 
 /// Those that only show.
@@ -93,4 +94,10 @@ async fn abort(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> A
     let AbortRequest { why } = if body.is_empty() { AbortRequest::default() } else { read(&body)? };
     let why = why.unwrap_or_else(|| "whoever moved the process said so".to_owned());
     answer(api.daemon.call(move |daemon| daemon.abort_move(id, &why)).await)
+}
+
+async fn report(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Answer<MoveView> {
+    let id = read_id(&id)?;
+    let carried: Carried = read(&body)?;
+    answer(api.daemon.call(move |daemon| daemon.report_move(id, carried)).await)
 }

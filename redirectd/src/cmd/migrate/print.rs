@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     cmd::{
-        inspect,
+        inspect, moves,
         output::{self, BAD, BOLD, GOOD},
         units,
     },
@@ -47,21 +47,11 @@ pub(super) fn report(report: &Report, remarks: &[String], to: &str, as_json: boo
     }
     let pid = report.pids.first().copied().unwrap_or_default();
     println!("{GOOD}process {BOLD}{pid}{BOLD:#}{GOOD} runs on {to}{GOOD:#}");
-    let times = &report.seconds;
-    output::field("processes", report.pids.len());
-    output::field("images", format!("{} in {} files", units::bytes(report.bytes), report.files));
     if let Some(held) = &report.r#move.held {
         output::field("held", units::traffic(held.traffic));
     }
-    for (name, seconds) in [
-        ("written", times.dump),
-        ("revived", times.transfer_and_restore),
-        ("ended here", times.end),
-        ("delivered", times.flip_and_replay),
-        ("resumed", times.resume),
-        ("frozen in all", times.frozen),
-    ] {
-        output::field(name, units::short(seconds));
+    if let Some(carried) = &report.r#move.carried {
+        moves::print_carried(carried);
     }
     output::warnings(remarks);
     output::warnings(&report.lost);

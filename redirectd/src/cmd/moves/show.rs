@@ -14,7 +14,7 @@ use crate::{
         units,
     },
     error::Error,
-    migrate::machine::Owner,
+    migrate::{carried::Carried, machine::Owner},
 };
 
 /// Show a move in full: how far it is, when it came so far, and what was held
@@ -72,6 +72,27 @@ fn print(moved: &MoveView) {
     }
     if let Some(held) = &moved.held {
         print_held(held);
+    }
+    if let Some(carried) = &moved.carried {
+        print_carried(carried);
+        output::warnings(&carried.lost);
+    }
+}
+
+/// What our own engine tells of a move.
+pub(in crate::cmd) fn print_carried(carried: &Carried) {
+    output::field("processes", carried.pids.len());
+    output::field("images", format!("{} in {} files", units::bytes(carried.bytes), carried.files));
+    let stages = &carried.stages;
+    for (name, micros) in [
+        ("written", stages.dump_us),
+        ("revived", stages.transfer_and_restore_us),
+        ("ended before", stages.end_us),
+        ("delivered in", stages.flip_and_replay_us),
+        ("resumed", stages.resume_us),
+        ("frozen in all", stages.frozen_us()),
+    ] {
+        output::field(name, units::short(micros as f64 / 1e6));
     }
 }
 

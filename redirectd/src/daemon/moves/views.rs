@@ -5,10 +5,12 @@ use crate::{
     api::moves::{MoveList, MoveView},
     daemon::Daemon,
     dataplane::Replayed,
-    error::Error,
+    error::{Error, Kind},
     migrate::{
+        carried::Carried,
         ledger::Move,
-        record::{Id, Outcome},
+        machine::MoveState,
+        record::{Id, Outcome, Record},
     },
 };
 
@@ -19,6 +21,21 @@ impl Daemon {
     /// There is none, or it is long over and forgotten.
     pub fn show_move(&self, id: Id) -> Result<MoveView, Error> {
         Ok(self.view(self.moves.book.ledger().get(id)?))
+    }
+
+    /// Keeps what our engine tells of the move `id`, which is committed; the move with
+    /// that.
+    ///
+    /// # Errors
+    /// There is no such move, it is not committed, or nothing can be written down.
+    pub fn report_move(&mut self, id: Id, carried: Carried) -> Result<MoveView, Error> {
+        let there = self.moves.book.ledger().get(id)?;
+        if there.state != MoveState::Committed {
+            let what = format!("move {id} is {}, and has carried nobody over", there.state);
+            return Err(Error::new(Kind::Conflict, what).cure("report a move once it is committed"));
+        }
+        self.moves.book.write(Record::Carried { id, carried })?;
+        self.show_move(id)
     }
 
     /// All moves that are open, and the last ones that are over.

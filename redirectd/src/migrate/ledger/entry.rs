@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::{
+    carried::Carried,
     machine::{Call, MoveState, Next, Owner, Refused},
     record::{Id, Moment, Outcome, Plan},
 };
@@ -40,6 +41,9 @@ pub struct Move {
     /// Why it was aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// How the process was carried over, if our own engine did that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Carried>,
     /// What was held, once it is settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -49,8 +53,8 @@ impl Move {
     pub(super) fn new(id: Id, plan: Plan, begun: Moment) -> Self {
         let state = MoveState::Prepared;
         let (parked, returned, decided, settled) = (None, None, None, None);
-        let (why, outcome) = (None, None);
-        Self { id, plan, state, begun, parked, returned, decided, settled, why, outcome }
+        let (why, carried, outcome) = (None, None, None);
+        Self { id, plan, state, begun, parked, returned, decided, settled, why, carried, outcome }
     }
 
     /// Whose the process is.

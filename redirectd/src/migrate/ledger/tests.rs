@@ -50,6 +50,7 @@ fn record() -> impl Strategy<Value = Record> {
         3 => id.clone().prop_map(move |id| Record::Committed { id, at }),
         1 => id.clone().prop_map(move |id| Record::Withdrawn { id, at }),
         1 => id.clone().prop_map(move |id| Record::Aborted { id, at, why: "so".to_owned() }),
+        1 => id.clone().prop_map(|id| Record::Carried { id, carried: Default::default() }),
         2 => id.prop_map(move |id| Record::Settled { id, at, outcome: Outcome::default() }),
         1 => (6..8).prop_map(|pid| Record::Ended { pid }),
         1 => (6..8).prop_map(|pid| Record::Unlocked { pid }),

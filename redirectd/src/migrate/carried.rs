@@ -1,0 +1,47 @@
+//! How our own engine has carried a process over: what it tells home when it is done,
+//! to be kept with the move.
+
+use serde::{Deserialize, Serialize};
+
+/// All that is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// The processes that moved.
+    pub pids: Vec<i32>,
+    /// The files of images that went over.
+    pub files: u64,
+    /// The bytes in them.
+    pub bytes: u64,
+    /// How long it took.
+    pub stages: Stages,
+    /// What has been lost on the way, one line each.
+    pub lost: Vec<String>,
+}
+
+/// How long each stage took, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stages {
+    /// From the freeze until all was written.
+    pub dump_us: u64,
+    /// From then until all was at the destination, and revived there.
+    pub transfer_and_restore_us: u64,
+    /// From then until the process was ended at the source.
+    pub end_us: u64,
+    /// From then until home's tables led to the destination, and all held was
+    /// delivered.
+    pub flip_and_replay_us: u64,
+    /// From then until the process ran there.
+    pub resume_us: u64,
+}
+
+impl Stages {
+    /// All of them: from the freeze until the process ran again.
+    #[must_use]
+    pub fn frozen_us(&self) -> u64 {
+        self.dump_us
+            + self.transfer_and_restore_us
+            + self.end_us
+            + self.flip_and_replay_us
+            + self.resume_us
+    }
+}
