@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
-use xtask::lab::{Daemon, Machine, Process, until};
+use xtask::lab::{Daemon, Machine, Process, soon, until};
 
 use super::halts::Halts;
 use crate::{
@@ -182,8 +182,9 @@ impl Field {
             matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
         });
         ensure!(fault.may_reset && !silent, "the connection does not go on: {error:#}");
-        let again = Talk::open(self.three.two.peer(), SERVER);
-        self.talk = again.with_context(|| format!("a new connection, after {error:#}"))?;
+        let peer = self.three.two.peer();
+        let again = soon("the server takes new connections", || Talk::open(peer, SERVER).ok());
+        self.talk = again.with_context(|| format!("after {error:#}"))?;
         self.talk.line().map(drop)
     }
 
