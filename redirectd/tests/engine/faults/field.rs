@@ -183,9 +183,14 @@ impl Field {
         });
         ensure!(fault.may_reset && !silent, "the connection does not go on: {error:#}");
         let peer = self.three.two.peer();
-        let again = soon("the server takes new connections", || Talk::open(peer, SERVER).ok());
+        // One that is made while the process is being revived may be reset as well.
+        let again = soon("the server takes new connections", || {
+            let mut talk = Talk::open(peer, SERVER).ok()?;
+            talk.line().ok()?;
+            Some(talk)
+        });
         self.talk = again.with_context(|| format!("after {error:#}"))?;
-        self.talk.line().map(drop)
+        Ok(())
     }
 
     /// Nothing is left of a move that is over, before which there were so many
