@@ -24,7 +24,24 @@
 //! it is aborted; the source revives its copy, and has home abort the move
 //! ([`SETTLE`]) before that may speak, or forgets it if the move is committed.
 //!
+//! Who dies is dead to the others when its connection ends, or, where only the link
+//! is cut, some seconds after that. What it had in hand is told by the [`papers`] beside
+//! the images: redirectd on that machine takes it up ([`takeover`]), if it was itself
+//! as soon as it is started again. A move whose leader has died is aborted by home's
+//! redirectd, if it is not committed. Once the source was told to end the process and
+//! does not answer, home waits for it, packets held, until the move's time is up. A
+//! CRIU that was killed leaves [`remnants`], which are cleared.
+//!
+//! What remains: a source whose CRIU was killed between the freeze and the end of the
+//! dump runs on, but if it uses its connections at once, before these are mended, it
+//! is told that it may not. If home's redirectd dies after the source was told to end
+//! the process, what is held is delivered to sockets that end; such connections may
+//! be lost.
+//!
 //! [`stream`]: super::criu::stream
+//! [`papers`]: super::papers
+//! [`takeover`]: super::takeover
+//! [`remnants`]: super::criu::remnants
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};

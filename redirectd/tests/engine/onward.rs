@@ -44,6 +44,23 @@ fn round_trip(at: &str, listen: &str, addresses: [&str; 3]) -> Result<()> {
     Ok(())
 }
 
+/// Within seconds, so that the ways back of the last stay are there still: one
+/// connection counts as one flow, and there is room for others.
+#[test]
+fn to_and_fro() -> Result<()> {
+    let three = Three::joined()?;
+    let two = &three.two;
+    two.serve(SELECT)?;
+    let mut talk = Talk::open(two.peer(), "10.0.0.2:7000")?;
+    for (to, address) in [("c", "10.0.0.3"), ("home", "10.0.0.2")].repeat(2) {
+        two.run(&[], to, &[])?.success()?;
+        assert_eq!(talk.line()?, address);
+    }
+    two.run(&[], "c", &[])?.success()?;
+    assert_eq!(Talk::open(two.peer(), "10.0.0.2:7000")?.line()?, "10.0.0.3");
+    Ok(())
+}
+
 #[test]
 fn with_ipv4() -> Result<()> {
     round_trip("10.0.0.2:7000", "0.0.0.0", ["10.0.0.2", "10.0.0.3", "10.0.0.4"])

@@ -30,6 +30,7 @@ pub(super) fn enter(maps: &mut Maps, claims: &[Claim]) -> Result<Vec<Connection>
     let settings = maps.settings.get(&0, 0).map_err(|error| failed("read", "SETTINGS", &error))?;
     let ports = settings.snat_first..=settings.snat_last;
     let mut connections = Vec::new();
+    let mut flows = 0;
     let mut entered = (Vec::new(), Vec::new());
     let mut result = Ok(());
     for (word, slot, connection) in claims {
@@ -39,7 +40,10 @@ pub(super) fn enter(maps: &mut Maps, claims: &[Claim]) -> Result<Vec<Connection>
             enter_one(&mut maps.v6, (*word, *slot), connection, ports.clone(), &mut entered.1)
         };
         match one {
-            Ok(port) => connections.push(Connection { snat_port: port, ..*connection }),
+            Ok((port, new)) => {
+                connections.push(Connection { snat_port: port, ..*connection });
+                flows += u64::from(new);
+            }
             Err(error) => {
                 result = Err(error);
                 break;
@@ -52,7 +56,6 @@ pub(super) fn enter(maps: &mut Maps, claims: &[Claim]) -> Result<Vec<Connection>
         return Err(error);
     }
     // They count as flows: as fewer that have gone, which is this side's word.
-    let flows = (entered.0.len() + entered.1.len()) as u64 / 2;
     let gone = maps.counts.get(&count::EXPIRED, 0);
     let gone = gone.map_err(|error| failed("read", "COUNTS", &error))?.wrapping_sub(flows);
     maps.counts.set(count::EXPIRED, gone, 0).map_err(|error| failed("write", "COUNTS", &error))?;
@@ -65,15 +68,16 @@ fn take_back<A: MapAddr>(maps: &mut FamilyMaps<A>, entered: &[FlowKey<A>]) {
     }
 }
 
-/// Enters one connection; returns its port towards the host. Notes the keys of
-/// the entries that are new.
+/// Enters one connection; returns its port towards the host, and whether there was
+/// no flow of it: its way back may be there alone, from before it came home. Notes
+/// the keys of the entries that are new.
 fn enter_one<A: MapAddr>(
     maps: &mut FamilyMaps<A>,
     (word, slot): (SlotWord, Slot),
     connection: &Connection,
     ports: std::ops::RangeInclusive<u16>,
     entered: &mut Vec<FlowKey<A>>,
-) -> Result<u16, Error> {
+) -> Result<(u16, bool), Error> {
     let end = |(address, port): (std::net::IpAddr, u16)| Some((A::from_ip(address)?, port.to_be()));
     let (Some(peer), Some(home), Some(host)) =
         (end(connection.peer), end(connection.home), end(connection.host))
@@ -110,7 +114,7 @@ fn enter_one<A: MapAddr>(
             inserted.map_err(|error| failed("write", "FLOWS", &error))?;
             entered.push(key);
         }
-        return Ok(port);
+        return Ok((port, present.is_none()));
     }
     Err(refuse(connection, "finds no free port at home towards its new host"))
 }

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
-use xtask::lab::{Daemon, Machine, Process, until};
+use xtask::lab::{Daemon, Machine, Process, soon, until};
 
 use super::halts::Halts;
 use crate::{
@@ -182,9 +182,15 @@ impl Field {
             matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
         });
         ensure!(fault.may_reset && !silent, "the connection does not go on: {error:#}");
-        let again = Talk::open(self.three.two.peer(), SERVER);
-        self.talk = again.with_context(|| format!("a new connection, after {error:#}"))?;
-        self.talk.line().map(drop)
+        let peer = self.three.two.peer();
+        // One that is made while the process is being revived may be reset as well.
+        let again = soon("the server takes new connections", || {
+            let mut talk = Talk::open(peer, SERVER).ok()?;
+            talk.line().ok()?;
+            Some(talk)
+        });
+        self.talk = again.with_context(|| format!("after {error:#}"))?;
+        Ok(())
     }
 
     /// Nothing is left of a move that is over, before which there were so many
