@@ -116,7 +116,11 @@ pub(super) fn keep_open(fd: RawFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, time::Duration};
+    use std::{
+        path::Path,
+        thread,
+        time::{Duration, Instant},
+    };
 
     use super::*;
     use crate::migrate::criu::gone;
@@ -139,8 +143,16 @@ mod tests {
         let (_shell, pids) = tree();
         drop(Guard::new(&pids[..1], &[]).unwrap());
         gone::wait(Path::new("/proc"), &pids[..1], Duration::from_secs(10)).unwrap();
-        let child = fs::read_to_string(format!("/proc/{}/stat", pids[1])).unwrap_or_default();
-        assert!(child.is_empty() || child.contains(") Z"), "{child}");
+        // Whoever adopts orphans here reaps it, or does not; dying takes a moment.
+        let started = Instant::now();
+        loop {
+            let child = fs::read_to_string(format!("/proc/{}/stat", pids[1])).unwrap_or_default();
+            if child.is_empty() || child.contains(") Z") {
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(10), "{child}");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]
