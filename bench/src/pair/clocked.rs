@@ -126,7 +126,6 @@ mod tests {
 
     #[test]
     fn no_page_is_empty_or_like_another() {
-        close_inherited();
         let memory = touched(3 * PAGE + 5);
         let pages: Vec<_> = memory.chunks(PAGE).collect();
         assert_eq!(pages.len(), 4);

@@ -31,8 +31,8 @@ the kernel's own.
 Simulated freezes: the server is a thread of the bench, whose connection is taken out of its socket \
 by repair mode, as CRIU does it, and put into another after the time given. `held`: redirectd moves \
 it from home to the host by the steps of `redirect move` (park when it stops; return, and commit when \
-it is put down), so the freeze contains what redirectd takes for them. `dropped`: the rules of CRIU's \
-own network lock at home, by nftables, drop the connection's packets meanwhile; the connection is put \
+it is put down), so the freeze contains what redirectd takes for them. `dropped`: as CRIU's \
+own network lock does, nftables at home drops what comes by the connection meanwhile; the connection is put \
 down where it was.
 
 Real moves: the server is a process of its own with so much memory, every page of it written to, and \
