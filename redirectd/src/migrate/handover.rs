@@ -5,12 +5,11 @@
 //!
 //! 1. Home asks the destination for an [`OFFER`], before anything is frozen; and a
 //!    source elsewhere for the process's [`INVENTORY`].
-//! 2. Home opens a stream to [`DEPART`] at the source. It freezes the process and
-//!    says [`Leaving::Frozen`]; home has the packets held, and says
-//!    [`Order::Proceed`].
-//! 3. Home opens a stream to [`ARRIVE`] at the destination. The images ([`stream`])
-//!    go there while the source writes them, then [`Leaving::Written`] comes to
-//!    home, and the [`Belongings`] go to the destination.
+//! 2. Home opens a stream to [`ARRIVE`] at the destination, then one to [`DEPART`] at
+//!    the source. That freezes the process and says [`Leaving::Frozen`]; home has the
+//!    packets held, and says [`Order::Proceed`].
+//! 3. The images ([`stream`]) go to the destination while the source writes them, then
+//!    [`Leaving::Written`] comes to home, and the [`Belongings`] go to the destination.
 //! 4. The destination revives the process, still silent: [`Told::Revived`].
 //! 5. Home says [`Order::End`], the source ends its copy: [`Leaving::Gone`].
 //! 6. Home commits the move, and says [`Word::Go`]; the destination lets the process

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{
@@ -23,6 +23,9 @@ use crate::{interrupt, probe::now};
 
 /// How often the server looks whether it is to be frozen.
 const TURN: Duration = Duration::from_millis(1);
+
+/// How long the end of a peer may be on its way.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What keeps a peer's packets from sockets that are written down: what freezes
 /// differ in.
@@ -85,17 +88,22 @@ impl Server {
     /// Gives how long the process did not run, in nanoseconds.
     ///
     /// # Errors
-    /// The connection breaks, or it cannot be frozen.
+    /// The connection breaks, it cannot be frozen, or nothing comes of a peer that has
+    /// `ended`.
     pub(super) fn serve(
         mut self,
         freeze: Freeze,
         lock: &mut dyn Lock,
-        thawed: &AtomicBool,
+        (thawed, ended): (&AtomicBool, &AtomicBool),
     ) -> Result<u64> {
         let begin = now()? + freeze.after.as_nanos() as u64;
-        let mut frozen = None;
+        let (mut frozen, mut patience) = (None, None);
         loop {
             interrupt::check()?;
+            if ended.load(Ordering::Relaxed) {
+                let until = *patience.get_or_insert(now()? + PATIENCE.as_nanos() as u64);
+                ensure!(now()? < until, "the peer has ended, and the server is not told");
+            }
             if frozen.is_none() && now()? >= begin {
                 self.serve_while(|| lock.prepare())?;
                 let from = now()?;

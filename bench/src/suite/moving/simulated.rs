@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::atomic::AtomicBool,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -144,12 +144,14 @@ impl Site {
             None => Box::new(Dropped::new(&self.lan.home, from, PORT)),
         };
         let server = Server::new(accepted, traffic)?;
-        let (freeze, thawed) = (Freeze { after: BEFORE, length }, AtomicBool::new(false));
+        let freeze = Freeze { after: BEFORE, length };
+        let (thawed, ended) = (AtomicBool::new(false), AtomicBool::new(false));
         let (frozen, heard) = thread::scope(|scope| {
-            let serving = scope.spawn(|| server.serve(freeze, lock.as_mut(), &thawed));
+            let serving = scope.spawn(|| server.serve(freeze, lock.as_mut(), (&thawed, &ended)));
             let heard = peer::send(&connection, traffic, &thawed);
             // The server ends when its peer has.
             drop(connection);
+            ended.store(true, Ordering::Relaxed);
             (serving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), heard)
         });
         // If the server fails, the peer only sees a broken connection.
