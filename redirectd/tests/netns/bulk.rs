@@ -28,8 +28,9 @@ fn streams(scene: &Scene) -> Result<()> {
             ensure!(received > 10_000_000 && sent - received < 16_000_000, "{end:#}");
 
             // Slow enough that the 256 places in a cable's queue for XDP suffice
-            // on a busy machine, so that a loss is ours.
-            let udp = ["--udp", "--bitrate", "10M", "--length", "1400"];
+            // on a busy machine, so that a loss is ours; with room for all of it at
+            // a receiver that does not run for a while.
+            let udp = ["--udp", "--bitrate", "10M", "--length", "1400", "--window", "2M"];
             let end = iperf3(scene, home, &[&udp[..], direction].concat())?;
             ensure!(end["sum"]["lost_packets"] == 0, "datagrams were lost: {end:#}");
             ensure!(end["sum"]["packets"].as_u64() > Some(800), "{end:#}");
