@@ -49,9 +49,14 @@ struct Flow {
     numbers: Numbers,
 }
 
+/// So many notes of dropped packets are taken at once: more than there is room for in
+/// the ring buffer, so that all that is held before them is reached; but a flood, which
+/// may bring them faster than they are taken, is not waited for.
+const NOTES_AT_ONCE: u32 = 1 << 16;
+
 /// Of so many flows, those are noted too of which nothing was held, as there was no
 /// room: whoever fills the room is not to fill the memory with what has none.
-const MOST_NOTED: usize = 1 << 14;
+const NOTED_FLOWS: usize = 1 << 14;
 
 /// All queues, and the ring buffer they are filled from.
 pub(super) struct Queues {
@@ -80,8 +85,12 @@ impl Queues {
 
     /// Moves what is in the ring buffer to the queues.
     pub(super) fn drain(&mut self) {
-        while let Some(record) = self.ring.next() {
+        let mut notes = 0;
+        while notes < NOTES_AT_ONCE
+            && let Some(record) = self.ring.next()
+        {
             let Some((header, frame)) = split(&record) else { continue };
+            notes += header.dropped;
             if let Some(queue) = self.queues.get_mut(&header.group) {
                 queue.push(header, frame);
             }
@@ -115,7 +124,7 @@ impl Queue {
         let (known, dropped) = (self.listed.len(), header.dropped != 0);
         let at = match self.flows.entry((protocol, peer, home)) {
             Entry::Occupied(there) => *there.get(),
-            Entry::Vacant(_) if dropped && known >= MOST_NOTED => return,
+            Entry::Vacant(_) if dropped && known >= NOTED_FLOWS => return,
             Entry::Vacant(free) => {
                 let none = Traffic::default();
                 let (traffic, overflow, retransmissions) = (none, none, 0);
