@@ -144,8 +144,8 @@ fn model(all: &mut HashSet<u32>, frame: &Segments) -> u64 {
     if length == 0 || (frame.data == 1 && !frame.fin && !frame.push) {
         return 0;
     }
-    let segment =
-        |n: u32| if frame.each == 0 { 0 } else { n.min(frame.data.max(1) - 1) / frame.each };
+    let last = frame.data.max(1) - 1;
+    let segment = |n: u32| n.min(last).checked_div(frame.each).unwrap_or(0);
     let number = |n: u32| frame.first.wrapping_add(n);
     let again: HashSet<u32> =
         (0..length).filter(|n| all.contains(&number(*n))).map(segment).collect();
