@@ -118,9 +118,13 @@ pub struct ParkedHeader {
     /// The VLAN tag that was taken out of the frame: EtherType, then tag, host
     /// byte order; 0 without one.
     pub vlan: u32,
-    /// Zero.
-    pub zero: u32,
+    /// Whether the frame was dropped for want of room, and is only noted: 1, or 0.
+    pub dropped: u32,
 }
+
+/// So much of a frame that is dropped is noted at most, in bytes: all headers in
+/// front of its data.
+pub const NOTED: u32 = 128;
 
 /// A held frame with what is noted of it, as user space receives it. `N` is the
 /// most it can hold.

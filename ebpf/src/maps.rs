@@ -25,7 +25,7 @@ const ENDPOINTS: u32 = 1 << 20;
 const SLOT_COUNT: u32 = 1 << 14;
 const DATAGRAMS: u32 = 1 << 12;
 const HELD: u32 = 1 << 11;
-const PARKED_BYTES: u32 = 1 << 23;
+pub const PARKED_BYTES: u32 = 1 << 23;
 
 /// Established flows, two entries each. Programs add and update, user space expires.
 #[map]

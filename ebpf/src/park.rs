@@ -7,12 +7,13 @@
 //! once more and takes the common way, with the tables as they are by then.
 
 use aya_ebpf::{
+    bindings::BPF_RB_AVAIL_DATA,
     helpers::generated::{bpf_redirect, bpf_skb_load_bytes},
     programs::TcContext,
 };
 use redirectd_ebpf::{
     abi::{Flow, FlowKey, Location, SlotWord, count, slot_state},
-    group::{Parked, ParkedHeader, REPLAY_IN, REPLAY_OUT},
+    group::{NOTED, Parked, ParkedHeader, REPLAY_IN, REPLAY_OUT},
     reason::Reason,
 };
 
@@ -156,7 +157,7 @@ pub fn hold(ctx: &TcContext) -> Result<i32, Reason> {
         ifindex: skb.ifindex,
         segment: skb.gso_size,
         vlan,
-        zero: 0,
+        dropped: 0,
     };
     let held = has_room(length)
         && match length {
@@ -177,7 +178,30 @@ pub fn hold(ctx: &TcContext) -> Result<i32, Reason> {
             fetch_add(&raw mut (*counts).overflow_bytes, u64::from(length));
         }
     }
+    note_dropped(ctx, header);
     Err(Reason::ParkOverflow)
+}
+
+/// Tells user space whose packet is dropped, if the ring buffer is not needed for
+/// those that are held.
+#[inline(always)]
+fn note_dropped(ctx: &TcContext, header: ParkedHeader) {
+    let waiting = maps::PARKED.query(u64::from(BPF_RB_AVAIL_DATA));
+    if header.length == 0 || waiting > u64::from(maps::PARKED_BYTES) / 2 {
+        return;
+    }
+    let header = ParkedHeader { dropped: 1, ..header };
+    let noted = if header.length < NOTED { header.length } else { NOTED };
+    let Some(mut place) = maps::PARKED.reserve::<Parked<{ NOTED as usize }>>(0) else { return };
+    let record = place.as_mut_ptr();
+    // SAFETY: the record is ours until it is submitted, and the helper fills no more
+    // than the frame's bytes.
+    let loaded = unsafe {
+        (*record).header = header;
+        let frame = (&raw mut (*record).frame).cast();
+        bpf_skb_load_bytes(raw(ctx).cast(), 0, frame, bounded::<NOTED>(&noted))
+    };
+    if loaded == 0 { place.submit(0) } else { place.discard(0) }
 }
 
 /// Whether `length` bytes more may be held.

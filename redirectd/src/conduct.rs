@@ -5,6 +5,7 @@
 //! Source and destination are each a stream: to another node, or, where the one is
 //! home itself, within this program ([`here`]).
 
+mod clock;
 pub mod ends;
 pub mod eviction;
 pub mod here;
@@ -14,18 +15,16 @@ pub mod journey;
 mod relocation;
 pub mod report;
 
-use std::time::Instant;
-
 use tokio::io::{AsyncWriteExt as _, copy, sink};
 use tracing::warn;
 
 pub use self::relocation::relocation;
-use self::{journal::Journal, report::Report};
+use self::{clock::Clock, journal::Journal, report::Report};
 use crate::{
     api::{client::Client, moves::MoveView},
     error::{Error, Kind},
     migrate::{
-        carried::{Carried, Stages},
+        carried::Carried,
         criu::stream::Sum,
         handover::{Leaving, Order, Remains, Told, Way, Word},
         machine::MoveState,
@@ -95,31 +94,6 @@ async fn conduct(
     Ok(Report::from(r#move))
 }
 
-/// When each stage was reached.
-#[derive(Debug, Default)]
-struct Clock {
-    reached: Vec<Instant>,
-}
-
-impl Clock {
-    fn stage(&mut self) {
-        self.reached.push(Instant::now());
-    }
-
-    fn stages(&self) -> Stages {
-        let between = |pair: &[Instant]| (pair[1] - pair[0]).as_micros() as u64;
-        let mut next = self.reached.windows(2).map(between);
-        let mut next = || next.next().unwrap_or_default();
-        Stages {
-            dump_us: next(),
-            transfer_and_restore_us: next(),
-            end_us: next(),
-            flip_and_replay_us: next(),
-            resume_us: next(),
-        }
-    }
-}
-
 impl Conductor<'_> {
     /// Until the process is ended at the source, and waits at the destination.
     async fn bring(&mut self, clock: &mut Clock) -> Result<(Sum, Remains), Error> {
@@ -146,7 +120,10 @@ impl Conductor<'_> {
         let handed =
             images::hand_over(client, moved, relayed, &remains, &mut self.destination).await;
         let sum = match handed {
-            Ok(sum) => sum,
+            Ok((sum, received)) => {
+                clock.received = received;
+                sum
+            }
             Err(error) => return Err(self.stay(error).await),
         };
         clock.stage();
@@ -202,8 +179,9 @@ impl Conductor<'_> {
     /// Commits the move, and has the process run at the destination; gives what it
     /// has lost.
     async fn decide(&mut self, clock: &mut Clock) -> Result<Vec<String>, Failed> {
-        if let Err(error) = self.journal.commit().await {
-            return Err(self.revive(error).await);
+        match self.journal.commit().await {
+            Ok(flip) => clock.flip = flip,
+            Err(error) => return Err(self.revive(error).await),
         }
         clock.stage();
         let said = match node::say(&mut self.destination, &Word::Go).await {
@@ -213,8 +191,8 @@ impl Conductor<'_> {
         let lost = match said {
             Ok(Told::Running { lost }) => lost,
             Ok(Told::Failed(error)) => return Err(self.died(&error).await),
-            Ok(Told::Revived) => {
-                return Err(self.unknown("it says twice that it is revived").await);
+            Ok(Told::Received | Told::Revived) => {
+                return Err(self.unknown("it says twice that it is there").await);
             }
             Err(error) => return Err(self.unknown(&error.what).await),
         };

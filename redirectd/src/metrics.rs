@@ -201,6 +201,10 @@ fn register_moves(registry: &mut Registry, totals: MoveTotals) {
     registry.register("held_overflow_packets", help, counter(totals.overflow_packets));
     let help = "Packets held by moves that could not be delivered";
     registry.register("held_lost_packets", help, counter(totals.lost_packets));
+    let help = "TCP segments that peers sent again while packets were held";
+    registry.register("held_retransmissions", help, counter(totals.retransmissions));
     let help = "For how long moves held packets, until all were delivered";
     registry.register_with_unit("move_held", help, Unit::Seconds, totals.held_seconds);
+    let help = "For how long processes were frozen that `redirect migrate` or evictions moved";
+    registry.register_with_unit("move_frozen", help, Unit::Seconds, totals.frozen_seconds);
 }

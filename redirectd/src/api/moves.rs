@@ -173,6 +173,10 @@ pub struct MoveView {
     /// From parking until all that was held was delivered, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_seconds: Option<f64>,
+    /// From the request to commit until the kernel had flipped, in seconds; none if a
+    /// daemon that was started again has finished it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flip_seconds: Option<f64>,
     /// Why it was aborted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -202,12 +206,15 @@ pub struct HeldView {
     pub overflow: Traffic,
     /// Packets held that could not be delivered.
     pub lost: u64,
+    /// TCP segments that peers sent again meanwhile, of all flows.
+    #[serde(default)]
+    pub retransmissions: u64,
     /// How long delivering took, in seconds, once it is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_seconds: Option<f64>,
     /// Flows of which something was held.
     pub flow_count: usize,
-    /// These flows, the first ones of them if there are very many.
+    /// These flows; if there are very many, those of which most was held.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flows: Vec<HeldFlowView>,
 }
@@ -221,8 +228,16 @@ pub struct HeldFlowView {
     pub peer: SocketAddr,
     /// The home endpoint.
     pub home: SocketAddr,
-    /// Packets and bytes.
+    /// Packets and bytes held.
     pub traffic: Traffic,
+    /// Dropped for want of room to hold them. A flood of them is not noted by flow to
+    /// the last, so that all flows' may be less than those of the move.
+    #[serde(default)]
+    pub overflow: Traffic,
+    /// TCP segments with sequence numbers that had come already since it was parked:
+    /// the peer has sent them again.
+    #[serde(default)]
+    pub retransmissions: u64,
 }
 
 impl HeldView {
@@ -234,11 +249,14 @@ impl HeldView {
             peer: flow.peer.into(),
             home: flow.home.into(),
             traffic: flow.traffic,
+            overflow: flow.overflow,
+            retransmissions: flow.retransmissions,
         };
         Self {
             traffic: outcome.held,
             overflow: outcome.overflow,
             lost: outcome.lost,
+            retransmissions: outcome.retransmissions,
             replay_seconds: delivered.then_some(outcome.replay_us as f64 / 1e6),
             flow_count: outcome.flow_count,
             flows: outcome.flows.iter().map(flow).collect(),
@@ -272,6 +290,7 @@ impl MoveView {
             decided: there.decided.map(text),
             delivered: delivered.map(text),
             held_seconds: held_for.map(|held| held.as_secs_f64()),
+            flip_seconds: held.and_then(|held| Some(held.flip_us? as f64 / 1e6)),
             why: there.why.clone(),
             held: held.map(|held| HeldView::new(held, delivered.is_some())),
             carried: there.carried.clone(),

@@ -1,6 +1,7 @@
 //! `redirect move`: what engines, and scripts in their place, tell home.
 
 mod begin;
+pub(super) mod held;
 mod list;
 mod returning;
 mod show;

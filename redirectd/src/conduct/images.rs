@@ -1,6 +1,8 @@
 //! The images on their way past home, which gives the sockets in them their next
 //! addresses.
 
+use std::time::Instant;
+
 use tokio::io::split;
 
 use super::{failed, relocation};
@@ -39,7 +41,8 @@ pub(super) async fn pass(
 }
 
 /// Ends the images with the addresses at the destination, hands the rest over, and
-/// waits until the process is revived.
+/// waits until the process is revived; tells when all was there, if the destination
+/// says so.
 ///
 /// # Errors
 /// The destination's, the way is cut, or a connection would break.
@@ -49,7 +52,7 @@ pub(super) async fn hand_over(
     relayed: Relayed,
     remains: &Remains,
     destination: &mut Way,
-) -> Result<Sum, Error> {
+) -> Result<(Sum, Option<Instant>), Error> {
     let unfit = |why: &dyn std::fmt::Display| failed(format!("{FILES} cannot be used: {why}"));
     let mut all = sockets(&relayed.open_files).map_err(|why| unfit(&why))?;
     all.extend(remains.waiting.iter().map(Datagram::as_socket));
@@ -64,9 +67,13 @@ pub(super) async fn hand_over(
         Belongings { options: remains.options.clone(), datagrams: datagrams.collect() };
     let sum = relayed.finish(destination, &open_files).await?;
     node::say(destination, &belongings).await?;
-    match node::hear(destination).await? {
-        Told::Revived => Ok(sum),
-        said => Err(unexpected(said)),
+    let mut received = None;
+    loop {
+        match node::hear(destination).await? {
+            Told::Received => received = Some(Instant::now()),
+            Told::Revived => return Ok((sum, received)),
+            said => return Err(unexpected(said)),
+        }
     }
 }
 

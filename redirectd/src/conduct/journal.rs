@@ -1,5 +1,7 @@
 //! Home's journal, of one move, by the daemon's API.
 
+use std::time::Duration;
+
 use hyper::Method;
 use tracing::warn;
 
@@ -40,18 +42,21 @@ impl Journal<'_> {
         self.call("park", &()).await.map(drop)
     }
 
-    /// Commits the move. Where the daemon dies meanwhile, waits for the next one,
-    /// and hears from that what has become of it.
-    pub(super) async fn commit(&self) -> Result<(), Error> {
+    /// Commits the move; tells how long the flip took, if home does. Where the daemon
+    /// dies meanwhile, waits for the next one, and hears from that what has become of
+    /// it.
+    pub(super) async fn commit(&self) -> Result<Option<Duration>, Error> {
         let error = match self.call("commit", &()).await {
-            Ok(_) => return Ok(()),
+            Ok(moved) => {
+                return Ok(moved.flip_seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()));
+            }
             Err(error) => error,
         };
         if error.kind == Kind::Unreachable {
             warn!(error = error.one_line(), "waiting for redirectd to say what became of the move");
         }
         match Patience::endless().ask(|| Box::pin(self.known())).await? {
-            MoveState::Committed => Ok(()),
+            MoveState::Committed => Ok(None),
             _ => Err(error),
         }
     }

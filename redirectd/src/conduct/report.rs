@@ -31,11 +31,25 @@ pub struct Times {
     pub dump: f64,
     /// From then until all was at the destination, and revived there.
     pub transfer_and_restore: f64,
+    /// The first part of it, until all was at the destination; most went over while it
+    /// was being written. None if the destination did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<f64>,
+    /// The other part, until all was revived there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<f64>,
     /// From then until the process was ended at the source.
     pub end: f64,
     /// From then until home's tables led to the destination, and all held was
     /// delivered.
     pub flip_and_replay: f64,
+    /// The first part of it, until home's tables led to the destination. None if home
+    /// did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flip: Option<f64>,
+    /// The other part, until all held was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<f64>,
     /// From then until the process ran there.
     pub resume: f64,
     /// All of these.
@@ -57,8 +71,12 @@ impl From<Stages> for Times {
         Self {
             dump: seconds(stages.dump_us),
             transfer_and_restore: seconds(stages.transfer_and_restore_us),
+            transfer: stages.transfer_us.map(seconds),
+            restore: stages.restore_us.map(seconds),
             end: seconds(stages.end_us),
             flip_and_replay: seconds(stages.flip_and_replay_us),
+            flip: stages.flip_us.map(seconds),
+            replay: stages.replay_us.map(seconds),
             resume: seconds(stages.resume_us),
             frozen: seconds(stages.frozen_us()),
         }

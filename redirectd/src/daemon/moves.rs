@@ -124,6 +124,7 @@ impl Daemon {
         if self.next(id, Call::Commit)? == Next::Stay {
             return self.show_move(id);
         }
+        let begin = Instant::now();
         let group = self.moves.group(id)?;
         let (changes, undo) = self.stage_commit(id)?;
         let written = self.moves.book.write(Record::Committed { id, at: Moment::now() });
@@ -131,12 +132,12 @@ impl Daemon {
             self.unstage(undo);
             return Err(error);
         }
-        let begin = Instant::now();
         if let Err(error) = self.dataplane.group_commit(group) {
             return self.withdraw(id, undo, error);
         }
-        info!(id, flip = ?begin.elapsed(), "move committed");
-        self.deliver(id, group);
+        let flip = begin.elapsed();
+        info!(id, ?flip, "move committed");
+        self.deliver(id, group, Some(flip));
         self.tell(&changes);
         self.tell_move(id);
         self.show_move(id)
@@ -158,7 +159,7 @@ impl Daemon {
         info!(id, why, "move aborted");
         if let Some(group) = group {
             match self.dataplane.group_abort(group) {
-                Ok(()) => self.deliver(id, group),
+                Ok(()) => self.deliver(id, group, None),
                 Err(error) => {
                     error!(id, error = error.one_line(), "packets are still held; trying again");
                 }

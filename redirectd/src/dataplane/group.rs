@@ -98,6 +98,14 @@ pub struct Held {
     pub flows: Vec<HeldFlow>,
 }
 
+impl Held {
+    /// TCP segments that came again, of all flows.
+    #[must_use]
+    pub fn retransmissions(&self) -> u64 {
+        self.flows.iter().map(|flow| flow.retransmissions).sum()
+    }
+}
+
 /// What was held of one flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldFlow {
@@ -109,6 +117,14 @@ pub struct HeldFlow {
     pub home: (IpAddr, u16),
     /// Packets and bytes.
     pub traffic: Traffic,
+    /// Those dropped for want of room, as far as there was room to note whose they
+    /// are.
+    #[serde(default)]
+    pub overflow: Traffic,
+    /// TCP segments with sequence numbers that had come already since the flow was
+    /// parked, held or dropped: the peer has sent them again.
+    #[serde(default)]
+    pub retransmissions: u64,
 }
 
 /// What became of the packets that were held.

@@ -71,6 +71,8 @@ impl Arrival {
     ) -> bool {
         match self.receive(&mut way).await {
             Ok(belongings) => {
+                // Of a way that is cut, the next word tells.
+                let _ = node::say(&mut way, &Told::Received).await;
                 let runtime = Handle::current();
                 // Goes on if this is dropped; then the way is cut, and home is asked.
                 let revive = move || self.revive(way, &belongings, on_arrival, &runtime);

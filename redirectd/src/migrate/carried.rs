@@ -25,11 +25,26 @@ pub struct Stages {
     pub dump_us: u64,
     /// From then until all was at the destination, and revived there.
     pub transfer_and_restore_us: u64,
+    /// The first part of it, until all was at the destination; most went over while it
+    /// was being written. None if the destination did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer_us: Option<u64>,
+    /// The other part, until all was revived there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_us: Option<u64>,
     /// From then until the process was ended at the source.
     pub end_us: u64,
     /// From then until home's tables led to the destination, and all held was
     /// delivered.
     pub flip_and_replay_us: u64,
+    /// The first part of it, until home's tables led to the destination; that it is so
+    /// is written to the journal meanwhile. None if home did not say, as its daemon had
+    /// to be started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flip_us: Option<u64>,
+    /// The other part, until all held was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_us: Option<u64>,
     /// From then until the process ran there.
     pub resume_us: u64,
 }

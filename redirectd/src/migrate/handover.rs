@@ -10,7 +10,8 @@
 //!    packets held, and says [`Order::Proceed`].
 //! 3. The images ([`stream`]) go to the destination while the source writes them, then
 //!    [`Leaving::Written`] comes to home, and the [`Belongings`] go to the destination.
-//! 4. The destination revives the process, still silent: [`Told::Revived`].
+//! 4. The destination says [`Told::Received`], and revives the process, still silent:
+//!    [`Told::Revived`].
 //! 5. Home says [`Order::End`], the source ends its copy: [`Leaving::Gone`].
 //! 6. Home commits the move, and says [`Word::Go`]; the destination lets the process
 //!    run: [`Told::Running`]. Home says [`Order::Forget`] to the source.
@@ -164,7 +165,9 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Told {
-    /// All is there, and waits for the word.
+    /// All images and belongings are there; nothing is revived yet.
+    Received,
+    /// All is revived, and waits for the word.
     Revived,
     /// It runs.
     Running {

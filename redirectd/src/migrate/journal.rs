@@ -26,7 +26,8 @@ use crate::error::{Error, Kind};
 /// The form of the file; a daemon refuses any other.
 const VERSION: u32 = 1;
 
-/// A journal longer than this, in bytes, is written anew.
+/// A journal longer than this, in bytes, is written anew; unless less than half of it
+/// would be gone then.
 const LONG: u64 = 1 << 20;
 
 /// Keeps the records of moves.
@@ -69,6 +70,8 @@ pub struct FileJournal {
     file: Option<File>,
     /// How much of it counts, in bytes.
     length: u64,
+    /// How much there was when it was last written anew.
+    least: u64,
     in_doubt: bool,
 }
 
@@ -82,7 +85,7 @@ impl FileJournal {
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         let (path, next) = (dir.join("moves.journal"), dir.join("moves.journal.new"));
-        Self { path, next, file: None, length: 0, in_doubt: false }
+        Self { path, next, file: None, length: 0, least: 0, in_doubt: false }
     }
 
     /// The records in `text`, and how much of it they take.
@@ -146,6 +149,7 @@ impl FileJournal {
         fs::rename(&self.next, &self.path)?;
         self.file = Some(file);
         self.length = text.len() as u64;
+        self.least = self.length;
         File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
         self.in_doubt = false;
         Ok(())
@@ -222,7 +226,7 @@ impl Journal for FileJournal {
     }
 
     fn is_long(&self) -> bool {
-        self.length > LONG
+        self.length > LONG.max(2 * self.least)
     }
 }
 

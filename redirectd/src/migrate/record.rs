@@ -1,6 +1,9 @@
 //! What is written down of moves: each record is one thing that happened.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    cmp::Reverse,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -101,10 +104,19 @@ pub struct Outcome {
     pub overflow: Traffic,
     /// Packets held that could not be delivered.
     pub lost: u64,
+    /// TCP segments that came again, of all flows.
+    #[serde(default)]
+    pub retransmissions: u64,
+    /// From the request to commit until the kernel had flipped, in microseconds; the
+    /// journal is written meanwhile. None if it was aborted, or finished by a daemon
+    /// that was started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flip_us: Option<u64>,
     /// From the first one delivered until nothing was held any more, in
     /// microseconds.
     pub replay_us: u64,
-    /// What was held of each flow, at most [`MOST_FLOWS`].
+    /// What was held of each flow, of at most [`MOST_FLOWS`]: those with most bytes,
+    /// held or without room, come first, and the rest is left out.
     pub flows: Vec<HeldFlow>,
     /// Flows of which something was held, listed or not.
     pub flow_count: usize,
@@ -116,12 +128,16 @@ pub const MOST_FLOWS: usize = 256;
 impl From<Replayed> for Outcome {
     fn from(replayed: Replayed) -> Self {
         let Replayed { held, lost, took } = replayed;
-        let (flow_count, mut flows) = (held.flows.len(), held.flows);
+        let (flow_count, retransmissions) = (held.flows.len(), held.retransmissions());
+        let mut flows = held.flows;
+        flows.sort_by_key(|flow| Reverse(flow.traffic.bytes + flow.overflow.bytes));
         flows.truncate(MOST_FLOWS);
         Self {
             held: held.traffic,
             overflow: held.overflow,
             lost,
+            retransmissions,
+            flip_us: None,
             replay_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             flows,
             flow_count,

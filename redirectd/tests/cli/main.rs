@@ -15,6 +15,7 @@ mod moves;
 mod nodes;
 mod program;
 mod redirects;
+mod reports;
 mod server;
 mod shell;
 mod survival;

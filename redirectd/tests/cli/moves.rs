@@ -214,7 +214,9 @@ fn events_are_readable() {
 
 /// `value` with `[name]` in place of what differs from run to run.
 fn without_times(mut value: Value) -> Value {
-    for name in ["begun", "parked", "returned", "decided", "delivered", "held_seconds"] {
+    for name in
+        ["begun", "parked", "returned", "decided", "delivered", "held_seconds", "flip_seconds"]
+    {
         if let Some(place) = value.get_mut(name) {
             *place = format!("[{name}]").into();
         }

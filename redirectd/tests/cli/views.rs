@@ -10,6 +10,7 @@ use redirectd::{dataplane::Dataplane, rule::Protocol};
 
 use crate::{
     following::Following,
+    reports,
     server::{CONFIG, Server, eventually},
 };
 
@@ -108,7 +109,9 @@ fn metrics_are_served_on_loopback() {
     server.ok(&["move", "park", "1"]);
     let group = server.fake.groups().unwrap()[0].group;
     server.fake.hold(group, Protocol::Tcp, "198.51.100.7:40000", "192.0.2.1:80", 60);
+    server.fake.overflow(group, 60, 3);
     server.ok(&["move", "commit", "1"]);
+    reports::carried(&server);
 
     let (status, body) = get(&address, "/metrics");
     assert_eq!(status, "HTTP/1.1 200 OK");
@@ -125,9 +128,12 @@ fn metrics_are_served_on_loopback() {
         "redirectd_moves_open 0",
         "redirectd_held_packets_total 1",
         "redirectd_held_bytes_total 60",
-        "redirectd_held_overflow_packets_total 0",
+        "redirectd_held_overflow_packets_total 1",
         "redirectd_held_lost_packets_total 0",
+        "redirectd_held_retransmissions_total 3",
         "redirectd_move_held_seconds_count 1",
+        "redirectd_move_frozen_seconds_sum 0.021",
+        "redirectd_move_frozen_seconds_count 1",
         "# EOF",
     ] {
         assert!(body.contains(line), "{line} in:\n{body}");

@@ -26,7 +26,18 @@ fn an_open_connection_goes_on_from_home_to_a_host() -> Result<()> {
     let report: Value = serde_json::from_str(&said)?;
     ensure!(report["move"]["state"] == "committed" && report["pids"][0] == PID, "{report:#}");
     ensure!(report["bytes"].as_u64() > Some(1 << 16), "{report:#}");
-    ensure!(report["seconds"]["frozen"].as_f64() > Some(0.0), "{report:#}");
+    let took = |stage: &str| {
+        report["seconds"][stage].as_f64().with_context(|| format!("no time of {stage}: {report:#}"))
+    };
+    let mut all = 0.0;
+    for stage in ["dump", "transfer", "restore", "end", "flip", "replay", "resume"] {
+        all += took(stage)?;
+    }
+    // Each of them is told to the microsecond.
+    ensure!(took("frozen")? > 0.0 && (all - took("frozen")?).abs() < 1e-5, "{report:#}");
+    for stage in ["dump", "restore", "flip"] {
+        ensure!(took(stage)? > 0.0, "{stage} takes no time: {report:#}");
+    }
     ensure!(report["lost"] == Value::Array(Vec::new()), "{report:#}");
     for _ in 0..20 {
         assert_eq!(talk.line()?, "10.0.0.3");
@@ -44,7 +55,7 @@ fn a_busy_connection_loses_nothing() -> Result<()> {
     let mut talk = Talk::open(two.peer(), SERVER)?;
     assert_eq!(talk.line()?, "10.0.0.2");
     let over = AtomicBool::new(false);
-    let addresses = std::thread::scope(|scope| {
+    let moved = std::thread::scope(|scope| {
         let talking = scope.spawn(|| {
             let mut seen = vec![talk.line()?];
             while seen.len() < 2 && !over.load(Ordering::Relaxed) {
@@ -58,9 +69,13 @@ fn a_busy_connection_loses_nothing() -> Result<()> {
         let moved = two.migrate(&[]).and_then(Finished::success);
         over.store(moved.is_err(), Ordering::Relaxed);
         let seen = talking.join().expect("it does not panic");
-        moved.and(seen)
+        Ok::<_, anyhow::Error>((moved?, seen?))
     })?;
+    let (said, addresses) = moved;
     assert_eq!(addresses, ["10.0.0.2", "10.0.0.3"]);
+    for told in ["held", "retransmitted", "transferred", "revived", "flipped", "frozen in all"] {
+        ensure!(said.contains(told), "{told} in {said}");
+    }
     Ok(())
 }
 

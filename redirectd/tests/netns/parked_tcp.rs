@@ -112,6 +112,50 @@ fn a_connection_is_opened_where_the_process_is_then() -> Result<()> {
     opening(&V6)
 }
 
+/// What the peer's kernel sends again while its server is parked for longer than it
+/// waits, is counted as the kernel counts it: of a batch of segments, each.
+fn sent_again(ends: &Ends, length: usize) -> Result<()> {
+    let mut scene = Scene::tc()?;
+    let listener: SocketAddr = ends.c.parse()?;
+    let listener = scene.lan.c.enter(|| TcpListener::bind(listener))?;
+    redirect(&scene, ends)?;
+    let mut mover = Mover::take_over(&mut scene)?;
+    let mut peer = echo::connect(&scene.lan.peer, ends.home)?;
+    let (mut server, _) = listener.accept()?;
+    peer.write_all(b"before")?;
+    assert_eq!(read(&mut server)?, b"before");
+    server.write_all(b"yes")?;
+    assert_eq!(read(&mut peer)?, b"yes");
+    // All has been acknowledged: what is sent again from here on is held.
+    let before = retransmissions(&peer);
+
+    let group = mover.park(&["echo"], ends.d)?;
+    let data: Vec<u8> = (0..PERIOD as u8).cycle().take(length).collect();
+    peer.write_all(&data)?;
+    // They come ever more rarely, so at some moment none is under way.
+    let sent = soon("all that is sent again is counted", || {
+        let sent = u64::from(retransmissions(&peer) - before);
+        let held = mover.at_home(|bpf| bpf.group_held(group)).ok()?;
+        (sent >= 3 && held.retransmissions() == sent).then_some(sent)
+    })?;
+    let replayed = mover.abort(group)?;
+    let held = &replayed.held;
+    assert_eq!((replayed.lost, held.flows.len()), (0, 1), "{replayed:?}");
+    assert!(held.flows[0].retransmissions >= sent, "{replayed:?}");
+    let mut received = vec![0; length];
+    server.set_read_timeout(Some(Duration::from_secs(5)))?;
+    server.read_exact(&mut received)?;
+    assert!(received == data, "the bytes differ");
+    Ok(())
+}
+
+#[test]
+fn what_a_peer_sends_again_is_counted_as_its_kernel_counts_it() -> Result<()> {
+    sent_again(&V4, 17)?;
+    sent_again(&V6, 17)?;
+    sent_again(&V4, 20_000)
+}
+
 /// A stream from a peer to a listener: numbers that show where bytes are missing.
 struct Bulk {
     end: Arc<AtomicBool>,

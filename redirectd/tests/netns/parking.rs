@@ -37,11 +37,13 @@ pub(crate) fn redirect(scene: &Scene, ends: &Ends) -> Result<()> {
     scene.add(&[&what[..], &["--no-check"]].concat())
 }
 
-/// Asserts that nothing was lost in the delivery, and that something was held.
+/// Asserts that nothing was lost in the delivery, that something was held, and
+/// nothing of it sent again.
 pub(crate) fn assert_delivered(replayed: &Replayed, packets: u64) {
     assert_eq!(replayed.lost, 0, "{replayed:?}");
     assert_eq!(replayed.held.overflow.packets, 0, "{replayed:?}");
     assert!(replayed.held.traffic.packets >= packets, "{replayed:?}");
+    assert_eq!(replayed.held.retransmissions(), 0, "{replayed:?}");
 }
 
 /// Asserts that all were answered once, by `names` in turn, and in order by each.

@@ -17,6 +17,7 @@ use crate::{
 pub(crate) const FIN: u8 = 0x01;
 pub(crate) const SYN: u8 = 0x02;
 pub(crate) const RST: u8 = 0x04;
+pub(crate) const PUSH: u8 = 0x08;
 pub(crate) const ACK: u8 = 0x10;
 
 /// The time to live that frames have unless told otherwise.

@@ -9,7 +9,7 @@ use xtask::lab::soon;
 
 use crate::{
     capture::Capture,
-    frame::{ACK, Frame, SYN, TTL},
+    frame::{ACK, Frame, PUSH, SYN, TTL},
     home::{Entry, Fate, TABLES, at_entry, at_home},
     moving::{
         PROTOCOLS, abort, add, begin, commit, complaint, complaint_arrives, data, held, park,
@@ -192,7 +192,68 @@ fn there_is_a_bound() {
             let seen = home.bpf.group_held(group).expect("it is there");
             assert_eq!(seen.traffic.packets as usize, room / bytes.len());
             assert_eq!((seen.overflow.packets, seen.overflow.bytes as usize), (1, bytes.len()));
+            assert_eq!((seen.flows.len(), seen.flows[0].overflow), (1, seen.overflow));
             assert_eq!(abort(home, group).lost, 0);
+        }
+    });
+}
+
+/// Whose they are that find no room is noted of flows too of which nothing is held.
+#[test]
+fn what_finds_no_room_is_counted_by_flow() {
+    at_entry(Entry::Tc, TABLES, |home| {
+        add(home, &process(&V4, V4.host));
+        let group = park(home, &V4, V4.host, V4.second);
+        let filler = Talk::new(Protocol::Udp, &V4, 40_000).peer_sends().data(&[7; 1_400]).bytes();
+        for _ in 0..((TABLES.held_mib as usize) << 20) / filler.len() {
+            assert_eq!(home.receive_uncounted(&filler), Fate::Dropped);
+        }
+        let asks = |port| {
+            let talk = Talk::new(Protocol::Tcp, &V4, port);
+            talk.peer_sends().flags(ACK | PUSH).seq(101).ack(501).data(&[7; 1_400])
+        };
+        home.table(&[
+            Row::dropped("one", &asks(40_001), "park_overflow"),
+            Row::dropped("of another flow", &asks(40_002), "park_overflow"),
+            Row::dropped("again", &asks(40_001), "park_overflow"),
+        ]);
+        let seen = home.bpf.group_held(group).expect("it is there");
+        let of = |n: usize| {
+            let flow = &seen.flows[n];
+            (flow.peer.1, flow.traffic.packets, flow.overflow.packets, flow.retransmissions)
+        };
+        assert_eq!((of(1), of(2)), ((40_001, 0, 2, 1), (40_002, 0, 1, 0)));
+        let bytes = asks(40_001).bytes().len() as u64;
+        assert_eq!((seen.flows[1].overflow.bytes, seen.overflow.bytes), (2 * bytes, 3 * bytes));
+        assert_eq!(abort(home, group).lost, 0);
+    });
+}
+
+/// Whether it is whole, or a part comes again, of a flow or of one that opens.
+#[test]
+fn segments_that_come_again_are_counted_by_flow() {
+    at_home(|home| {
+        for family in FAMILIES {
+            add(home, &process(&family, family.host));
+            let group = park(home, &family, family.host, family.second);
+            let [asks, opens] =
+                [40_000, 40_001].map(|port| Talk::new(Protocol::Tcp, &family, port));
+            let sends =
+                |seq, data: &[u8]| asks.peer_sends().flags(ACK | PUSH).seq(seq).ack(501).data(data);
+            home.table(&[
+                held("a segment", &sends(101, b"hello")),
+                held("an acknowledgement", &sends(106, b"")),
+                held("the next", &sends(106, b"world")),
+                held("part of both again", &sends(104, b"lowo")),
+                held("the first again", &sends(101, b"hello")),
+                held("an acknowledgement again", &sends(106, b"")),
+                held("SYN", &opens.peer_sends().flags(SYN).seq(7)),
+                held("SYN again", &opens.peer_sends().flags(SYN).seq(7)),
+            ]);
+            let seen = home.bpf.group_held(group).expect("it is there");
+            let counts: Vec<_> = seen.flows.iter().map(|flow| flow.retransmissions).collect();
+            assert_eq!((counts, seen.retransmissions()), (vec![2, 1], 3));
+            abort(home, group);
         }
     });
 }

@@ -7,7 +7,6 @@ use crate::{
     cmd::{
         inspect, moves,
         output::{self, BAD, BOLD, GOOD},
-        units,
     },
     conduct::report::Report,
     process::{Inventory, Obstacle},
@@ -48,11 +47,14 @@ pub(super) fn report(report: &Report, remarks: &[String], to: &str, as_json: boo
     let pid = report.pids.first().copied().unwrap_or_default();
     println!("{GOOD}process {BOLD}{pid}{BOLD:#}{GOOD} runs on {to}{GOOD:#}");
     if let Some(held) = &report.r#move.held {
-        output::field("held", units::traffic(held.traffic));
+        moves::held::print_sums(held);
     }
     if let Some(carried) = &report.r#move.carried {
         moves::print_carried(carried);
     }
     output::warnings(remarks);
     output::warnings(&report.lost);
+    if let Some(held) = &report.r#move.held {
+        moves::held::print_flows(held);
+    }
 }

@@ -4,17 +4,19 @@ use anstream::println;
 use clap::Args;
 use clap_complete::ArgValueCompleter;
 
-use super::{path, state};
+use super::{held, path, state};
 use crate::{
-    api::moves::{HeldView, MoveView},
+    api::moves::MoveView,
     cmd::{
         Context, completions,
         output::{self, BOLD},
-        table::{Table, number, text},
         units,
     },
     error::Error,
-    migrate::{carried::Carried, machine::Owner},
+    migrate::{
+        carried::{Carried, Stages},
+        machine::Owner,
+    },
 };
 
 /// Show a move in full: how far it is, when it came so far, and what was held
@@ -70,12 +72,18 @@ fn print(moved: &MoveView) {
     if let Some(seconds) = moved.held_seconds {
         output::field("held for", units::short(seconds));
     }
+    if let Some(seconds) = moved.flip_seconds {
+        output::field("flip", units::short(seconds));
+    }
     if let Some(held) = &moved.held {
-        print_held(held);
+        held::print_sums(held);
     }
     if let Some(carried) = &moved.carried {
         print_carried(carried);
         output::warnings(&carried.lost);
+    }
+    if let Some(held) = &moved.held {
+        held::print_flows(held);
     }
 }
 
@@ -83,42 +91,68 @@ fn print(moved: &MoveView) {
 pub(in crate::cmd) fn print_carried(carried: &Carried) {
     output::field("processes", carried.pids.len());
     output::field("images", format!("{} in {} files", units::bytes(carried.bytes), carried.files));
-    let stages = &carried.stages;
-    for (name, micros) in [
-        ("written", stages.dump_us),
-        ("revived", stages.transfer_and_restore_us),
-        ("ended before", stages.end_us),
-        ("delivered in", stages.flip_and_replay_us),
-        ("resumed", stages.resume_us),
-        ("frozen in all", stages.frozen_us()),
-    ] {
+    for (name, micros) in stages(&carried.stages) {
         output::field(name, units::short(micros as f64 / 1e6));
     }
 }
 
-fn print_held(held: &HeldView) {
-    output::field("held", units::traffic(held.traffic));
-    output::field("overflow", units::traffic(held.overflow));
-    output::field("lost", format!("{} packets", held.lost));
-    if let Some(seconds) = held.replay_seconds {
-        output::field("delivering", units::short(seconds));
-    }
-    if held.flows.is_empty() {
-        return;
-    }
-    println!();
-    let mut table = Table::new(&["PROTO", "PEER", "HOME", "PACKETS", "BYTES"]);
-    for flow in &held.flows {
-        table.row([
-            text(flow.protocol),
-            text(flow.peer),
-            text(flow.home),
-            number(units::count(flow.traffic.packets)),
-            number(units::bytes(flow.traffic.bytes)),
-        ]);
-    }
-    table.print();
-    if held.flow_count > held.flows.len() {
-        println!("… and {} flows more", held.flow_count - held.flows.len());
+/// What each stage is called, and how long it took, in microseconds: those of two parts
+/// in one, where nobody told them apart.
+fn stages(stages: &Stages) -> Vec<(&'static str, u64)> {
+    let parts = |names: [&'static str; 3], whole, parts: (Option<u64>, Option<u64>)| match parts {
+        (Some(first), Some(second)) => vec![(names[0], first), (names[1], second)],
+        _ => vec![(names[2], whole)],
+    };
+    let revived = ["transferred", "revived", "revived"];
+    let delivered = ["flipped", "delivered in", "delivered in"];
+    let Stages { transfer_us, restore_us, flip_us, replay_us, .. } = *stages;
+    [
+        vec![("written", stages.dump_us)],
+        parts(revived, stages.transfer_and_restore_us, (transfer_us, restore_us)),
+        vec![("ended before", stages.end_us)],
+        parts(delivered, stages.flip_and_replay_us, (flip_us, replay_us)),
+        vec![("resumed", stages.resume_us), ("frozen in all", stages.frozen_us())],
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_are_named_as_far_as_they_are_told_apart() {
+        let all = Stages {
+            dump_us: 1,
+            transfer_and_restore_us: 5,
+            transfer_us: Some(2),
+            restore_us: Some(3),
+            end_us: 4,
+            flip_and_replay_us: 11,
+            flip_us: Some(5),
+            replay_us: Some(6),
+            resume_us: 7,
+        };
+        let told = [
+            ("written", 1),
+            ("transferred", 2),
+            ("revived", 3),
+            ("ended before", 4),
+            ("flipped", 5),
+            ("delivered in", 6),
+            ("resumed", 7),
+            ("frozen in all", 28),
+        ];
+        assert_eq!(stages(&all), told);
+        let some = Stages { transfer_us: None, restore_us: None, flip_us: None, ..all };
+        let told = [
+            ("written", 1),
+            ("revived", 5),
+            ("ended before", 4),
+            ("delivered in", 11),
+            ("resumed", 7),
+            ("frozen in all", 28),
+        ];
+        assert_eq!(stages(&some), told);
     }
 }

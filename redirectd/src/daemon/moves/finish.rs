@@ -2,7 +2,7 @@
 //! keeping where the process is. What fails is tried again every second, and at
 //! the next start.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
@@ -53,10 +53,13 @@ impl Daemon {
     }
 
     /// Delivers what `group` holds for the move `id`, which is decided in the
-    /// kernel too.
-    pub(super) fn deliver(&mut self, id: Id, group: Group) {
+    /// kernel too; that took `flip`, if it is known.
+    pub(super) fn deliver(&mut self, id: Id, group: Group, flip: Option<Duration>) {
         match self.dataplane.group_replay(group) {
-            Ok(replayed) => self.delivered(id, replayed.into()),
+            Ok(replayed) => {
+                let flip_us = flip.map(|flip| u64::try_from(flip.as_micros()).unwrap_or(u64::MAX));
+                self.delivered(id, Outcome { flip_us, ..replayed.into() });
+            }
             Err(error) => {
                 error!(
                     id,
@@ -122,7 +125,7 @@ impl Daemon {
     pub(super) fn resume(&mut self, id: Id) {
         if let Some(group) = self.moves.groups.get(&id).copied() {
             match self.decide(id, group) {
-                Ok(true) => self.deliver(id, group),
+                Ok(true) => self.deliver(id, group, None),
                 Ok(false) => self.delivered(id, Outcome::default()),
                 Err(error) => {
                     error!(

@@ -4,10 +4,10 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use crate::migrate::{ledger::Move, machine::MoveState};
 
-/// Times for which packets were held, in seconds: the limits that are counted.
+/// Times for which packets were held, and processes frozen, in seconds: the limits that are counted.
 const BUCKETS: [f64; 12] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 
-/// Sums over all moves that are over; clones share the histogram.
+/// Sums over all moves that are over; clones share the histograms.
 #[derive(Debug, Clone)]
 pub struct MoveTotals {
     /// Moves committed.
@@ -22,10 +22,14 @@ pub struct MoveTotals {
     pub overflow_packets: u64,
     /// Packets held that could not be delivered.
     pub lost_packets: u64,
+    /// TCP segments that came again while packets were held.
+    pub retransmissions: u64,
     /// Moves that are not over.
     pub open: u64,
     /// For how long packets were held.
     pub held_seconds: Histogram,
+    /// For how long processes were frozen that our own engine moved.
+    pub frozen_seconds: Histogram,
 }
 
 impl Default for MoveTotals {
@@ -37,8 +41,10 @@ impl Default for MoveTotals {
             held_bytes: 0,
             overflow_packets: 0,
             lost_packets: 0,
+            retransmissions: 0,
             open: 0,
             held_seconds: Histogram::new(BUCKETS),
+            frozen_seconds: Histogram::new(BUCKETS),
         }
     }
 }
@@ -55,6 +61,7 @@ impl MoveTotals {
             self.held_bytes += outcome.held.bytes;
             self.overflow_packets += outcome.overflow.packets;
             self.lost_packets += outcome.lost;
+            self.retransmissions += outcome.retransmissions;
         }
         if let Some(held) = over.held_for() {
             self.held_seconds.observe(held.as_secs_f64());

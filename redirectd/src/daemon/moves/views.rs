@@ -34,7 +34,11 @@ impl Daemon {
             let what = format!("move {id} is {}, and has carried nobody over", there.state);
             return Err(Error::new(Kind::Conflict, what).cure("report a move once it is committed"));
         }
+        let (again, frozen) = (there.carried.is_some(), carried.stages.frozen_us());
         self.moves.book.write(Record::Carried { id, carried })?;
+        if !again {
+            self.moves.totals.frozen_seconds.observe(frozen as f64 / 1e6);
+        }
         self.show_move(id)
     }
 

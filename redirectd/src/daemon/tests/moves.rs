@@ -136,6 +136,7 @@ fn a_move_leads_its_redirect_to_the_new_host_and_says_what_was_held() {
     let moved = scene.commit(id).unwrap();
     assert_eq!((moved.state, moved.owner), (MoveState::Committed, Owner::New));
     assert!(moved.delivered.is_some() && moved.held_seconds.is_some());
+    assert!(moved.flip_seconds.is_some());
     let held = moved.held.unwrap();
     assert_eq!((held.traffic.packets, held.traffic.bytes, held.lost), (1, 100, 0));
     assert_eq!(held.flows[0].peer, connection.peer);
@@ -153,6 +154,7 @@ fn an_aborted_move_leaves_everything_as_it_was() {
         }
         let moved = scene.daemon.abort_move(id, "the dump failed").unwrap();
         assert_eq!((moved.state, moved.owner), (MoveState::Aborted, Owner::Old));
+        assert_eq!(moved.flip_seconds, None);
         assert_eq!(moved.why.as_deref(), Some("the dump failed"));
         assert_eq!(scene.target("web"), "192.0.2.3:80");
         assert_eq!(scene.fake.groups().unwrap(), []);

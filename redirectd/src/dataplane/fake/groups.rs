@@ -48,6 +48,21 @@ impl Fake {
         });
         self.kernel().groups.hold(group, protocol, peer, home, bytes);
     }
+
+    /// Of the flow that a packet was held of last, one more has found no room, and
+    /// `retransmissions` were such.
+    ///
+    /// # Panics
+    /// When nothing is held of the group.
+    pub fn overflow(&self, group: Group, bytes: u64, retransmissions: u64) {
+        let mut kernel = self.kernel();
+        let entry = kernel.groups.get(group).expect("the group is there");
+        let flow = entry.held.flows.last_mut().expect("something is held");
+        flow.retransmissions += retransmissions;
+        for sum in [&mut flow.overflow, &mut entry.held.overflow] {
+            add(sum, Traffic { packets: 1, bytes });
+        }
+    }
 }
 
 /// All groups.
@@ -168,7 +183,14 @@ impl Groups {
             |flow: &&mut HeldFlow| (flow.protocol, flow.peer, flow.home) == (protocol, peer, home);
         match entry.held.flows.iter_mut().find(same) {
             Some(flow) => add(&mut flow.traffic, one),
-            None => entry.held.flows.push(HeldFlow { protocol, peer, home, traffic: one }),
+            None => entry.held.flows.push(HeldFlow {
+                protocol,
+                peer,
+                home,
+                traffic: one,
+                overflow: Traffic::default(),
+                retransmissions: 0,
+            }),
         }
         add(&mut entry.held.traffic, one);
     }

@@ -3,11 +3,14 @@
 use super::{
     super::{
         machine::MoveState,
-        record::{Id, Moment, Plan, Shift},
+        record::{Id, MOST_FLOWS, Moment, Outcome, Plan, Shift},
     },
     *,
 };
-use crate::rule::{PortRange, Protocol, Redirect};
+use crate::{
+    dataplane::{Held, HeldFlow, Replayed, Traffic},
+    rule::{PortRange, Protocol, Redirect},
+};
 
 fn begun(id: Id) -> Record {
     let name = format!("r{id}");
@@ -147,7 +150,7 @@ fn a_journal_that_has_grown_long_is_written_anew() {
     let mut id = 0;
     while !journal.is_long() {
         id += 1;
-        let outcome = Default::default();
+        let outcome = Outcome::default();
         for record in [
             begun(id),
             Record::Aborted { id, at: AT, why: "no".to_owned() },
@@ -160,4 +163,93 @@ fn a_journal_that_has_grown_long_is_written_anew() {
     journal.rewrite(&ledger.records()).unwrap();
     assert!(!journal.is_long());
     assert_eq!(open(&folder).load().unwrap(), ledger);
+}
+
+/// What is remembered may be much: writing it anew again and again gains nothing.
+#[test]
+fn a_journal_that_does_not_get_shorter_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(&folder);
+    let label = Some("a long label".repeat(LONG as usize / 10));
+    let Record::Begun { id, at, plan } = begun(1) else { unreachable!() };
+    let all = [Record::Begun { id, at, plan: Plan { label, ..plan } }];
+    journal.append(&all[0]).unwrap();
+    assert!(journal.length > LONG && !journal.is_long());
+    journal.append(&Record::Parked { id, at }).unwrap();
+    assert!(!journal.is_long());
+    journal.length *= 3;
+    assert!(journal.is_long());
+    journal.rewrite(&all).unwrap();
+    assert!(!journal.is_long());
+}
+
+/// An outcome of `count` flows, the later ones with more.
+fn outcome(count: u16) -> Outcome {
+    let end = |address: &str, port| (address.parse().unwrap(), port);
+    let flow = |port: u16| HeldFlow {
+        protocol: Protocol::Tcp,
+        peer: end("2001:db8::198:51:100:7", port),
+        home: end("2001:db8::192:0:2:1", 80),
+        traffic: Traffic { packets: 7, bytes: 1_000 },
+        overflow: Traffic { packets: 1, bytes: u64::from(port) },
+        retransmissions: 2,
+    };
+    let held = Held { flows: (0..count).map(flow).collect(), ..Held::default() };
+    Replayed { held, ..Replayed::default() }.into()
+}
+
+/// Of many flows, those with most are kept, and how many there were.
+#[test]
+fn what_was_held_of_each_flow_is_kept_within_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(&folder);
+    let flows = MOST_FLOWS as u16 + 44;
+    let outcome = Outcome { flip_us: Some(300), ..outcome(flows) };
+    for record in [
+        begun(1),
+        Record::Parked { id: 1, at: AT },
+        Record::Committed { id: 1, at: AT },
+        Record::Settled { id: 1, at: AT, outcome: outcome.clone() },
+    ] {
+        assert!(line(&record).unwrap().len() < 1 << 17);
+        journal.append(&record).unwrap();
+    }
+    let ledger = open(&folder).load().unwrap();
+    let kept = ledger.get(1).unwrap().outcome.clone().unwrap();
+    assert_eq!(kept, outcome);
+    assert_eq!((kept.flows.len(), kept.flow_count), (MOST_FLOWS, usize::from(flows)));
+    assert_eq!(kept.retransmissions, 2 * u64::from(flows), "those left out count");
+    let ports: Vec<u16> = kept.flows.iter().map(|flow| flow.peer.1).collect();
+    assert_eq!((ports[0], ports[MOST_FLOWS - 1]), (flows - 1, 44));
+}
+
+/// Times and counts that it did not write are not known, and none.
+#[test]
+fn a_journal_of_an_earlier_release_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(&folder);
+    for record in [begun(1), Record::Parked { id: 1, at: AT }, Record::Committed { id: 1, at: AT }]
+    {
+        journal.append(&record).unwrap();
+    }
+    let earlier = concat!(
+        r#"{"record":"settled","id":1,"at":2,"outcome":{"held":{"packets":3,"bytes":180},"#,
+        r#""overflow":{"packets":0,"bytes":0},"lost":0,"replay_us":70,"flows":[{"protocol":"tcp","#,
+        r#""peer":["198.51.100.7",40000],"home":["192.0.2.1",80],"#,
+        r#""traffic":{"packets":3,"bytes":180}}],"flow_count":1}}"#,
+        "\n",
+        r#"{"record":"carried","id":1,"carried":{"pids":[4711],"files":30,"bytes":900,"stages":{"#,
+        r#""dump_us":1,"transfer_and_restore_us":2,"end_us":3,"flip_and_replay_us":4,"#,
+        r#""resume_us":5},"lost":[]}}"#,
+        "\n",
+    );
+    let path = folder.path().join("moves.journal");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text + earlier).unwrap();
+    let ledger = open(&folder).load().unwrap();
+    let read = ledger.get(1).unwrap();
+    let (outcome, carried) = (read.outcome.clone().unwrap(), read.carried.clone().unwrap());
+    assert_eq!((outcome.held.packets, outcome.retransmissions, outcome.flip_us), (3, 0, None));
+    assert_eq!(outcome.flows[0].overflow, Traffic::default());
+    assert_eq!((carried.stages.frozen_us(), carried.stages.restore_us), (15, None));
 }

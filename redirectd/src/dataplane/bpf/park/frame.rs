@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use redirectd_ebpf::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, proto};
 
+use super::retransmission::Segments;
 use crate::rule::Protocol;
 
 /// Length of `struct virtio_net_hdr` (linux/virtio_net.h), the form in which a
@@ -26,6 +27,11 @@ const GSO_UDP_L4: u8 = 5;
 const GSO_ECN: u8 = 0x80;
 /// TCP's CWR bit (RFC 3168).
 const CWR: u8 = 0x80;
+/// TCP's other bits that matter here (RFC 9293, section 3.1).
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const PSH: u8 = 8;
 
 /// Length of an Ethernet header.
 const ETHERNET: usize = 14;
@@ -38,6 +44,8 @@ pub(super) struct Origin {
     pub(super) home: (IpAddr, u16),
     /// Whether the frame is an ICMP error about it.
     pub(super) error: bool,
+    /// The sequence numbers that it takes, if it is TCP's, and resets nothing.
+    pub(super) segments: Option<Segments>,
 }
 
 /// An IP packet, and where its parts are in what it lies in.
@@ -115,7 +123,9 @@ fn is_partial(bytes: &[u8], field: u16, pseudo: u16, tcp: bool) -> bool {
 }
 
 /// Which connection a held frame is of. An ICMP error is of the one it is about.
-pub(super) fn origin(frame: &[u8]) -> Option<Origin> {
+/// `segment` is the payload of each segment of a batch, or 0. The frame may be cut
+/// short behind its headers.
+pub(super) fn origin(frame: &[u8], segment: u32) -> Option<Origin> {
     let packet = ethernet(frame)?;
     if packet.later {
         return None;
@@ -128,8 +138,30 @@ pub(super) fn origin(frame: &[u8]) -> Option<Origin> {
             // What is quoted was sent from here: its source is home.
             Some(Origin { peer: sent.home, home: sent.peer, error: true, ..sent })
         }
-        _ => of_transport(frame, &packet),
+        _ => {
+            let segments = segments(frame, &packet, segment);
+            Some(Origin { segments, ..of_transport(frame, &packet)? })
+        }
     }
+}
+
+/// The sequence numbers of a TCP packet; of the first fragment of one, nothing is
+/// known.
+fn segments(frame: &[u8], packet: &Packet, each: u32) -> Option<Segments> {
+    if packet.protocol != proto::TCP || packet.fragment {
+        return None;
+    }
+    let header: &[u8; 14] = frame.get(packet.l4..packet.l4 + 14)?.try_into().ok()?;
+    let begin = packet.l4 + usize::from(header[12] >> 4) * 4;
+    let flag = |bit| header[13] & bit != 0;
+    (!flag(RST)).then_some(Segments {
+        first: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+        data: u32::try_from(packet.end.checked_sub(begin)?).ok()?,
+        each,
+        syn: flag(SYN),
+        fin: flag(FIN),
+        push: flag(PSH),
+    })
 }
 
 fn of_transport(bytes: &[u8], packet: &Packet) -> Option<Origin> {
@@ -140,7 +172,7 @@ fn of_transport(bytes: &[u8], packet: &Packet) -> Option<Origin> {
     };
     let port = |at| word(bytes, packet.l4 + at);
     let (peer, home) = ((packet.source, port(0)?), (packet.destination, port(2)?));
-    Some(Origin { protocol, peer, home, error: false })
+    Some(Origin { protocol, peer, home, error: false, segments: None })
 }
 
 fn ethernet(frame: &[u8]) -> Option<Packet> {

@@ -8,6 +8,7 @@ mod drain;
 mod frame;
 mod queue;
 mod replay;
+mod retransmission;
 mod settled;
 mod socket;
 mod turn;

@@ -2,14 +2,17 @@
 //! in the order in which they came.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     net::IpAddr,
 };
 
 use aya::maps::{MapData, RingBuf};
-use redirectd_ebpf::group::ParkedHeader;
+use redirectd_ebpf::group::{NOTED, ParkedHeader};
 
-use super::frame::{Origin, origin};
+use super::{
+    frame::{Origin, origin},
+    retransmission::Numbers,
+};
 use crate::{
     dataplane::{Group, HeldFlow, Traffic},
     rule::Protocol,
@@ -34,10 +37,26 @@ pub(super) struct Queue {
     /// How many have ever been in it, or need not come any more.
     pub(super) received: u64,
     flows: HashMap<FlowId, usize>,
-    listed: Vec<HeldFlow>,
+    listed: Vec<Flow>,
 }
 
 type FlowId = (Protocol, (IpAddr, u16), (IpAddr, u16));
+
+/// What is known of one flow.
+struct Flow {
+    held: HeldFlow,
+    /// Which of the peer's TCP sequence numbers have come.
+    numbers: Numbers,
+}
+
+/// So many notes of dropped packets are taken at once: more than there is room for in
+/// the ring buffer, so that all that is held before them is reached; but a flood, which
+/// may bring them faster than they are taken, is not waited for.
+const NOTES_AT_ONCE: u32 = 1 << 16;
+
+/// Of so many flows, those are noted too of which nothing was held, as there was no
+/// room: whoever fills the room is not to fill the memory with what has none.
+const NOTED_FLOWS: usize = 1 << 14;
 
 /// All queues, and the ring buffer they are filled from.
 pub(super) struct Queues {
@@ -66,8 +85,12 @@ impl Queues {
 
     /// Moves what is in the ring buffer to the queues.
     pub(super) fn drain(&mut self) {
-        while let Some(record) = self.ring.next() {
+        let mut notes = 0;
+        while notes < NOTES_AT_ONCE
+            && let Some(record) = self.ring.next()
+        {
             let Some((header, frame)) = split(&record) else { continue };
+            notes += header.dropped;
             if let Some(queue) = self.queues.get_mut(&header.group) {
                 queue.push(header, frame);
             }
@@ -81,29 +104,47 @@ impl Queues {
 
 impl Queue {
     fn push(&mut self, header: ParkedHeader, frame: &[u8]) {
+        let origin = origin(frame, header.segment);
+        if let Some(origin) = &origin {
+            self.note(&header, origin);
+        }
+        if header.dropped != 0 {
+            return;
+        }
         self.received += 1;
         let packet = Packet { header, frame: frame.to_vec() };
-        let Some(Origin { protocol, peer, home, error }) = origin(frame) else {
-            self.packets.push_back(packet);
-            return;
-        };
-        self.note(frame.len(), protocol, peer, home);
-        if error { self.errors.push_back(packet) } else { self.packets.push_back(packet) }
+        match origin {
+            Some(Origin { error: true, .. }) => self.errors.push_back(packet),
+            _ => self.packets.push_back(packet),
+        }
     }
 
-    fn note(&mut self, bytes: usize, protocol: Protocol, peer: (IpAddr, u16), home: (IpAddr, u16)) {
-        let at = *self.flows.entry((protocol, peer, home)).or_insert_with(|| {
-            self.listed.push(HeldFlow { protocol, peer, home, traffic: Traffic::default() });
-            self.listed.len() - 1
-        });
-        let traffic = &mut self.listed[at].traffic;
+    fn note(&mut self, header: &ParkedHeader, origin: &Origin) {
+        let &Origin { protocol, peer, home, .. } = origin;
+        let (known, dropped) = (self.listed.len(), header.dropped != 0);
+        let at = match self.flows.entry((protocol, peer, home)) {
+            Entry::Occupied(there) => *there.get(),
+            Entry::Vacant(_) if dropped && known >= NOTED_FLOWS => return,
+            Entry::Vacant(free) => {
+                let none = Traffic::default();
+                let (traffic, overflow, retransmissions) = (none, none, 0);
+                let held = HeldFlow { protocol, peer, home, traffic, overflow, retransmissions };
+                self.listed.push(Flow { held, numbers: Numbers::default() });
+                *free.insert(known)
+            }
+        };
+        let Flow { held, numbers } = &mut self.listed[at];
+        let traffic = if dropped { &mut held.overflow } else { &mut held.traffic };
         traffic.packets += 1;
-        traffic.bytes += bytes as u64;
+        traffic.bytes += u64::from(header.length);
+        if let Some(segments) = &origin.segments {
+            held.retransmissions += numbers.take(segments);
+        }
     }
 
     /// What was held of each flow.
     pub(super) fn flows(&self) -> Vec<HeldFlow> {
-        self.listed.clone()
+        self.listed.iter().map(|flow| flow.held).collect()
     }
 }
 
@@ -113,5 +154,6 @@ fn split(record: &[u8]) -> Option<(ParkedHeader, &[u8])> {
     // SAFETY: as many bytes as the header has, which is made of integers alone;
     // they need not be aligned.
     let header = unsafe { header.as_ptr().cast::<ParkedHeader>().read_unaligned() };
-    Some((header, frame.get(..header.length as usize)?))
+    let length = if header.dropped == 0 { header.length } else { header.length.min(NOTED) };
+    Some((header, frame.get(..length as usize)?))
 }

@@ -1,3 +1,5 @@
+use redirectd_ebpf::group::NOTED;
+
 use super::*;
 
 /// A frame as a stranger to this module makes it: with right checksums.
@@ -106,12 +108,45 @@ fn udp_without_a_checksum_stays_without() {
 fn a_flow_is_known_by_its_endpoints() {
     for (v4, tcp) in KINDS {
         let bytes = frame(v4, tcp, b"hello");
-        let origin = origin(&bytes).expect("it has one");
+        let origin = origin(&bytes, 0).expect("it has one");
         assert_eq!(origin.protocol, if tcp { Protocol::Tcp } else { Protocol::Udp });
         assert_eq!((origin.peer.1, origin.home.1), (40_000, 80));
         assert_eq!(origin.peer.0.is_ipv4(), v4);
         assert!(!origin.error);
     }
+}
+
+/// The numbers that it takes are known from its headers alone, whatever tag is in
+/// front of them, and whether or not hardware has padded it.
+#[test]
+fn the_sequence_numbers_of_a_segment_are_known() {
+    for v4 in [true, false] {
+        let mut bytes = frame(v4, true, &[7; 200]);
+        let l4 = check(v4, true) - 16;
+        bytes[l4 + 13] = SYN | FIN | PSH | 0x10;
+        let expected =
+            Segments { first: 100, data: 200, each: 1_000, syn: true, fin: true, push: true };
+        let cut = bytes[..NOTED as usize].to_vec();
+        let padded = [&bytes[..], &[0; 9]].concat();
+        for frame in [&bytes, &cut, &padded, &tagged(&bytes, 0x8100_0064)] {
+            assert_eq!(origin(frame, 1_000).expect("it has one").segments, Some(expected));
+        }
+        bytes[l4 + 13] = 0x10;
+        let expected = Segments { first: 100, data: 200, ..Segments::default() };
+        assert_eq!(origin(&bytes, 0).expect("it has one").segments, Some(expected));
+        bytes[l4 + 13] |= RST;
+        assert_eq!(origin(&bytes, 0).expect("it has one").segments, None, "a reset takes none");
+        let udp = frame(v4, false, b"hello");
+        assert_eq!(origin(&udp, 0).expect("it has one").segments, None);
+    }
+}
+
+/// How long the segment is of which a fragment is the first is not in it.
+#[test]
+fn a_fragment_takes_no_numbers_that_are_known() {
+    let mut bytes = frame(true, true, b"hello");
+    bytes[ETHERNET + 6] |= 0x20;
+    assert_eq!(origin(&bytes, 0).expect("it has one").segments, None);
 }
 
 #[test]
@@ -120,7 +155,7 @@ fn a_tag_is_put_back() {
     let with = tagged(&bytes, 0x8100_0064);
     assert_eq!(with.len(), bytes.len() + 4);
     assert_eq!(with[12..16], [0x81, 0, 0, 0x64]);
-    assert_eq!(origin(&with), origin(&bytes));
+    assert_eq!(origin(&with, 0), origin(&bytes, 0));
     assert_eq!(tagged(&bytes, 0), bytes);
 }
 
@@ -130,7 +165,7 @@ fn no_bytes_make_it_panic() {
         let bytes = frame(v4, tcp, b"hello");
         for length in 0..bytes.len() {
             let mut cut = bytes[..length].to_vec();
-            let _ = origin(&cut);
+            let _ = origin(&cut, 0);
             let _ = offload(&mut cut, 0);
             let _ = offload(&mut cut, 1_000);
         }
