@@ -10,8 +10,14 @@ use std::{
 use clap::Parser;
 use redirectd::{cmd, config, run::Options};
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "ARCHITECTURE.md", "docs/conformance.md", "docs/moves.md", "configs/README.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "docs/conformance.md",
+    "docs/moves.md",
+    "configs/README.md",
+    "configs/examples/runc/README.md",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -46,8 +46,8 @@ pub(crate) struct Scene {
     pub(crate) c: Place,
     pub(crate) d: Place,
     pub(crate) lan: Lan,
-    /// Unlike all other scenes'.
-    name: String,
+    /// Unlike all other scenes'; the lab's.
+    pub(crate) name: String,
     _lab: Lab,
 }
 
@@ -117,8 +117,7 @@ impl Scene {
         let home = Place::new(&lan.home, "10.0.0.2", "fd00::2", 3000)?;
         let c = Place::new(&lan.c, "10.0.0.3", "fd00::3", 5000)?;
         let d = Place::new(&lan.d, "10.0.0.4", "fd00::4", 7000)?;
-        let name = lab.dir().file_name().context("the lab has a folder")?;
-        let name = name.to_string_lossy().into_owned();
+        let name = lab.name().to_owned();
         let scene = Self { daemon, home, c, d, lan, name, _lab: lab };
         for (name, endpoint) in SERVER.into_iter().zip(["10.0.0.2:7000", "[fd00::2]:7000"]) {
             scene.redirect(name, endpoint)?;

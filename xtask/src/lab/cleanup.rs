@@ -1,7 +1,7 @@
 //! Removes what labs made, whatever ends the run.
 //!
 //! Each thing that outlives its maker unless somebody removes it (a namespace,
-//! a process group, a folder) is held by a [`Token`]. Dropping the token
+//! a process group, a folder, cgroups) is held by a [`Token`]. Dropping the token
 //! removes the thing; a signal removes the things of all tokens there are.
 
 use std::{
@@ -13,6 +13,7 @@ use std::{
         Mutex, MutexGuard, Once,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use nix::{
@@ -24,6 +25,9 @@ use super::PREFIX;
 
 const NAMESPACES: &str = "/run/netns";
 pub(super) const PINS: &str = "/sys/fs/bpf";
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// How often it is tried to remove a cgroup whose last process is going.
+const TRIES: u32 = 100;
 /// What a shell shows for a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
@@ -36,6 +40,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 enum Thing {
     ProcessGroup(i32),
     Namespace(String),
+    Cgroups(String),
     Folder(PathBuf),
 }
 
@@ -57,6 +62,12 @@ impl Token {
     /// Holds a folder of files or of BPF pins, with all that is in it.
     pub(super) fn folder(path: &Path) -> Self {
         Self::hold(Thing::Folder(path.to_owned()))
+    }
+
+    /// Holds the cgroups `name` of every hierarchy, which a runtime of containers
+    /// makes.
+    pub(super) fn cgroups(name: &str) -> Self {
+        Self::hold(Thing::Cgroups(name.to_owned()))
     }
 
     /// Lets go of the thing without removing it: it has gone by itself.
@@ -97,6 +108,7 @@ impl Thing {
                 let _ = killpg(Pid::from_raw(*leader), Signal::SIGKILL);
             }
             Self::Namespace(name) => remove_namespace(name),
+            Self::Cgroups(name) => remove_cgroups(name),
             Self::Folder(path) => {
                 let _ = fs::remove_dir_all(path);
             }
@@ -145,8 +157,35 @@ fn remove_namespace(name: &str) {
     let _ = fs::remove_file(path);
 }
 
-/// Removes namespaces, pins and folders whose makers are gone.
+/// All folders of cgroups: of each hierarchy, at any depth. A runtime of containers
+/// makes its own below that of whoever runs it.
+fn cgroups() -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::from(CGROUPS)];
+    let mut next = 0;
+    while let Some(folder) = found.get(next) {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let paths: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
+        found.extend(paths);
+        next += 1;
+    }
+    found
+}
+
+fn remove_cgroups(name: &str) {
+    for cgroup in cgroups().iter().filter(|cgroup| cgroup.ends_with(name)) {
+        let going = |_: &u32| cgroup.exists() && fs::remove_dir(cgroup).is_err();
+        for _ in (0..TRIES).take_while(going) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Removes namespaces, cgroups, pins and folders whose makers are gone.
 fn remove_leftovers() {
+    for name in cgroups().iter().flat_map(|folder| orphans(folder)) {
+        remove_cgroups(&name);
+    }
     for name in orphans(Path::new(NAMESPACES)) {
         remove_namespace(&name);
     }

@@ -78,7 +78,7 @@ enum Share {
 struct Inner {
     id: String,
     dir: PathBuf,
-    _removal: cleanup::Token,
+    _removal: [cleanup::Token; 2],
 }
 
 /// A folder of BPF pins; it goes with its contents when this is dropped.
@@ -128,7 +128,7 @@ impl Lab {
             .with_context(|| format!("cannot make the lab's folder {}", dir.display()))?;
         // Servers that give up root's rights must reach their files.
         std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        let removal = cleanup::Token::folder(&dir);
+        let removal = [cleanup::Token::cgroups(&id), cleanup::Token::folder(&dir)];
         Ok(Self { inner: Arc::new(Inner { id, dir, _removal: removal }), _cores: cores })
     }
 
@@ -162,6 +162,13 @@ impl Lab {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let path = Path::new(cleanup::PINS).join(format!("{}-pins{number}", self.inner.id));
         Pins { _removal: cleanup::Token::folder(&path), path }
+    }
+
+    /// Its name, unlike all others' on this machine. Containers with this name are
+    /// the lab's: their cgroups go when it goes.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.id
     }
 
     /// The folder for the files of this lab; it goes when the lab goes.

@@ -56,6 +56,7 @@ pub(super) const TOOLS: &[Package] = &[
     tool("procps", &[Program("ps"), Program("sysctl")]),
     tool("python3", &[Program("python3")]),
     server("redis-server", &[Program("redis-server")], "redis-server"),
+    tool("runc", &[Program("runc")]),
     tool("socat", &[Program("socat")]),
     tool("systemd", &[Program("systemd-analyze"), Program("systemd-socket-activate")]),
     tool("tcpdump", &[Program("tcpdump")]),

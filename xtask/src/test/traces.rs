@@ -1,5 +1,5 @@
 //! What tests could leave on the machine besides processes: network
-//! namespaces, BPF pins, BPF programs on the machine's own interfaces, files.
+//! namespaces, cgroups, BPF pins, BPF programs on the machine's own interfaces, files.
 
 use std::{
     collections::BTreeSet,
@@ -45,6 +45,10 @@ impl Traces {
             add_tree(Path::new(place), "", &mut seen);
         }
         add_tree(&env::temp_dir(), "redirectd", &mut seen);
+        let cgroups = "/sys/fs/cgroup";
+        let mut all = BTreeSet::new();
+        add_tree(Path::new(cgroups), "", &mut all);
+        seen.extend(all.into_iter().filter(|trace| trace.name.contains("/redirectd-")));
         let place = "bpftool net".to_owned();
         seen.extend(attached()?.into_iter().map(|name| Trace { place: place.clone(), name }));
         Ok(Self(seen))
