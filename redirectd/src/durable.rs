@@ -71,12 +71,19 @@ fn write<T: Serialize>(path: &Path, contents: &T) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let next = path.with_extension("new");
+    let put = put(&next, &text).and_then(|()| fs::rename(&next, path));
+    if put.is_err() {
+        // Half of it takes room that others may want.
+        let _ = fs::remove_file(&next);
+    }
+    put.and_then(|()| File::open(folder)?.sync_all())
+}
+
+fn put(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&next, path)?;
-    File::open(folder)?.sync_all()
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -102,6 +109,18 @@ mod tests {
         }
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+    }
+
+    /// No room, say; a folder of that name fails as well.
+    #[test]
+    fn what_cannot_be_written_leaves_what_was_there_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.json");
+        fs::create_dir(&path).unwrap();
+        let told = replace(&path, &Contents { word: "x".to_owned() }).unwrap_err();
+        assert!(told.what.contains("file.json") && told.cure.is_some(), "{told}");
+        let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        assert_eq!(left.collect::<Vec<_>>(), [path]);
     }
 
     #[test]

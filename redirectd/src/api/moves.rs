@@ -48,6 +48,9 @@ pub struct BeginRequest {
     /// How long it may stay parked before it is aborted by itself, in seconds.
     #[serde(default = "default_timeout")]
     pub timeout_seconds: f64,
+    /// Say whether it can begin, with the move as it would be, and change nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
 }
 
 impl BeginRequest {
@@ -63,6 +66,7 @@ impl BeginRequest {
             led: false,
             made: Vec::new(),
             timeout_seconds: DEFAULT_TIMEOUT,
+            dry_run: false,
         }
     }
 }

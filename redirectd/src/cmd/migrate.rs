@@ -88,7 +88,7 @@ impl Migrate {
         let named = if self.redirect.is_empty() { &prepared.redirects } else { &self.redirect };
         let chosen = Chosen::of(&prepared.inventory, named)?;
         if self.dry_run {
-            chosen.check(context).await?;
+            chosen.check(context, (&prepared.inventory, &to)).await?;
             print::plan(&prepared.inventory, &prepared.obstacles, &to, context.json);
             return Ok(());
         }

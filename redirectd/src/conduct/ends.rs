@@ -17,7 +17,7 @@ use crate::{
         service::welcome,
     },
     node::{Nodes, link::Link},
-    process::{Inventory, Needs, Tree, must_be_in_this_network},
+    process::{Inventory, Needs, Obstacle, Process, Reason, Tree, must_be_in_this_network},
     rule::AT_HOME,
 };
 
@@ -89,6 +89,38 @@ impl Source {
             }
         }
     }
+}
+
+/// Whether the process, which is there, would go anywhere if it went to `to`.
+///
+/// # Errors
+/// It is there.
+pub fn must_be_elsewhere(inventory: &Inventory, at: &Source, to: &str) -> Result<(), Error> {
+    let place = match at {
+        Source::Home => AT_HOME,
+        Source::Away(away) => &away.place,
+    };
+    if place != to {
+        return Ok(());
+    }
+    let Process { pid, name, .. } = inventory.root();
+    let what = format!("process {pid} ({}) is at {to} already", name.escape_debug());
+    Err(Error::new(Kind::Usage, what).cure("name another machine with --to"))
+}
+
+/// What is in the way of `inventory` if its home has it locked.
+///
+/// # Errors
+/// Home does not say.
+pub async fn locked(client: &Client, inventory: &Inventory) -> Result<Option<Obstacle>, Error> {
+    let list: ProcessList = client.get("/v1/processes").await?;
+    let root = inventory.root();
+    let lock = list.locked.into_iter().find(|lock| lock.pid == root.pid);
+    Ok(lock.map(|lock| {
+        let Error { what, cure, .. } = lock.locked(&root.name);
+        let cure = cure.unwrap_or_default();
+        Obstacle { reason: Reason::Locked, pid: root.pid, what, cure, stops: true }
+    }))
 }
 
 fn two_of(away: &AwayView) -> Error {

@@ -10,7 +10,7 @@ use hyper::Method;
 
 use super::{
     Failed, conduct,
-    ends::{End, Source},
+    ends::{End, Source, locked, must_be_elsewhere},
     report::Report,
 };
 use crate::{
@@ -66,9 +66,13 @@ impl Journey {
         let at = Source::of(self.pid, self.from.as_deref(), client).await?;
         let state_dir: &Path = &self.state_dir;
         let (source, inventory) = at.look(self.pid, state_dir).await?;
+        must_be_elsewhere(&inventory, &at, &self.to)?;
         let mut destination = End::called(&self.to, state_dir).await?;
         let welcome = destination.welcome(Needs::from(&inventory)).await?;
-        let obstacles = in_the_way(&source, &inventory, &welcome, &self.to);
+        let mut obstacles = in_the_way(&source, &inventory, &welcome, &self.to);
+        if !self.though_locked {
+            obstacles.splice(0..0, locked(client, &inventory).await?);
+        }
         let redirects = at.redirects().to_vec();
         Ok(Prepared { journey: self, ends: (source, destination), inventory, obstacles, redirects })
     }
@@ -121,6 +125,7 @@ impl Prepared {
             led: true,
             made,
             timeout_seconds: self.journey.timeout.map_or(DEFAULT_TIMEOUT, |t| t.as_secs_f64()),
+            dry_run: false,
         };
         let begun = client.send_to(Method::POST, "/v1/moves", &request).await;
         let unbegun = |error| Failed { error, begun: false, decided: false };

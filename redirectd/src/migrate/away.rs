@@ -6,7 +6,10 @@ use super::{
     ledger::Move,
     record::{Id, Moment},
 };
-use crate::rule::AT_HOME;
+use crate::{
+    error::{Error, Kind},
+    rule::AT_HOME,
+};
 
 /// A process that moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +18,21 @@ pub struct Traveller {
     pub pid: i32,
     /// What the kernel calls it.
     pub name: String,
+}
+
+impl Traveller {
+    /// Why this one, which is locked, does not move. `now` is what it is called by then:
+    /// programs change their names, and stay locked.
+    #[must_use]
+    pub fn locked(&self, now: &str) -> Error {
+        let Self { pid, name } = self;
+        let then = match name == now {
+            true => String::new(),
+            false => format!("; it was called {} then", name.escape_debug()),
+        };
+        let what = format!("process {pid} ({}) is locked, and stays{then}", now.escape_debug());
+        Error::new(Kind::Conflict, what).cure(format!("`redirect unlock {pid}` lets it move again"))
+    }
 }
 
 /// One that is not at home.

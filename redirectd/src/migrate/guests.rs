@@ -44,8 +44,11 @@ pub struct Guest {
 #[derive(Debug, Clone)]
 pub struct Guests {
     path: Arc<PathBuf>,
-    changing: Arc<Mutex<()>>,
+    unwritten: Arc<Mutex<Unwritten>>,
 }
+
+/// Those there are, where the file could not be made to say so yet.
+type Unwritten = Option<Vec<Guest>>;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
@@ -59,7 +62,16 @@ impl Guests {
     #[must_use]
     pub fn of(state_dir: &Path) -> Self {
         let path = Arc::new(state_dir.join("guests.json"));
-        Self { path, changing: Arc::default() }
+        Self { path, unwritten: Arc::default() }
+    }
+
+    /// Whether one more could be remembered now: whom its home does not find here can
+    /// never go home again.
+    ///
+    /// # Errors
+    /// None can be.
+    pub fn room(&self) -> Result<(), Error> {
+        self.change(|_| ())
     }
 
     /// Those that are still there.
@@ -67,8 +79,13 @@ impl Guests {
     /// # Errors
     /// What is remembered cannot be read.
     pub fn all(&self) -> Result<Vec<Guest>, Error> {
-        let _alone = self.alone();
-        self.read()
+        let mut unwritten = self.alone();
+        let guests = self.read(&unwritten)?;
+        if unwritten.is_some() {
+            // It is tried again the next time.
+            let _ = self.write(&mut unwritten, guests.clone());
+        }
+        Ok(guests)
     }
 
     /// The guest `pid` of `home`.
@@ -86,7 +103,8 @@ impl Guests {
     /// Remembers that the process `pid` called `name` has come from `home`.
     ///
     /// # Errors
-    /// It has ended already, or cannot be written down.
+    /// It has ended already, or cannot be written down: it is known for as long as this
+    /// lives then, or until it can be.
     pub fn came(&self, pid: i32, name: &str, home: &str, by: Id) -> Result<(), Error> {
         let gone = || Error::new(Kind::NotFound, format!("process {pid} has ended already"));
         let started = started(pid).ok_or_else(gone)?;
@@ -134,23 +152,32 @@ impl Guests {
     }
 
     fn change(&self, how: impl FnOnce(&mut Vec<Guest>)) -> Result<(), Error> {
-        let _alone = self.alone();
-        let mut guests = self.read()?;
+        let mut unwritten = self.alone();
+        let mut guests = self.read(&unwritten)?;
         how(&mut guests);
-        durable::replace(&self.path, &Kept { boot: boot()?, guests })
+        self.write(&mut unwritten, guests)
     }
 
-    fn read(&self) -> Result<Vec<Guest>, Error> {
-        let kept = durable::read::<Kept>(&self.path)?.unwrap_or_default();
-        if kept.boot != boot()? {
-            return Ok(Vec::new());
-        }
+    fn write(&self, unwritten: &mut Unwritten, guests: Vec<Guest>) -> Result<(), Error> {
+        let written = durable::replace(&self.path, &Kept { boot: boot()?, guests: guests.clone() });
+        *unwritten = written.is_err().then_some(guests);
+        written
+    }
+
+    fn read(&self, unwritten: &Unwritten) -> Result<Vec<Guest>, Error> {
+        let guests = match unwritten {
+            Some(guests) => guests.clone(),
+            None => {
+                let kept = durable::read::<Kept>(&self.path)?.unwrap_or_default();
+                if kept.boot == boot()? { kept.guests } else { Vec::new() }
+            }
+        };
         let there = |guest: &Guest| started(guest.pid) == Some(guest.started);
-        Ok(kept.guests.into_iter().filter(there).collect())
+        Ok(guests.into_iter().filter(there).collect())
     }
 
-    fn alone(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn alone(&self) -> MutexGuard<'_, Unwritten> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -191,6 +218,26 @@ mod tests {
         assert_eq!(guests.all().unwrap().len(), 1);
         guests.forget(own).unwrap();
         assert_eq!(guests.all().unwrap(), []);
+    }
+
+    /// The folder is full, or may not be written to.
+    #[test]
+    fn one_that_cannot_be_written_down_is_known_and_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let guests = Guests::of(folder.path());
+        let own = process::id().cast_signed();
+        // Where the next version of the file would go.
+        let in_the_way = folder.path().join("guests.new");
+        fs::create_dir(&in_the_way).unwrap();
+        for refused in [guests.room(), guests.came(own, "test", "home", 1)] {
+            let error = refused.unwrap_err();
+            assert!(error.what.contains("guests.json") && error.cure.is_some(), "{error}");
+        }
+        assert_eq!(guests.named(own, "home").unwrap().r#move, 1);
+        assert_eq!(Guests::of(folder.path()).all().unwrap(), [], "it is not written down");
+        fs::remove_dir(&in_the_way).unwrap();
+        guests.room().unwrap();
+        assert_eq!(Guests::of(folder.path()).named(own, "home").unwrap().r#move, 1);
     }
 
     #[test]

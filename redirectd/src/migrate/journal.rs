@@ -157,7 +157,8 @@ impl FileJournal {
 
     fn failed(&self, verb: &str, error: &io::Error) -> Error {
         let what = format!("cannot {verb} {}: {error}", self.path.display());
-        Error::new(Kind::Failed, what).cure("make room on that file system and repeat")
+        Error::new(Kind::Failed, what)
+            .cure("make room on that file system, or make it writable, and repeat")
     }
 
     fn damaged(&self, why: impl fmt::Display) -> Error {

@@ -2,7 +2,10 @@
 //! brings it die, redirectd on that machine knows how far it was
 //! ([`super::takeover`]).
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +18,8 @@ pub struct Papers {
     pub passage: Passage,
     /// The node that is its home; none if this machine is.
     pub home: Option<String>,
-    /// Whose affair it is: redirectd's with this state directory.
+    /// Whose affair it is: redirectd's with this state directory, by the one path that
+    /// has no links in it, as the command and redirectd may call it by different ones.
     pub state_dir: PathBuf,
     /// How far it is.
     pub stage: Stage,
@@ -51,13 +55,45 @@ impl Papers {
     }
 
     fn at(stage: Stage, passage: Passage, home: Option<&str>, state_dir: &Path) -> Self {
-        let (home, state_dir) = (home.map(str::to_owned), state_dir.to_owned());
+        let (home, state_dir) = (home.map(str::to_owned), resolved(state_dir));
         Self { passage, home, state_dir, stage }
+    }
+
+    /// Whether they are the affair of redirectd with this `state_dir`.
+    #[must_use]
+    pub fn are_of(&self, state_dir: &Path) -> bool {
+        self.state_dir == resolved(state_dir)
     }
 
     /// The same, as far as `stage`.
     #[must_use]
     pub fn at_stage(&self, stage: Stage) -> Self {
         Self { stage, ..self.clone() }
+    }
+}
+
+/// `folder` without links in its path; as it is, if it is not there.
+fn resolved(folder: &Path) -> PathBuf {
+    fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_state_directory_is_the_same_by_all_its_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, link) = (folder.path().join("state"), folder.path().join("link"));
+        fs::create_dir(&state).unwrap();
+        symlink(&state, &link).unwrap();
+        let passage = Passage { pid: 7, name: "x".to_owned(), r#move: 1 };
+        for by in [&state, &link, &folder.path().join("link/../state/.")] {
+            let papers = Papers::leaving(passage.clone(), None, by);
+            assert!(papers.are_of(&state) && papers.are_of(&link), "{papers:?}");
+            assert!(!papers.are_of(folder.path()));
+        }
     }
 }

@@ -82,6 +82,7 @@ impl Migration {
     /// A process comes from the node `from`.
     fn arrive(&self, from: &Member, passage: Passage) -> Result<Taker, Error> {
         rights::check()?;
+        self.guests.room()?;
         let arbiter = self.arbiter(from, passage.r#move);
         let papers = Papers::coming(passage, Some(&from.name), &self.state_dir);
         let came = self.guests.arriving(&papers);

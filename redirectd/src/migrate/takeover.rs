@@ -65,7 +65,7 @@ impl Takeover {
     /// Takes up what there is, and what comes.
     pub async fn run(mut self) {
         loop {
-            let own = |papers: &Papers| papers.state_dir == self.state_dir;
+            let own = |papers: &Papers| papers.are_of(&self.state_dir);
             for (folder, papers) in WorkDir::left(&PLACES, own) {
                 tokio::spawn(self.clone().take_up(folder, papers));
             }
@@ -85,8 +85,7 @@ impl Takeover {
         if let Ok(ids @ [_, ..]) = forsaken.as_deref_mut() {
             let all: Vec<Papers> = WorkDir::all(&PLACES);
             let leaves = |papers: &&Papers| matches!(papers.stage, Stage::Leaving | Stage::Ending);
-            let own =
-                |papers: &&Papers| papers.home.is_none() && papers.state_dir == self.state_dir;
+            let own = |papers: &&Papers| papers.home.is_none() && papers.are_of(&self.state_dir);
             let taken: Vec<Id> =
                 all.iter().filter(own).filter(leaves).map(|p| p.passage.r#move).collect();
             for id in ids.iter().copied().filter(|id| !taken.contains(id)) {

@@ -22,6 +22,8 @@ pub struct Obstacle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
+    /// Its home is to keep it where it is.
+    Locked,
     /// It is the first process of the machine.
     Init,
     /// Whoever asks would move as well.

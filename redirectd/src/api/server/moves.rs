@@ -58,7 +58,9 @@ async fn begin(
     };
     let begin = move |daemon: &mut Daemon| {
         let moved = daemon.begin_move(&request, resolved)?;
-        if let Some(leader) = leader {
+        if let Some(leader) = leader
+            && !request.dry_run
+        {
             daemon.lead_move(moved.id, leader);
         }
         Ok(moved)

@@ -75,10 +75,15 @@ async fn look_after(nodes: &Nodes, away: &mut [AwayView]) {
     let now = Moment::now();
     for one in away {
         let guests = there.get(&one.place).and_then(Option::as_ref);
-        one.running = match guests.map(|guests| guests.contains(&one.process.pid)) {
-            Some(false) if now.since(one.since) < RECENT => None,
-            running => running,
-        };
+        one.running = runs(one, guests, now);
+    }
+}
+
+/// Whether `away` runs on its host, which has `guests`, if it says so.
+fn runs(away: &AwayView, guests: Option<&BTreeSet<i32>>, now: Moment) -> Option<bool> {
+    match guests?.contains(&away.process.pid) {
+        false if now.since(away.since) < RECENT => None,
+        running => Some(running),
     }
 }
 
@@ -117,4 +122,26 @@ async fn send_home(nodes: &Nodes, guests: Vec<GuestView>) -> EvictReport {
         }
     }
     report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_believed_that_one_has_ended_once_it_must_know_it() {
+        let process = Traveller { pid: 7, name: "nginx".to_owned() };
+        let (place, redirects, since) = ("c".to_owned(), Vec::new(), Moment(1_000_000));
+        let away = AwayView { process, place, redirects, r#move: 1, since, running: None };
+        let (later, recent) = (Moment(11_000_000), Moment(10_999_999));
+        for (guests, now, running) in [
+            (None, later, None),
+            (Some(vec![7]), recent, Some(true)),
+            (Some(vec![8]), recent, None),
+            (Some(vec![8]), later, Some(false)),
+        ] {
+            let guests = guests.map(BTreeSet::from_iter);
+            assert_eq!(runs(&away, guests.as_ref(), now), running, "{guests:?}");
+        }
+    }
 }

@@ -4,11 +4,14 @@
 use hyper::Method;
 
 use crate::{
-    api::types::{AddAllRequest, Addition, ChangeReport, RemoveRequest, Step},
+    api::{
+        moves::{BeginRequest, MoveView},
+        types::{AddAllRequest, Addition, ChangeReport, RemoveRequest, Step},
+    },
     cmd::{Context, add},
     dataplane::Removal,
     error::Error,
-    process::{self, Form, Inventory, Tree},
+    process::{self, Form, Inventory, Tree, Wanted},
     rule::AT_HOME,
 };
 
@@ -38,29 +41,33 @@ impl Chosen {
         if !named.is_empty() {
             return Ok(Self::Named(named.to_vec()));
         }
-        let root = inventory.root();
-        let name = process::base_name(&root.name, root.pid);
-        let form = Form { name: &name, to: AT_HOME, flows: "follow" };
-        let mut wanted = process::redirects(&inventory.sockets, form);
-        if wanted.additions.is_empty() {
-            return Err(add::nothing_to_redirect(&Tree::of(root.pid)?, &wanted.remarks));
+        let Wanted { additions, remarks } = wanted(inventory, AT_HOME);
+        if additions.is_empty() {
+            return Err(add::nothing_to_redirect(&Tree::of(inventory.root().pid)?, &remarks));
         }
-        for addition in &mut wanted.additions {
-            // What is at home need not be tried.
-            addition.check = false;
-        }
-        Ok(Self::Wanted { additions: wanted.additions, remarks: wanted.remarks })
+        Ok(Self::Wanted { additions, remarks })
     }
 
-    /// Whether they can be made; makes none.
+    /// Whether they can be made, and lead the process of `inventory` to `to`; makes none.
     ///
     /// # Errors
-    /// Home refuses them.
-    pub(super) async fn check(&self, context: &Context) -> Result<(), Error> {
-        match self {
-            Self::Named(_) => Ok(()),
-            Self::Wanted { additions, .. } => ask(additions, true, context).await.map(drop),
-        }
+    /// Home refuses that.
+    pub(super) async fn check(
+        &self,
+        context: &Context,
+        (inventory, to): (&Inventory, &str),
+    ) -> Result<(), Error> {
+        let additions = match self {
+            Self::Named(names) => {
+                let request =
+                    BeginRequest { dry_run: true, ..BeginRequest::new(names.clone(), to) };
+                let begun = context.client.send_to(Method::POST, "/v1/moves", &request).await;
+                return begun.map(|_: MoveView| ());
+            }
+            Self::Wanted { additions, .. } => additions,
+        };
+        ask(additions, true, context).await?;
+        ask(&wanted(inventory, to).additions, true, context).await.map(drop)
     }
 
     /// Makes them.
@@ -108,6 +115,19 @@ impl Made {
         let _: Result<ChangeReport, Error> =
             context.client.send_to(Method::POST, "/v1/remove", &request).await;
     }
+}
+
+/// Those that lead all that is sent to the process to `to`.
+fn wanted(inventory: &Inventory, to: &str) -> Wanted {
+    let root = inventory.root();
+    let name = process::base_name(&root.name, root.pid);
+    let form = Form { name: &name, to, flows: "follow" };
+    let mut wanted = process::redirects(&inventory.sockets, form);
+    for addition in &mut wanted.additions {
+        // Nobody takes connections where the process is not yet.
+        addition.check = false;
+    }
+    wanted
 }
 
 async fn ask(

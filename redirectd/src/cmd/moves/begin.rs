@@ -49,6 +49,7 @@ impl Begin {
             to: self.to,
             label: self.label,
             timeout_seconds: self.timeout.map_or(DEFAULT_TIMEOUT, |time| time.as_secs_f64()),
+            dry_run: false,
         };
         let moved: MoveView = context.client.send_to(Method::POST, "/v1/moves", &request).await?;
         super::print(&moved, context.json);

@@ -16,7 +16,6 @@ use crate::{
     desired::{Origin, not_found},
     error::{Error, Kind},
     migrate::{
-        away::Traveller,
         leader::Leader,
         ledger::Move,
         record::{Id, Moment, Plan, Record, Shift},
@@ -55,8 +54,6 @@ impl Daemon {
         let undo = self.desired.shift(&shifts, id)?;
         self.desired.unshift(undo);
 
-        let pairs = shifts.iter().map(|shift| (shift.from.clone(), shift.to.clone()));
-        let group = self.dataplane.group_begin(&Relocation { redirects: pairs.collect() })?;
         let plan = Plan {
             label: request.label.clone(),
             process: request.process.clone(),
@@ -65,6 +62,11 @@ impl Daemon {
             made: request.made.clone(),
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         };
+        if request.dry_run {
+            return Ok(MoveView::new(&Move::new(id, plan, Moment::now()), None, None));
+        }
+        let pairs = plan.shifts.iter().map(|shift| (shift.from.clone(), shift.to.clone()));
+        let group = self.dataplane.group_begin(&Relocation { redirects: pairs.collect() })?;
         let begun = self.moves.book.write(Record::Begun { id, at: Moment::now(), plan });
         if let Err(error) = begun {
             self.dissolve(group, Phase::Begun);
@@ -95,13 +97,10 @@ impl Daemon {
 
     fn must_not_be_locked(&self, request: &BeginRequest) -> Result<(), Error> {
         let Some(process) = &request.process else { return Ok(()) };
-        let locked = self.moves.book.ledger().locked().get(&process.pid);
-        if request.though_locked || locked != Some(process) {
-            return Ok(());
+        match self.moves.book.ledger().locked().get(&process.pid) {
+            Some(lock) if !request.though_locked => Err(lock.locked(&process.name)),
+            _ => Ok(()),
         }
-        let Traveller { pid, name } = process;
-        Err(Error::new(Kind::Conflict, format!("process {pid} ({name}) is locked, and stays"))
-            .cure(format!("`redirect unlock {pid}` lets it move again")))
     }
 
     fn shifts(&self, request: &BeginRequest, hosts: &Hosts) -> Result<Vec<Shift>, Error> {

@@ -60,7 +60,11 @@ impl WorkDir {
             lock(&path)
         });
         let lock = made.map_err(|error| {
-            Error::new(Kind::Failed, format!("cannot make {}: {error}", path.display()))
+            let cure = match error.kind() {
+                io::ErrorKind::ResourceBusy => "wait until that is over, and repeat".to_owned(),
+                _ => format!("see that root can make folders in {}, and repeat", place.display()),
+            };
+            Error::new(Kind::Failed, format!("cannot make {}: {error}", path.display())).cure(cure)
         })?;
         Ok(Self { path, _lock: lock })
     }
@@ -79,7 +83,15 @@ impl WorkDir {
         let mut left = Vec::new();
         for papers in papers(places) {
             let path = papers.with_extension("");
-            let Ok(lock) = lock(&path) else { continue };
+            let lock = match lock(&path) {
+                Ok(lock) => lock,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // Who died has come as far as to remove the folder.
+                    let _ = fs::remove_file(&papers);
+                    continue;
+                }
+                Err(_) => continue,
+            };
             // Only now: nobody writes them any more.
             if let Ok(Some(read)) = durable::read(&papers)
                 && wanted(&read)
@@ -216,6 +228,31 @@ mod tests {
         assert_eq!(fs::read_dir(&places[0]).unwrap().count(), 0);
     }
 
+    #[test]
+    fn what_stays_for_people_is_found_by_nobody_else() {
+        let shm = shm();
+        let places = [shm.path().join("place")];
+        let mut folder = WorkDir::create(&places, "move-1").unwrap();
+        folder.note(&Word { word: "lost".to_owned() }).unwrap();
+        let kept = folder.stay();
+        drop(folder);
+        assert!(kept.is_dir() && WorkDir::left::<Word>(&places, |_| true).is_empty());
+        assert!(WorkDir::all::<Word>(&places).is_empty());
+    }
+
+    /// Whoever removed the folder died before the papers were gone.
+    #[test]
+    fn papers_without_a_folder_go() {
+        let shm = shm();
+        let places = [shm.path().join("place")];
+        let folder = WorkDir::create(&places, "move-1").unwrap();
+        folder.note(&Word { word: "frozen".to_owned() }).unwrap();
+        fs::remove_dir(folder.path()).unwrap();
+        let left = || WorkDir::left::<Word>(&places, |_| true);
+        assert!(left().is_empty() && WorkDir::all::<Word>(&places).is_empty());
+        assert_eq!(fs::read_dir(&places[0]).unwrap().count(), 0);
+    }
+
     #[derive(Debug, Serialize, serde::Deserialize)]
     struct Word {
         word: String,
@@ -234,7 +271,8 @@ mod tests {
         let place = shm.path().join("place");
         fs::create_dir(&place).unwrap();
         fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(WorkDir::create(&[&place], "x").is_err());
+        let told = WorkDir::create(&[&place], "x").unwrap_err();
+        assert!(told.what.contains("others may write to it") && told.cure.is_some(), "{told}");
         let link = shm.path().join("link");
         symlink(shm.path(), &link).unwrap();
         assert!(WorkDir::create(&[&link], "x").is_err());

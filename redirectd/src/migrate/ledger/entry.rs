@@ -50,7 +50,8 @@ pub struct Move {
 }
 
 impl Move {
-    pub(super) fn new(id: Id, plan: Plan, begun: Moment) -> Self {
+    /// One that has just begun.
+    pub(crate) fn new(id: Id, plan: Plan, begun: Moment) -> Self {
         let state = MoveState::Prepared;
         let (parked, returned, decided, settled) = (None, None, None, None);
         let (why, carried, outcome) = (None, None, None);
