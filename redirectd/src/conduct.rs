@@ -7,6 +7,7 @@
 
 pub mod ends;
 pub mod eviction;
+mod following;
 pub mod here;
 mod images;
 mod journal;
@@ -20,14 +21,14 @@ use tokio::io::{AsyncWriteExt as _, copy, sink};
 use tracing::warn;
 
 pub use self::relocation::relocation;
-use self::{journal::Journal, report::Report};
+use self::{ends::Ways, following::Relay, journal::Journal, report::Report};
 use crate::{
     api::{client::Client, moves::MoveView},
     error::{Error, Kind},
     migrate::{
-        carried::{Carried, Stages},
+        carried::{Carried, Followed, Stages},
         criu::stream::Sum,
-        handover::{Leaving, Order, Remains, Told, Way, Word},
+        handover::{Follows, Leaving, Order, Remains, Told, Way, Word},
         machine::MoveState,
     },
     node,
@@ -56,23 +57,31 @@ struct Conductor<'a> {
     moved: &'a MoveView,
     source: Way,
     destination: Way,
+    watch: &'a Watch<'a>,
 }
+
+/// Is told how far the memory is that follows a process.
+pub type Watch<'a> = dyn Fn(Follows) + Sync + 'a;
 
 /// Has a process go by `moved`, which has just begun, from `source`, to which
 /// [`crate::migrate::handover::DEPART`] has been said, to `destination`, to which
-/// [`crate::migrate::handover::ARRIVE`] has.
+/// [`crate::migrate::handover::ARRIVE`] has. If its memory follows, who calls this is
+/// told by `watch` how far that is: for the first time before the commit. From then on
+/// this must not be dropped.
 ///
 /// # Errors
 /// The process is where it was, unless the error says otherwise.
 async fn conduct(
     client: &Client,
     moved: &MoveView,
-    source: Way,
-    destination: Way,
+    (source, destination): (Ways, Ways),
+    watch: &Watch<'_>,
 ) -> Result<Report, Failed> {
     let journal = Journal { client, id: moved.id };
-    let mut conductor = Conductor { journal, moved, source, destination };
-    let mut clock = Clock::default();
+    let relay = source.pages.zip(destination.pages).map(Relay::begin);
+    let (source, destination) = (source.way, destination.way);
+    let mut conductor = Conductor { journal, moved, source, destination, watch };
+    let mut clock = Clock { lazily: relay.is_some(), ..Clock::default() };
     let (sum, remains) = match conductor.bring(&mut clock).await {
         Ok(brought) => brought,
         Err(error) => {
@@ -81,9 +90,31 @@ async fn conduct(
             return Err(error.into());
         }
     };
-    let lost = conductor.decide(&mut clock).await?;
-    let (files, bytes) = (sum.files as u64, sum.bytes);
-    let carried = Carried { pids: remains.pids, files, bytes, stages: clock.stages(), lost };
+    let decided = conductor.decide(&mut clock).await;
+    let (files, bytes, pids) = (sum.files as u64, sum.bytes, remains.pids);
+    let mut carried = Carried { pids, files, bytes, stages: clock.stages(), ..Carried::default() };
+    let (followed, ended) = match (decided, relay) {
+        (Ok(lost), None) => {
+            carried.lost = lost;
+            (None, Ok(()))
+        }
+        (Ok(lost), Some(relay)) => {
+            carried.lost = lost;
+            let (followed, ended) = conductor.follow(relay).await;
+            (Some(followed), ended)
+        }
+        (Err(failed), Some(_)) if failed.decided => (
+            Some(Followed { lost: Some(failed.error.what.clone()), ..Followed::default() }),
+            Err(failed),
+        ),
+        (Err(failed), _) => return Err(failed),
+    };
+    carried.followed = followed;
+    if let Err(failed) = ended {
+        // What is not kept is told all the same.
+        let _ = conductor.journal.report(&carried).await;
+        return Err(failed);
+    }
     // What is not kept is told all the same.
     let r#move = match conductor.journal.report(&carried).await {
         Ok(moved) => moved,
@@ -98,6 +129,8 @@ async fn conduct(
 /// When each stage was reached.
 #[derive(Debug, Default)]
 struct Clock {
+    /// The move is committed before the process is ended.
+    lazily: bool,
     reached: Vec<Instant>,
 }
 
@@ -110,13 +143,13 @@ impl Clock {
         let between = |pair: &[Instant]| (pair[1] - pair[0]).as_micros() as u64;
         let mut next = self.reached.windows(2).map(between);
         let mut next = || next.next().unwrap_or_default();
-        Stages {
-            dump_us: next(),
-            transfer_and_restore_us: next(),
-            end_us: next(),
-            flip_and_replay_us: next(),
-            resume_us: next(),
+        let (dump_us, transfer_and_restore_us) = (next(), next());
+        let (mut end_us, mut flip_and_replay_us) = (next(), next());
+        if self.lazily {
+            std::mem::swap(&mut end_us, &mut flip_and_replay_us);
         }
+        let resume_us = next();
+        Stages { dump_us, transfer_and_restore_us, end_us, flip_and_replay_us, resume_us }
     }
 }
 
@@ -159,11 +192,11 @@ impl Conductor<'_> {
             }
             Err(error) => return Err(self.stay(error).await),
         }
-        let said = match node::say(&mut self.source, &Order::End).await {
-            Ok(()) => self.hear_source().await,
-            Err(error) => Err(error),
-        };
-        match said {
+        if clock.lazily {
+            self.have_yielded().await?;
+            return Ok((sum, remains));
+        }
+        match self.order(Order::End).await {
             Ok(Leaving::Gone) => {}
             Ok(other) => return Err(unexpected(other)),
             Err(error) => self.ask_source(error).await?,
@@ -187,6 +220,12 @@ impl Conductor<'_> {
         }
     }
 
+    /// Gives the source an order, and hears what it says to it.
+    async fn order(&mut self, order: Order) -> Result<Leaving, Error> {
+        node::say(&mut self.source, &order).await?;
+        self.hear_source().await
+    }
+
     async fn hear_source(&mut self) -> Result<Leaving, Error> {
         node::hear(&mut self.source).await
     }
@@ -203,23 +242,32 @@ impl Conductor<'_> {
     /// has lost.
     async fn decide(&mut self, clock: &mut Clock) -> Result<Vec<String>, Failed> {
         if let Err(error) = self.journal.commit().await {
-            return Err(self.revive(error).await);
+            let stays =
+                if clock.lazily { self.stay(error).await.into() } else { self.revive(error).await };
+            return Err(stays);
         }
         clock.stage();
+        if clock.lazily {
+            self.have_ended().await?;
+            clock.stage();
+        }
         let said = match node::say(&mut self.destination, &Word::Go).await {
             Ok(()) => node::hear(&mut self.destination).await,
             Err(error) => Err(error),
         };
         let lost = match said {
             Ok(Told::Running { lost }) => lost,
+            Ok(Told::Failed(error)) | Err(error) if clock.lazily => return Err(self.lost(&error)),
             Ok(Told::Failed(error)) => return Err(self.died(&error).await),
-            Ok(Told::Revived) => {
-                return Err(self.unknown("it says twice that it is revived").await);
+            Ok(Told::Revived | Told::Follows(_) | Told::Whole(_)) => {
+                return Err(self.unknown("it says what is not its turn").await);
             }
             Err(error) => return Err(self.unknown(&error.what).await),
         };
         clock.stage();
-        self.forget().await;
+        if !clock.lazily {
+            self.forget().await;
+        }
         Ok(lost)
     }
 
@@ -232,11 +280,7 @@ impl Conductor<'_> {
     /// The process was ended at the source, and the move is not committed.
     async fn revive(&mut self, why: Error) -> Failed {
         let _ = node::say(&mut self.destination, &Word::Never).await;
-        let said = match node::say(&mut self.source, &Order::Revive).await {
-            Ok(()) => self.hear_source().await,
-            Err(error) => Err(error),
-        };
-        let error = match said {
+        let error = match self.order(Order::Revive).await {
             // And the move is aborted.
             Ok(Leaving::Back) => return why.into(),
             Ok(Leaving::Lost(lost)) => {

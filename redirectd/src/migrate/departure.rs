@@ -2,6 +2,7 @@
 //! it when it is revived elsewhere, and revives it here if it has to stay after all.
 
 mod dump;
+mod lazily;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -13,7 +14,10 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use self::dump::{Halt, Halted, dump};
+use self::{
+    dump::{Halt, Halted, Written, dump},
+    lazily::Giving,
+};
 use super::{
     criu::{
         Criu, Restore, RestoreStage, gone,
@@ -23,6 +27,7 @@ use super::{
     fate::{Arbiter, Patience, settled},
     handover::{Leaving, Order, Way},
     machine::MoveState,
+    pages_way::Expected,
     papers::{Papers, Stage},
 };
 use crate::{
@@ -39,6 +44,8 @@ const GOING: Duration = Duration::from_secs(5);
 pub struct Departure {
     papers: Papers,
     folder: WorkDir,
+    /// The way that the memory follows by, if it does.
+    pages: Option<Expected>,
     arbiter: Arc<dyn Arbiter>,
     patience: Patience,
 }
@@ -55,19 +62,20 @@ pub enum Left {
 }
 
 impl Departure {
-    /// Makes ready for the process of `papers` to leave; `arbiter` knows what becomes
-    /// of the move.
+    /// Makes ready for the process of `papers` to leave, and for its memory to follow by
+    /// `pages`, if it does; `arbiter` knows what becomes of the move.
     ///
     /// # Errors
     /// There is no room for its images.
     pub fn new(
         papers: Papers,
+        pages: Option<Expected>,
         arbiter: Arc<dyn Arbiter>,
         patience: Patience,
     ) -> Result<Self, Error> {
         let folder = WorkDir::create(&PLACES, &format!("leaving-{}", papers.passage.pid))?;
         folder.note(&papers)?;
-        Ok(Self { papers, folder, arbiter, patience })
+        Ok(Self { papers, folder, pages, arbiter, patience })
     }
 
     /// What another has left of one, with its images in `folder`.
@@ -78,39 +86,61 @@ impl Departure {
         arbiter: Arc<dyn Arbiter>,
         patience: Patience,
     ) -> Self {
-        Self { papers, folder, arbiter, patience }
+        Self { papers, folder, pages: None, arbiter, patience }
     }
 
     /// Does what is left to do of one that was [found](Self::found).
     pub async fn resume(mut self) -> Left {
-        let ended = self.papers.stage == Stage::Ending && Tree::of(self.pid()).is_err();
-        if ended { self.in_doubt(None).await } else { self.stays().await }
+        match &self.papers.stage {
+            Stage::Ending if Tree::of(self.pid()).is_err() => self.in_doubt(None).await,
+            Stage::Yielded(processes) => {
+                let processes = processes.clone();
+                self.yielded(&processes).await
+            }
+            _ => self.stays().await,
+        }
     }
 
     /// Lets it go by `way`, as home orders.
-    pub async fn leave(self, mut way: Way) -> Left {
+    pub async fn leave(mut self, mut way: Way) -> Left {
+        let pages = match self.pages.take() {
+            None => None,
+            Some(expected) => match expected.come().await {
+                Ok(pages) => Some(pages),
+                Err(error) => return self.refuses(way, true, error).await,
+            },
+        };
         let (halts, mut coming) = mpsc::channel(1);
         let (pid, images) = (self.pid(), self.folder.path().to_owned());
-        let dumping = spawn_blocking(move || dump(pid, &images, &halts));
+        let memory = self.papers.passage.memory;
+        let dumping = spawn_blocking(move || dump(pid, &images, memory, &halts));
         let (from, to) = split(way);
         let mut side = Side { from, to, whole: true };
-        let orders = self.write_down(&mut side, &mut coming).await;
+        let orders = self.write_down(&mut side, pages, &mut coming).await;
         // Whoever still waits for an answer is told no.
         drop(coming);
+        let orders = match orders {
+            Ok(Some(giving)) => return self.empties(side, giving, dumping).await,
+            orders => orders.map(drop),
+        };
         let ended = self.ended(orders, dumping).await;
         let Side { from, to, whole } = side;
         way = from.unsplit(to);
         match ended {
             Ok(()) => self.gone(way).await,
-            Err(error) => {
-                self.warn(&error);
-                if whole {
-                    let _ = node::say(&mut way, &Leaving::Stays(error)).await;
-                }
-                let _ = way.shutdown().await;
-                self.stays().await
-            }
+            Err(error) => self.refuses(way, whole, error).await,
         }
+    }
+
+    /// It stays, because of `error`, which is told if what was said up to here makes
+    /// sense.
+    async fn refuses(self, mut way: Way, whole: bool, error: Error) -> Left {
+        self.warn(&error);
+        if whole {
+            let _ = node::say(&mut way, &Leaving::Stays(error)).await;
+        }
+        let _ = way.shutdown().await;
+        self.stays().await
     }
 
     /// The process runs on here. A home that is elsewhere may not have heard it, and
@@ -125,12 +155,14 @@ impl Departure {
         Left::Stayed
     }
 
-    /// Up to the order to end it, which is answered.
+    /// Up to the order to end it, which is answered; its memory goes by `pages` then, if
+    /// it follows.
     async fn write_down(
-        &self,
+        &mut self,
         side: &mut Side,
+        pages: Option<Way>,
         coming: &mut mpsc::Receiver<Halt>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Giving>, Error> {
         let Some(Halt { stage: Halted::Frozen, answer }) = coming.recv().await else {
             return Err(ended_early());
         };
@@ -138,10 +170,10 @@ impl Departure {
         must_be(Order::Proceed, node::hear(&mut side.from).await?)?;
         let _ = answer.send(Ok(()));
         let mut order = Box::pin(node::hear(&mut side.from));
-        let sending = send(self.folder.path(), &mut side.to, coming);
-        let answer = tokio::select! {
+        let sending = send(self.folder.path(), &mut side.to, pages, coming);
+        let (answer, giving) = tokio::select! {
             sent = sending => match sent {
-                Ok(answer) => answer,
+                Ok(sent) => sent,
                 Err(error) => {
                     // Home hears no more of the images, but a word.
                     let _ = Sender::give_up(&mut side.to).await;
@@ -154,10 +186,14 @@ impl Departure {
                 return Err(given_up());
             }
         };
-        must_be(Order::End, order.await?)?;
+        let order = order.await?;
+        if let Some(giving) = giving {
+            return self.yields(side, order, giving, answer).await.map(Some);
+        }
+        must_be(Order::End, order)?;
         self.folder.note(&self.papers.at_stage(Stage::Ending))?;
         let _ = answer.send(Ok(()));
-        Ok(())
+        Ok(None)
     }
 
     /// Waits for the end of the dump: of the processes, or of their being frozen.
@@ -274,21 +310,30 @@ struct Side {
     whole: bool,
 }
 
-/// Sends what is written, and says so; gives where the dump waits for the end.
+/// Where the dump waits for the end.
+type Answer = oneshot::Sender<Result<(), Error>>;
+
+/// Sends what is written, and says so; begins to give what was left behind by `pages`.
 async fn send(
     images: &Path,
     to: &mut WriteHalf<Way>,
+    pages: Option<Way>,
     coming: &mut mpsc::Receiver<Halt>,
-) -> Result<oneshot::Sender<Result<(), Error>>, Error> {
+) -> Result<(Answer, Option<Giving>), Error> {
     let mut sender = Sender::new(images, &mut *to).await?;
     let mut halt = None;
     sender.follow(async { halt = coming.recv().await }).await?;
-    let Some(Halt { stage: Halted::Written(remains), answer }) = halt else {
+    let Some(Halt { stage: Halted::Written(Written { remains, behind }), answer }) = halt else {
         return Err(ended_early());
+    };
+    // The destination may ask for some of it as soon as it has the images.
+    let giving = match (behind, pages) {
+        (Some(behind), Some(pages)) => Some(Giving::begin(images, &remains.pids, behind, pages)?),
+        _ => None,
     };
     sender.finish(|image| Ok(image.to_vec())).await?;
     node::say(to, &Leaving::Written(remains)).await?;
-    Ok(answer)
+    Ok((answer, giving))
 }
 
 fn must_be(wanted: Order, order: Order) -> Result<(), Error> {

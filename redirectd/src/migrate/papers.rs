@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::handover::{Belongings, Passage};
+use super::{
+    handover::{Belongings, Passage},
+    living::Living,
+};
 
 /// Which process goes by which move, and how far it is on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +30,9 @@ pub struct Papers {
 pub enum Stage {
     /// It is or will be frozen here, and is to run on if nothing more is heard.
     Leaving,
+    /// These, with all below them, are or will be revived elsewhere, and their memory is
+    /// to follow: they are to be ended if the move is committed, else to run on.
+    Yielded(Vec<Living>),
     /// It is being ended here, as it is revived elsewhere.
     Ending,
     /// Its images come.

@@ -14,7 +14,11 @@ use crate::{
         units,
     },
     error::Error,
-    migrate::{carried::Carried, machine::Owner},
+    migrate::{
+        carried::Followed,
+        machine::Owner,
+        memory::{Choice, Way},
+    },
 };
 
 /// Show a move in full: how far it is, when it came so far, and what was held
@@ -73,14 +77,42 @@ fn print(moved: &MoveView) {
     if let Some(held) = &moved.held {
         print_held(held);
     }
+    print_carried(moved);
     if let Some(carried) = &moved.carried {
-        print_carried(carried);
         output::warnings(&carried.lost);
     }
 }
 
+/// How memory goes, and why so.
+pub(in crate::cmd) fn memory(choice: &Choice) -> String {
+    let way = match choice.way {
+        Way::Copy => "with the process",
+        Way::Lazy => "after the process",
+    };
+    format!("{way}: {}", choice.why)
+}
+
 /// What our own engine tells of a move.
-pub(in crate::cmd) fn print_carried(carried: &Carried) {
+pub(in crate::cmd) fn print_carried(moved: &MoveView) {
+    if let Some(choice) = &moved.memory {
+        output::field("memory goes", memory(choice));
+    }
+    if let Some(follows) = &moved.follows {
+        let behind = match follows.behind() {
+            Some(bytes) => units::bytes(bytes),
+            None => "some".to_owned(),
+        };
+        let depends = format!("depends on {}", moved.from);
+        output::field("memory", format!("{behind} of it still on {}; it {depends}", moved.from));
+    }
+    let Some(carried) = &moved.carried else { return };
+    if let Some(Followed { bytes, took_us, lost }) = &carried.followed {
+        let took = units::short(*took_us as f64 / 1e6);
+        output::field("followed", format!("{} in {took}", units::bytes(*bytes)));
+        if let Some(why) = lost {
+            output::field("memory lost", why);
+        }
+    }
     output::field("processes", carried.pids.len());
     output::field("images", format!("{} in {} files", units::bytes(carried.bytes), carried.files));
     let stages = &carried.stages;

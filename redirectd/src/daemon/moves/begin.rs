@@ -44,6 +44,7 @@ impl Daemon {
     ) -> Result<MoveView, Error> {
         let timeout = timeout(request.timeout_seconds)?;
         self.must_not_be_locked(request)?;
+        self.must_be_whole(request)?;
         let shifts = match resolved {
             None => self.shifts(request, &self.config.hosts)?,
             Some((name, addresses)) => {
@@ -63,6 +64,7 @@ impl Daemon {
             destination: request.to.clone(),
             shifts,
             made: request.made.clone(),
+            memory: request.memory.clone(),
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         };
         let begun = self.moves.book.write(Record::Begun { id, at: Moment::now(), plan });

@@ -35,6 +35,7 @@ impl Daemon {
             return Err(Error::new(Kind::Conflict, what).cure("report a move once it is committed"));
         }
         self.moves.book.write(Record::Carried { id, carried })?;
+        self.memory_is_over(id);
         self.show_move(id)
     }
 
@@ -57,6 +58,12 @@ impl Daemon {
     }
 
     fn view(&self, there: &Move) -> MoveView {
+        let follows = self.follows(there.id);
+        MoveView { follows, ..self.view_of_packets(there) }
+    }
+
+    /// All but the memory.
+    fn view_of_packets(&self, there: &Move) -> MoveView {
         if let Some((at, outcome)) = self.moves.delivered.get(&there.id) {
             return MoveView::new(there, Some(outcome), Some(*at));
         }

@@ -12,9 +12,11 @@ use crate::{
         criu::{
             Criu, Dump, DumpStage, datagrams,
             images::{TREE, tree},
+            pages::give::{self, Giver, Stages},
             remnants, sockopts,
         },
         handover::Remains,
+        memory,
     },
     process::{self, Tree},
 };
@@ -35,13 +37,29 @@ pub(super) enum Halted {
     /// All is frozen, nothing is written.
     Frozen,
     /// All is written.
-    Written(Remains),
+    Written(Written),
+}
+
+/// What there is then.
+pub(super) struct Written {
+    /// What is not in the images.
+    pub(super) remains: Remains,
+    /// The memory, if that is to follow.
+    pub(super) behind: Option<(Stages, Giver)>,
 }
 
 /// Writes the processes down, and ends them if each stage is answered well. Where a
 /// server has connections that it has not accepted, of which CRIU writes none down,
 /// it is let run for a moment; as packets are held, no more come meanwhile.
-pub(super) fn dump(pid: i32, images: &Path, halts: &mpsc::Sender<Halt>) -> Result<Vec<i32>, Error> {
+///
+/// Where their memory is to follow, who answers the last stage well has ended them; this
+/// comes back when all of it has gone over, or cannot.
+pub(super) fn dump(
+    pid: i32,
+    images: &Path,
+    memory: memory::Way,
+    halts: &mpsc::Sender<Halt>,
+) -> Result<Vec<i32>, Error> {
     let mut held = false;
     for _ in 0..ATTEMPTS {
         let mut unaccepted = 0;
@@ -52,7 +70,12 @@ pub(super) fn dump(pid: i32, images: &Path, halts: &mpsc::Sender<Halt>) -> Resul
             unaccepted = process::unaccepted(&Tree::of(pid)?)?;
             if unaccepted == 0 { Ok(()) } else { Err(failed("it has to accept connections")) }
         };
-        let dumped = attempt(pid, images, halts, &mut frozen);
+        let dumped = attempt(
+            &Dump { pid, images: images.to_owned(), shell_job: false },
+            memory,
+            halts,
+            &mut frozen,
+        );
         if unaccepted > 0 {
             debug!(pid, unaccepted, "let run to accept the connections that it has");
             thread::sleep(ACCEPTING);
@@ -71,22 +94,30 @@ pub(super) fn dump(pid: i32, images: &Path, halts: &mpsc::Sender<Halt>) -> Resul
 }
 
 fn attempt(
-    pid: i32,
-    images: &Path,
+    dump: &Dump,
+    memory: memory::Way,
     halts: &mpsc::Sender<Halt>,
     frozen: &mut dyn FnMut() -> Result<(), Error>,
 ) -> Result<Vec<i32>, Error> {
-    let mut pids = Vec::new();
-    let dump = Dump { pid, images: images.to_owned(), shell_job: false };
-    Criu::new("criu").dump(&dump, &mut |stage| match stage {
+    let (mut pids, mut behind, mut source) = (Vec::new(), None, None);
+    if memory == memory::Way::Lazy {
+        let (its, stages, giver) = give::leave()?;
+        (source, behind) = (Some(its), Some((stages, giver)));
+    }
+    let stages = &mut |stage| match stage {
         DumpStage::Running => Ok(()),
         DumpStage::Frozen => frozen(),
         DumpStage::Written => {
-            let remains = remains(images)?;
+            let remains = remains(&dump.images)?;
             pids.clone_from(&remains.pids);
-            halt(halts, Halted::Written(remains))
+            halt(halts, Halted::Written(Written { remains, behind: behind.take() }))
         }
-    })?;
+    };
+    let criu = Criu::new("criu");
+    match source {
+        None => criu.dump(dump, stages)?,
+        Some(source) => criu.dump_lazily(dump, source, stages)?,
+    }
     Ok(pids)
 }
 
