@@ -8,6 +8,7 @@
 mod clock;
 pub mod ends;
 pub mod eviction;
+mod following;
 pub mod here;
 mod images;
 mod journal;
@@ -19,14 +20,14 @@ use tokio::io::{AsyncWriteExt as _, copy, sink};
 use tracing::warn;
 
 pub use self::relocation::relocation;
-use self::{clock::Clock, journal::Journal, report::Report};
+use self::{clock::Clock, ends::Ways, following::Relay, journal::Journal, report::Report};
 use crate::{
     api::{client::Client, moves::MoveView},
     error::{Error, Kind},
     migrate::{
-        carried::Carried,
+        carried::{Carried, Followed},
         criu::stream::Sum,
-        handover::{Leaving, Order, Remains, Told, Way, Word},
+        handover::{Follows, Leaving, Order, Remains, Told, Way, Word},
         machine::MoveState,
     },
     node,
@@ -55,23 +56,32 @@ struct Conductor<'a> {
     moved: &'a MoveView,
     source: Way,
     destination: Way,
+    watch: &'a Watch<'a>,
 }
+
+/// Is told how far the memory is that follows a process.
+pub type Watch<'a> = dyn Fn(Follows) + Sync + 'a;
 
 /// Has a process go by `moved`, which has just begun, from `source`, to which
 /// [`crate::migrate::handover::DEPART`] has been said, to `destination`, to which
-/// [`crate::migrate::handover::ARRIVE`] has.
+/// [`crate::migrate::handover::ARRIVE`] has. If its memory follows, who calls this is
+/// told by `watch` how far that is: for the first time before the commit. From then on
+/// this must not be dropped.
 ///
 /// # Errors
 /// The process is where it was, unless the error says otherwise.
 async fn conduct(
     client: &Client,
     moved: &MoveView,
-    source: Way,
-    destination: Way,
+    (source, destination): (Ways, Ways),
+    watch: &Watch<'_>,
 ) -> Result<Report, Failed> {
     let journal = Journal { client, id: moved.id };
-    let mut conductor = Conductor { journal, moved, source, destination };
+    let relay = source.pages.zip(destination.pages).map(Relay::begin);
+    let (source, destination) = (source.way, destination.way);
+    let mut conductor = Conductor { journal, moved, source, destination, watch };
     let mut clock = Clock::default();
+    clock.lazily = relay.is_some();
     let (sum, remains) = match conductor.bring(&mut clock).await {
         Ok(brought) => brought,
         Err(error) => {
@@ -80,9 +90,31 @@ async fn conduct(
             return Err(error.into());
         }
     };
-    let lost = conductor.decide(&mut clock).await?;
-    let (files, bytes) = (sum.files as u64, sum.bytes);
-    let carried = Carried { pids: remains.pids, files, bytes, stages: clock.stages(), lost };
+    let decided = conductor.decide(&mut clock).await;
+    let (files, bytes, pids) = (sum.files as u64, sum.bytes, remains.pids);
+    let mut carried = Carried { pids, files, bytes, stages: clock.stages(), ..Carried::default() };
+    let (followed, ended) = match (decided, relay) {
+        (Ok(lost), None) => {
+            carried.lost = lost;
+            (None, Ok(()))
+        }
+        (Ok(lost), Some(relay)) => {
+            carried.lost = lost;
+            let (followed, ended) = conductor.follow(relay).await;
+            (Some(followed), ended)
+        }
+        (Err(failed), Some(_)) if failed.decided => (
+            Some(Followed { lost: Some(failed.error.what.clone()), ..Followed::default() }),
+            Err(failed),
+        ),
+        (Err(failed), _) => return Err(failed),
+    };
+    carried.followed = followed;
+    if let Err(failed) = ended {
+        // What is not kept is told all the same.
+        let _ = conductor.journal.report(&carried).await;
+        return Err(failed);
+    }
     // What is not kept is told all the same.
     let r#move = match conductor.journal.report(&carried).await {
         Ok(moved) => moved,
@@ -136,11 +168,11 @@ impl Conductor<'_> {
             }
             Err(error) => return Err(self.stay(error).await),
         }
-        let said = match node::say(&mut self.source, &Order::End).await {
-            Ok(()) => self.hear_source().await,
-            Err(error) => Err(error),
-        };
-        match said {
+        if clock.lazily {
+            self.have_yielded().await?;
+            return Ok((sum, remains));
+        }
+        match self.order(Order::End).await {
             Ok(Leaving::Gone) => {}
             Ok(other) => return Err(unexpected(other)),
             Err(error) => self.ask_source(error).await?,
@@ -164,6 +196,12 @@ impl Conductor<'_> {
         }
     }
 
+    /// Gives the source an order, and hears what it says to it.
+    async fn order(&mut self, order: Order) -> Result<Leaving, Error> {
+        node::say(&mut self.source, &order).await?;
+        self.hear_source().await
+    }
+
     async fn hear_source(&mut self) -> Result<Leaving, Error> {
         node::hear(&mut self.source).await
     }
@@ -181,23 +219,31 @@ impl Conductor<'_> {
     async fn decide(&mut self, clock: &mut Clock) -> Result<Vec<String>, Failed> {
         match self.journal.commit().await {
             Ok(flip) => clock.flip = flip,
+            Err(error) if clock.lazily => return Err(self.stay(error).await.into()),
             Err(error) => return Err(self.revive(error).await),
         }
         clock.stage();
+        if clock.lazily {
+            self.have_ended().await?;
+            clock.stage();
+        }
         let said = match node::say(&mut self.destination, &Word::Go).await {
             Ok(()) => node::hear(&mut self.destination).await,
             Err(error) => Err(error),
         };
         let lost = match said {
             Ok(Told::Running { lost }) => lost,
+            Ok(Told::Failed(error)) | Err(error) if clock.lazily => return Err(self.lost(&error)),
             Ok(Told::Failed(error)) => return Err(self.died(&error).await),
-            Ok(Told::Received | Told::Revived) => {
-                return Err(self.unknown("it says twice that it is there").await);
+            Ok(Told::Received | Told::Revived | Told::Follows(_) | Told::Whole(_)) => {
+                return Err(self.unknown("it says what is not its turn").await);
             }
             Err(error) => return Err(self.unknown(&error.what).await),
         };
         clock.stage();
-        self.forget().await;
+        if !clock.lazily {
+            self.forget().await;
+        }
         Ok(lost)
     }
 
@@ -210,11 +256,7 @@ impl Conductor<'_> {
     /// The process was ended at the source, and the move is not committed.
     async fn revive(&mut self, why: Error) -> Failed {
         let _ = node::say(&mut self.destination, &Word::Never).await;
-        let said = match node::say(&mut self.source, &Order::Revive).await {
-            Ok(()) => self.hear_source().await,
-            Err(error) => Err(error),
-        };
-        let error = match said {
+        let error = match self.order(Order::Revive).await {
             // And the move is aborted.
             Ok(Leaving::Back) => return why.into(),
             Ok(Leaving::Lost(lost)) => {

@@ -10,8 +10,10 @@ use crate::{
     migrate::{
         away::Traveller,
         carried::Carried,
+        handover::Follows,
         ledger::Move,
         machine::{MoveState, Owner},
+        memory::Choice,
         record::{Moment, Outcome},
     },
     rule::{AT_HOME, Protocol, Redirect},
@@ -45,6 +47,9 @@ pub struct BeginRequest {
     /// go with it if it is aborted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub made: Vec<String>,
+    /// How the memory of the process goes, if the engine tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Choice>,
     /// How long it may stay parked before it is aborted by itself, in seconds.
     #[serde(default = "default_timeout")]
     pub timeout_seconds: f64,
@@ -65,6 +70,7 @@ impl BeginRequest {
             though_locked: false,
             led: false,
             made: Vec::new(),
+            memory: None,
             timeout_seconds: DEFAULT_TIMEOUT,
             dry_run: false,
         }
@@ -187,6 +193,12 @@ pub struct MoveView {
     /// What was held; so far, while it is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<HeldView>,
+    /// How the memory of the process goes, if the engine told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Choice>,
+    /// How far memory is that follows the process, as long as it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
     /// How the process was carried over, if our own engine did that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried: Option<Carried>,
@@ -297,6 +309,8 @@ impl MoveView {
             flip_seconds: held.and_then(|held| Some(held.flip_us? as f64 / 1e6)),
             why: there.why.clone(),
             held: held.map(|held| HeldView::new(held, delivered.is_some())),
+            memory: there.plan.memory.clone(),
+            follows: None,
             carried: there.carried.clone(),
         }
     }

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::moves::MoveView;
 use crate::{
-    error::Error,
+    error::{Error, Kind},
     migrate::{
         away::Traveller,
         guests::Guest,
@@ -20,6 +21,48 @@ pub struct ProcessList {
     pub guests: Vec<GuestView>,
     /// Those that are not to move.
     pub locked: Vec<Traveller>,
+    /// Those of this home, there or elsewhere, whose memory is not all where they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependent: Vec<Dependent>,
+}
+
+/// A process that runs, but still depends on the machine that it has left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependent {
+    /// Which one.
+    #[serde(flatten)]
+    pub process: Traveller,
+    /// Where it is.
+    pub place: String,
+    /// Where some of its memory still is.
+    pub on: String,
+    /// How much, in bytes; missing where that is not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// The move that it has come by, and its memory comes by.
+    pub r#move: Id,
+}
+
+impl Dependent {
+    /// The process that `moved` has brought, as long as its memory follows.
+    #[must_use]
+    pub fn of(moved: &MoveView) -> Option<Self> {
+        let (process, follows) = (moved.process.clone()?, moved.follows?);
+        let (place, on) = (moved.to.clone(), moved.from.clone());
+        Some(Self { process, place, on, bytes: follows.behind(), r#move: moved.id })
+    }
+
+    /// Why it cannot move on.
+    #[must_use]
+    pub fn refusal(&self) -> Error {
+        let Self { process: Traveller { pid, name }, place, on, r#move, .. } = self;
+        let name = name.escape_debug();
+        let what = format!(
+            "process {pid} ({name}) cannot leave {place} yet: some of its memory is still on {on}"
+        );
+        Error::new(Kind::Conflict, what)
+            .cure(format!("wait until all of it is there: `redirect move show {move}` tells"))
+    }
 }
 
 /// One that left home.

@@ -4,22 +4,28 @@
 //! so that its file's rights say who may move processes, and not those of the
 //! daemon's socket.
 
+mod following;
 mod print;
 mod redirects;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, value_parser};
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+    value_parser,
+};
 use nix::{
     sys::signal::{SigHandler, Signal, signal},
     unistd::geteuid,
 };
 
-use self::redirects::Chosen;
+use self::{following::Following, redirects::Chosen};
 use super::Context;
 use crate::{
     conduct::journey::Journey,
     error::{Error, Kind},
+    migrate::memory::Wish,
 };
 
 /// Move a running process, with its open connections, to another machine
@@ -36,6 +42,12 @@ use crate::{
 /// with `redirect add --pid`, or those that --redirect names are taken. One that has
 /// left home keeps those it left by.
 ///
+/// Its memory is copied while it is frozen; or, as `--memory auto` chooses for a large
+/// process, it runs first, and its memory follows. This command comes back when all of
+/// it is there. Until then the process depends on the machine it has left, on the link,
+/// on redirectd on both machines and on this command: if any of them is lost, it ends.
+/// So SIGINT, SIGTERM and SIGHUP do not end this command meanwhile; SIGKILL does.
+///
 /// Takes root's rights.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -46,7 +58,9 @@ Examples:
   redirect migrate 4711 --to d
       on from there
   redirect migrate 4711 --to home
-  redirect migrate 4711 --to c --redirect web --json")]
+  redirect migrate 4711 --to c --redirect web --json
+  redirect migrate 4711 --to c --memory copy
+      all of its memory before it runs there, however long that takes")]
 pub(super) struct Migrate {
     /// The process; it has the same number everywhere
     #[arg(value_parser = value_parser!(i32).range(1..))]
@@ -69,6 +83,11 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
 
+    /// How its memory goes: all before it runs there (copy), after it (lazy), while it
+    /// runs here (precopy), or whatever is best (auto)
+    #[arg(long, value_name = "WAY", default_value = "auto", value_parser = wishes())]
+    memory: Wish,
+
     /// Print what would move and all that is in the way, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -81,21 +100,25 @@ pub(super) struct Migrate {
 impl Migrate {
     pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
         only_root()?;
-        let Self { pid, to, from, timeout, state_dir, .. } = self;
+        let Self { pid, to, from, timeout, memory, state_dir, .. } = self;
+        let though_locked = false;
         let journey =
-            Journey { pid, from, to: to.clone(), timeout, though_locked: false, state_dir };
+            Journey { pid, from, to: to.clone(), timeout, though_locked, memory, state_dir };
         let prepared = journey.prepare(&context.client).await?;
         let named = if self.redirect.is_empty() { &prepared.redirects } else { &self.redirect };
         let chosen = Chosen::of(&prepared.inventory, named)?;
         if self.dry_run {
             chosen.check(context, (&prepared.inventory, &to)).await?;
-            print::plan(&prepared.inventory, &prepared.obstacles, &to, context.json);
+            print::plan(&prepared, &to, context.json);
             return Ok(());
         }
         prepared.must_be_free()?;
         let chosen = chosen.make(context).await?;
         heed_broken_pipes(false);
-        let done = prepared.go(&context.client, chosen.names(), chosen.made()).await;
+        let following = Following::to(&to);
+        let redirects = (chosen.names(), chosen.made());
+        let done = prepared.go(&context.client, redirects, &|now| following.tell(now)).await;
+        following.end();
         heed_broken_pipes(true);
         match done {
             Ok(report) => {
@@ -118,6 +141,12 @@ fn heed_broken_pipes(heed: bool) {
     let handler = if heed { SigHandler::SigDfl } else { SigHandler::SigIgn };
     // SAFETY: no handler of ours is replaced or installed.
     let _ = unsafe { signal(Signal::SIGPIPE, handler) };
+}
+
+/// The ways that memory may go, by their names.
+fn wishes() -> impl clap::builder::TypedValueParser<Value = Wish> {
+    PossibleValuesParser::new(["auto", "copy", "lazy", "precopy"])
+        .try_map(|name| name.parse::<Wish>())
 }
 
 fn only_root() -> Result<(), Error> {

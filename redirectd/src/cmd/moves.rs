@@ -10,7 +10,7 @@ mod step;
 use anstream::println;
 use clap::{Args, Subcommand};
 
-pub(super) use self::show::print_carried;
+pub(super) use self::show::{memory, print_carried};
 use super::{
     Context,
     output::{self, BAD, BOLD, GOOD, WARN},

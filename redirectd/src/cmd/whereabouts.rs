@@ -6,12 +6,14 @@ use serde::Serialize;
 
 use super::{
     Context,
-    output::{self, BOLD, DIM},
+    output::{self, BOLD, DIM, WARN},
+    ps,
     table::{Table, text},
 };
 use crate::{
     api::{
-        processes::{AwayView, ProcessList},
+        moves::MoveList,
+        processes::{AwayView, Dependent, ProcessList},
         types::RedirectList,
     },
     dataplane::State,
@@ -24,7 +26,8 @@ use crate::{
 ///
 /// For each port at which the process or one of its descendants takes packets:
 /// whether they reach it here, or which redirect leads them to which host. Of a
-/// process that has left home, where it is and its redirects; of any other that does
+/// process that has left home, where it is and its redirects, and whether some of its
+/// memory is still elsewhere, on which it depends; of any other that does
 /// not run here, the redirects that `redirect add --pid` made for it. Other users' processes are shown only to root.
 #[derive(Debug, Args)]
 #[command(name = "where")]
@@ -43,6 +46,9 @@ struct Whereabouts<'a> {
     /// Of one that has left home.
     #[serde(skip_serializing_if = "Option::is_none")]
     away: Option<AwayView>,
+    /// Where some of its memory still is, if not with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    depends_on: Option<Dependent>,
     /// Of a process that runs here.
     sockets: Vec<Socket<'a>>,
     /// Of one that does not: what was made for it.
@@ -63,11 +69,18 @@ impl Where {
         let active = list.redirects.into_iter().filter(|view| view.state == State::Active);
         let redirects: Vec<Redirect> = active.map(|view| view.redirect).collect();
         match tree {
-            Ok(tree) => here(context, &tree, &redirects),
+            Ok(tree) => {
+                let list: MoveList = context.client.get("/v1/moves").await?;
+                let of_this = list.moves.iter().filter_map(Dependent::of);
+                let depends = of_this.into_iter().find(|one| one.process.pid == self.pid);
+                here(context, &tree, depends, &redirects)
+            }
             Err(error) if error.kind == Kind::NotFound => {
                 let list: ProcessList = context.client.get("/v1/processes").await?;
                 let away = list.away.into_iter().find(|away| away.process.pid == self.pid);
-                gone(context, self.pid, away, &redirects, error)
+                let mut depends = list.dependent.into_iter();
+                let depends = depends.find(|one| one.process.pid == self.pid);
+                gone(context, self.pid, (away, depends), &redirects, error)
             }
             Err(error) => Err(error),
         }
@@ -75,7 +88,12 @@ impl Where {
 }
 
 /// Of a process that runs here.
-fn here(context: &Context, tree: &Tree, redirects: &[Redirect]) -> Result<(), Error> {
+fn here(
+    context: &Context,
+    tree: &Tree,
+    depends_on: Option<Dependent>,
+    redirects: &[Redirect],
+) -> Result<(), Error> {
     process::must_be_in_this_network(tree)?;
     let sockets = process::sockets(tree)?;
     let led = process::led(&sockets, redirects);
@@ -84,10 +102,13 @@ fn here(context: &Context, tree: &Tree, redirects: &[Redirect]) -> Result<(), Er
         let socket = |Led { socket, redirects }| Socket { socket, redirects };
         let sockets = led.into_iter().map(socket).collect();
         let (pid, away, redirects) = (root.pid, None, Vec::new());
-        output::json(Whereabouts { pid, here: true, away, sockets, redirects });
+        output::json(Whereabouts { pid, here: true, away, depends_on, sockets, redirects });
         return Ok(());
     }
     println!("{BOLD}process {}{BOLD:#} ({}) runs here", root.pid, root.name.escape_debug());
+    if let Some(depends_on) = &depends_on {
+        println!("{}", dependence(depends_on));
+    }
     if led.is_empty() {
         println!("it takes no packets by TCP or UDP");
         return Ok(());
@@ -115,7 +136,7 @@ fn here(context: &Context, tree: &Tree, redirects: &[Redirect]) -> Result<(), Er
 fn gone(
     context: &Context,
     pid: i32,
-    away: Option<AwayView>,
+    (away, depends_on): (Option<AwayView>, Option<Dependent>),
     redirects: &[Redirect],
     not_here: Error,
 ) -> Result<(), Error> {
@@ -129,12 +150,16 @@ fn gone(
     }
     if context.json {
         let sockets = Vec::new();
-        output::json(Whereabouts { pid, here: false, away, sockets, redirects: made });
+        let redirects = made;
+        output::json(Whereabouts { pid, here: false, away, depends_on, sockets, redirects });
         return Ok(());
     }
     match &away {
         Some(away) => println!("{}", sentence(away)),
         None => println!("{BOLD}process {pid}{BOLD:#} does not run here; redirects named for it:"),
+    }
+    if let Some(depends_on) = &depends_on {
+        println!("{}", dependence(depends_on));
     }
     println!();
     let mut table = Table::new(&["HOME", "LED TO", "FOR", "BY"]);
@@ -149,6 +174,11 @@ fn gone(
     table.print();
     println!("{DIM}`redirect flows` lists the connections{DIM:#}");
     Ok(())
+}
+
+fn dependence(depends_on: &Dependent) -> String {
+    let still_there = ps::still_there(depends_on);
+    format!("{WARN}it depends on {}{WARN:#}: {still_there}", depends_on.on)
 }
 
 fn sentence(away: &AwayView) -> String {

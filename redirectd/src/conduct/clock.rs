@@ -7,6 +7,8 @@ use crate::migrate::carried::Stages;
 /// By the clock of whoever leads the move.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
+    /// The move is committed before the process is ended: memory follows.
+    pub(super) lazily: bool,
     reached: Vec<Instant>,
     /// When all was at the destination, if that said so.
     pub(super) received: Option<Instant>,
@@ -17,7 +19,7 @@ pub(super) struct Clock {
 
 impl Clock {
     /// The next stage is reached: frozen, written, revived, ended at the source,
-    /// delivered, running.
+    /// delivered, running. With memory that follows, it is delivered first, then ended.
     pub(super) fn stage(&mut self) {
         self.reached.push(Instant::now());
     }
@@ -29,7 +31,11 @@ impl Clock {
             let pair = pairs.next();
             pair.map_or(Duration::ZERO, |pair| pair[1].saturating_duration_since(pair[0]))
         };
-        let (dump, revive, end, deliver, resume) = (next(), next(), next(), next(), next());
+        let (dump, revive, mut end, mut deliver) = (next(), next(), next(), next());
+        if self.lazily {
+            std::mem::swap(&mut end, &mut deliver);
+        }
+        let resume = next();
         let received = self.received.zip(self.reached.get(1));
         let transfer = received.map(|(there, written)| there.saturating_duration_since(*written));
         let (transfer, restore) = split(revive, transfer);
@@ -100,6 +106,13 @@ mod tests {
         let stages = clock().stages();
         assert_eq!((stages.transfer_us, stages.restore_us), (None, None));
         assert_eq!((stages.flip_us, stages.replay_us), (None, None));
+        assert_eq!(stages.frozen_us(), 21_000);
+    }
+
+    #[test]
+    fn where_memory_follows_it_is_delivered_before_it_is_ended() {
+        let stages = Clock { lazily: true, ..clock() }.stages();
+        assert_eq!((stages.flip_and_replay_us, stages.end_us), (2_000, 8_000));
         assert_eq!(stages.frozen_us(), 21_000);
     }
 

@@ -12,7 +12,9 @@ use crate::{
     },
     error::{Error, Kind},
     migrate::{
-        handover::{ARRIVE, DEPART, INVENTORY, OFFER, Passage, SERVICE, Way, Welcome},
+        criu::Features,
+        handover::{ARRIVE, DEPART, INVENTORY, OFFER, PAGES, Passage, SERVICE, Way, Welcome},
+        memory,
         papers::Papers,
         service::welcome,
     },
@@ -39,6 +41,14 @@ pub enum End {
     Node(Box<Link>),
 }
 
+/// The ways to one side of a move.
+pub struct Ways {
+    /// That of the process.
+    pub way: Way,
+    /// That of its memory, if it follows.
+    pub pages: Option<Way>,
+}
+
 impl Source {
     /// Where the process `pid` is; `from`, if the user says.
     ///
@@ -49,6 +59,9 @@ impl Source {
             return Ok(Self::Home);
         }
         let list: ProcessList = client.get("/v1/processes").await?;
+        if let Some(dependent) = list.dependent.iter().find(|one| one.process.pid == pid) {
+            return Err(dependent.refusal());
+        }
         let mut away = list.away.into_iter().filter(|away| away.process.pid == pid);
         let away = away.find(|away| from.is_none_or(|from| away.place == from));
         match (away, from) {
@@ -158,7 +171,15 @@ impl End {
         }
     }
 
-    /// The way by which the process leaves this machine, and whom to wait for.
+    /// What its CRIU can do; nothing, if that is not known.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn features(&mut self) -> Result<Features, Error> {
+        Ok(self.welcome(Needs::default()).await?.features.unwrap_or_default())
+    }
+
+    /// The ways by which the process leaves this machine, and whom to wait for.
     ///
     /// # Errors
     /// It is not reached, or cannot let it go.
@@ -166,15 +187,15 @@ impl End {
         self,
         client: &Client,
         (passage, state_dir): (Passage, &Path),
-    ) -> Result<(Option<Here>, Way), Error> {
+    ) -> Result<(Option<Here>, Ways), Error> {
         match self {
             Self::Home => Here::leave(client, Papers::leaving(passage, None, state_dir))
-                .map(|(here, way)| (Some(here), way)),
-            Self::Node(link) => stream(*link, DEPART, &passage).await,
+                .map(|(here, ways)| (Some(here), ways)),
+            Self::Node(link) => Ok((None, streams(*link, DEPART, &passage, state_dir).await?)),
         }
     }
 
-    /// The way by which it comes to this machine, and whom to wait for.
+    /// The ways by which it comes to this machine, and whom to wait for.
     ///
     /// # Errors
     /// It is not reached, or does not take it in.
@@ -182,20 +203,29 @@ impl End {
         self,
         client: &Client,
         (passage, state_dir): (Passage, &Path),
-    ) -> Result<(Option<Here>, Way), Error> {
+    ) -> Result<(Option<Here>, Ways), Error> {
         match self {
             Self::Home => Here::take_in(client, Papers::coming(passage, None, state_dir))
-                .map(|(here, way)| (Some(here), way)),
-            Self::Node(link) => stream(*link, ARRIVE, &passage).await,
+                .map(|(here, ways)| (Some(here), ways)),
+            Self::Node(link) => Ok((None, streams(*link, ARRIVE, &passage, state_dir).await?)),
         }
     }
 }
 
-async fn stream(
+/// Opens the stream for `purpose`, and one more for the memory if it follows.
+async fn streams(
     link: Link,
     purpose: &str,
     passage: &Passage,
-) -> Result<(Option<Here>, Way), Error> {
-    let ((), stream) = link.open_stream(SERVICE, purpose, passage).await?;
-    Ok((None, Box::new(stream)))
+    state_dir: &Path,
+) -> Result<Ways, Error> {
+    let node = link.member().name.clone();
+    let ((), way) = link.open_stream(SERVICE, purpose, passage).await?;
+    let way = Box::new(way);
+    if passage.memory == memory::Way::Copy {
+        return Ok(Ways { way, pages: None });
+    }
+    let link = Nodes::connect_beside(state_dir, &node).await?;
+    let ((), pages) = link.open_stream(SERVICE, PAGES, passage).await?;
+    Ok(Ways { way, pages: Some(Box::new(pages)) })
 }

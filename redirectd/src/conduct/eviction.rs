@@ -10,7 +10,7 @@ use super::{journey::Journey, report::Report};
 use crate::{
     api::client::Client,
     error::{Error, Kind},
-    migrate::rights,
+    migrate::{memory::Wish, rights},
     node::{
         Nodes,
         members::Member,
@@ -63,12 +63,16 @@ impl Evictions {
             timeout: None,
             // Its home may want it to stay; whose machine it is on has the say.
             though_locked: true,
+            memory: Wish::Auto,
             state_dir: self.state_dir.clone(),
         };
         let prepared = journey.prepare(&self.client).await?;
         prepared.must_be_free()?;
         let redirects = prepared.redirects.clone();
-        prepared.go(&self.client, redirects, Vec::new()).await.map_err(|failed| failed.error)
+        prepared
+            .go(&self.client, (redirects, Vec::new()), &|_| ())
+            .await
+            .map_err(|failed| failed.error)
     }
 }
 

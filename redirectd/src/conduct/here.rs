@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tokio::{io::duplex, task::JoinHandle};
 
-use super::journal::OwnJournal;
+use super::{ends::Ways, journal::OwnJournal};
 use crate::{
     api::client::Client,
     error::Error,
     migrate::{
-        arrival::Arrival, departure::Departure, fate::Patience, handover::Way, papers::Papers,
+        arrival::Arrival, departure::Departure, fate::Patience, handover::Way, memory,
+        pages_way::Expected, papers::Papers,
     },
 };
 
@@ -24,32 +25,34 @@ pub struct Here {
 }
 
 impl Here {
-    /// The process of `papers` leaves home, by the way that is given.
+    /// The process of `papers` leaves home, by the ways that are given.
     ///
     /// # Errors
     /// There is no room for its images.
-    pub fn leave(client: &Client, papers: Papers) -> Result<(Self, Way), Error> {
+    pub fn leave(client: &Client, papers: Papers) -> Result<(Self, Ways), Error> {
         let arbiter = OwnJournal { client: client.clone(), id: papers.passage.r#move };
-        let departure = Departure::new(papers, Arc::new(arbiter), Patience::endless())?;
+        let (pages, expected) = pages(&papers);
+        let departure = Departure::new(papers, expected, Arc::new(arbiter), Patience::endless())?;
         let (near, far) = duplex(UNDER_WAY);
         let task = tokio::spawn(async move {
             departure.leave(Box::new(far)).await;
         });
-        Ok((Self { task }, Box::new(near)))
+        Ok((Self { task }, Ways { way: Box::new(near), pages }))
     }
 
-    /// The process of `papers` comes home, by the way that is given.
+    /// The process of `papers` comes home, by the ways that are given.
     ///
     /// # Errors
     /// There is no room for its images.
-    pub fn take_in(client: &Client, papers: Papers) -> Result<(Self, Way), Error> {
+    pub fn take_in(client: &Client, papers: Papers) -> Result<(Self, Ways), Error> {
         let arbiter = OwnJournal { client: client.clone(), id: papers.passage.r#move };
-        let arrival = Arrival::new(papers, Arc::new(arbiter), Patience::endless())?;
+        let (pages, expected) = pages(&papers);
+        let arrival = Arrival::new(papers, expected, Arc::new(arbiter), Patience::endless())?;
         let (near, far) = duplex(UNDER_WAY);
         let task = tokio::spawn(async move {
             arrival.take_in(Box::new(far), |_| ()).await;
         });
-        Ok((Self { task }, Box::new(near)))
+        Ok((Self { task }, Ways { way: Box::new(near), pages }))
     }
 
     /// Waits until there is nothing left to do.
@@ -57,4 +60,13 @@ impl Here {
         // It has logged whatever went wrong.
         let _ = self.task.await;
     }
+}
+
+/// Both ends of the way for memory, if it follows the process of `papers`.
+fn pages(papers: &Papers) -> (Option<Way>, Option<Expected>) {
+    if papers.passage.memory == memory::Way::Copy {
+        return (None, None);
+    }
+    let (near, far) = duplex(UNDER_WAY);
+    (Some(Box::new(near)), Some(Expected::there(Box::new(far))))
 }

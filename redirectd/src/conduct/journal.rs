@@ -14,6 +14,7 @@ use crate::{
     migrate::{
         carried::Carried,
         fate::{Arbiter, Patience},
+        handover::Follows,
         machine::MoveState,
         record::Id,
     },
@@ -35,6 +36,11 @@ impl Journal<'_> {
     /// Has home keep how the process was carried over; the move with that.
     pub(super) async fn report(&self, carried: &Carried) -> Result<MoveView, Error> {
         self.call("report", carried).await
+    }
+
+    /// Tells home how far the memory is that follows the process.
+    pub(super) async fn follows(&self, now: Follows) -> Result<(), Error> {
+        self.call("follow", &now).await.map(drop)
     }
 
     /// Has packets held.

@@ -9,7 +9,7 @@ use std::{
 use hyper::Method;
 
 use super::{
-    Failed, conduct,
+    Failed, Watch, conduct,
     ends::{End, Source, locked, must_be_elsewhere},
     report::Report,
 };
@@ -23,6 +23,7 @@ use crate::{
         away::Traveller,
         criu::Criu,
         handover::{Passage, Welcome},
+        memory::{Choice, Situation, Wish, choose},
     },
     process::{Inventory, Needs, Obstacle, Reason, misfits, obstacles},
 };
@@ -40,6 +41,8 @@ pub struct Journey {
     pub timeout: Option<Duration>,
     /// It goes though it is locked.
     pub though_locked: bool,
+    /// How its memory is to go.
+    pub memory: Wish,
     /// The directory in which this node's key is.
     pub state_dir: PathBuf,
 }
@@ -53,6 +56,8 @@ pub struct Prepared {
     pub inventory: Inventory,
     /// All that is in the way, on both machines; what stops it first.
     pub obstacles: Vec<Obstacle>,
+    /// How its memory goes; none if it cannot go as it should.
+    pub memory: Option<Choice>,
     /// The redirects that it left home by, if it did.
     pub redirects: Vec<String>,
 }
@@ -65,16 +70,27 @@ impl Journey {
     pub async fn prepare(self, client: &Client) -> Result<Prepared, Error> {
         let at = Source::of(self.pid, self.from.as_deref(), client).await?;
         let state_dir: &Path = &self.state_dir;
-        let (source, inventory) = at.look(self.pid, state_dir).await?;
+        let (mut source, inventory) = at.look(self.pid, state_dir).await?;
         must_be_elsewhere(&inventory, &at, &self.to)?;
         let mut destination = End::called(&self.to, state_dir).await?;
         let welcome = destination.welcome(Needs::from(&inventory)).await?;
+        let situation = Situation {
+            memory: inventory.memory.to_copy,
+            home: source.features().await?,
+            host: welcome.features.unwrap_or_default(),
+            link: None,
+        };
         let mut obstacles = in_the_way(&source, &inventory, &welcome, &self.to);
         if !self.though_locked {
             obstacles.splice(0..0, locked(client, &inventory).await?);
         }
+        let memory = choose(self.memory, &situation);
+        if let Err(error) = &memory {
+            obstacles.insert(0, obstacle(error.clone(), &inventory));
+        }
+        let (memory, ends) = (memory.ok(), (source, destination));
         let redirects = at.redirects().to_vec();
-        Ok(Prepared { journey: self, ends: (source, destination), inventory, obstacles, redirects })
+        Ok(Prepared { journey: self, ends, inventory, obstacles, memory, redirects })
     }
 }
 
@@ -105,15 +121,16 @@ impl Prepared {
     }
 
     /// Has it go by `redirects`, which are there; those `made` for it go again if it
-    /// stays.
+    /// stays. If its memory follows, `watch` is told how far that is, for the first time
+    /// before the process is the destination's. From then on this must not be dropped.
     ///
     /// # Errors
     /// It is where it was, unless the error says otherwise.
     pub async fn go(
         self,
         client: &Client,
-        redirects: Vec<String>,
-        made: Vec<String>,
+        (redirects, made): (Vec<String>, Vec<String>),
+        watch: &Watch<'_>,
     ) -> Result<Report, Failed> {
         let (pid, name) = (self.journey.pid, self.inventory.root().name.clone());
         let request = BeginRequest {
@@ -124,15 +141,17 @@ impl Prepared {
             though_locked: self.journey.though_locked,
             led: true,
             made,
+            memory: self.memory.clone(),
             timeout_seconds: self.journey.timeout.map_or(DEFAULT_TIMEOUT, |t| t.as_secs_f64()),
             dry_run: false,
         };
         let begun = client.send_to(Method::POST, "/v1/moves", &request).await;
         let unbegun = |error| Failed { error, begun: false, decided: false };
         let moved: MoveView = begun.map_err(unbegun)?;
-        let passage = Passage { pid, name, r#move: moved.id };
+        let memory = self.memory.map(|choice| choice.way).unwrap_or_default();
+        let passage = Passage { pid, name, r#move: moved.id, memory };
         let state_dir: &Path = &self.journey.state_dir;
-        let done = travel(client, &moved, (passage, state_dir), self.ends).await;
+        let done = travel(client, &moved, (passage, state_dir), self.ends, watch).await;
         if let Err(Failed { error, decided: false, .. }) = &done {
             abort(client, moved.id, error).await;
         }
@@ -146,11 +165,12 @@ async fn travel(
     moved: &MoveView,
     (passage, state_dir): (Passage, &Path),
     (source, destination): (End, End),
+    watch: &Watch<'_>,
 ) -> Result<Report, Failed> {
     // Before anything is frozen, so that a refusal costs nothing.
     let (coming, to) = destination.take_in(client, (passage.clone(), state_dir)).await?;
     let (leaving, from) = source.leave(client, (passage, state_dir)).await?;
-    let done = conduct(client, moved, from, to).await;
+    let done = conduct(client, moved, (from, to), watch).await;
     for here in [coming, leaving].into_iter().flatten() {
         here.end().await;
     }
@@ -165,15 +185,19 @@ async fn abort(client: &Client, id: u32, why: &Error) {
     let _: Result<MoveView, Error> = client.send_to(Method::POST, &path, &request).await;
 }
 
-fn in_the_way(source: &End, inventory: &Inventory, welcome: &Welcome, host: &str) -> Vec<Obstacle> {
-    let pid = inventory.root().pid;
-    let refused = |error: Error| Obstacle {
+/// What `error` is to a move.
+fn obstacle(error: Error, inventory: &Inventory) -> Obstacle {
+    Obstacle {
         reason: Reason::Engine,
-        pid,
+        pid: inventory.root().pid,
         what: error.what,
         cure: error.cure.unwrap_or_else(|| "see the log of redirectd there".to_owned()),
         stops: true,
-    };
+    }
+}
+
+fn in_the_way(source: &End, inventory: &Inventory, welcome: &Welcome, host: &str) -> Vec<Obstacle> {
+    let refused = |error: Error| obstacle(error, inventory);
     let mut found = Vec::new();
     if matches!(source, End::Home) {
         found.extend(Criu::new("criu").check().err().map(refused));

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::moves::MoveView,
-    migrate::carried::{Carried, Stages},
+    migrate::{
+        carried::{Carried, Stages},
+        memory::Choice,
+    },
 };
 
 /// All that is to be told.
@@ -18,10 +21,27 @@ pub struct Report {
     pub bytes: u64,
     /// How long it took.
     pub seconds: Times,
+    /// How its memory went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryReport>,
     /// What has been lost on the way, one line each.
     pub lost: Vec<String>,
     /// The move, as home has it.
     pub r#move: MoveView,
+}
+
+/// How the memory of a process went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemoryReport {
+    /// How, and why so.
+    #[serde(flatten)]
+    pub choice: Choice,
+    /// The bytes that followed it, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// How long it ran before all of them were there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 /// How long each stage took, in seconds.
@@ -59,9 +79,14 @@ pub struct Times {
 impl From<MoveView> for Report {
     /// What is kept of `moved`; nothing of one that nobody has carried over.
     fn from(moved: MoveView) -> Self {
-        let Carried { pids, files, bytes, stages, lost } =
+        let Carried { pids, files, bytes, stages, lost, followed } =
             moved.carried.clone().unwrap_or_default();
-        Self { pids, files, bytes, seconds: stages.into(), lost, r#move: moved }
+        let memory = moved.memory.clone().map(|choice| MemoryReport {
+            choice,
+            bytes: followed.as_ref().map(|followed| followed.bytes),
+            seconds: followed.as_ref().map(|followed| followed.took_us as f64 / 1e6),
+        });
+        Self { pids, files, bytes, seconds: stages.into(), memory, lost, r#move: moved }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod begin;
 mod finish;
+mod following;
 mod made;
 mod recover;
 mod totals;
@@ -12,6 +13,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use tracing::{error, info, warn};
 
+use self::following::Following;
 pub use self::{begin::read_id, totals::MoveTotals};
 use super::Daemon;
 use crate::{
@@ -42,6 +44,8 @@ pub(super) struct Moves {
     since: BTreeMap<Id, Instant>,
     /// Who leads those that do not outlive that one undecided.
     leaders: BTreeMap<Id, Leader>,
+    /// Those whose processes run, and whose memory follows.
+    following: BTreeMap<Id, Following>,
     /// What was delivered of moves that still have something else to do.
     delivered: BTreeMap<Id, (Moment, Outcome)>,
     totals: MoveTotals,
@@ -56,6 +60,7 @@ impl Moves {
             groups: BTreeMap::new(),
             since: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            following: BTreeMap::new(),
             delivered: BTreeMap::new(),
             totals: MoveTotals::default(),
             recovering: true,
@@ -137,6 +142,7 @@ impl Daemon {
         }
         let flip = begin.elapsed();
         info!(id, ?flip, "move committed");
+        self.memory_follows(id);
         self.deliver(id, group, Some(flip));
         self.tell(&changes);
         self.tell_move(id);

@@ -1,6 +1,8 @@
 //! The side that a process comes to: takes it in, and lets it run when it is this
 //! machine's.
 
+mod lazily;
+
 use std::{path::Path, sync::Arc};
 
 use tokio::{
@@ -18,6 +20,8 @@ use super::{
     fate::{Arbiter, Patience, decided},
     handover::{Belongings, Told, Way, Word},
     machine::MoveState,
+    memory,
+    pages_way::Expected,
     papers::{Papers, Stage},
 };
 use crate::{
@@ -31,24 +35,27 @@ use crate::{
 pub struct Arrival {
     papers: Papers,
     folder: WorkDir,
+    /// The way that the memory comes by, if it follows.
+    pages: Option<Expected>,
     arbiter: Arc<dyn Arbiter>,
     patience: Patience,
 }
 
 impl Arrival {
-    /// Makes ready for the process of `papers` to come; `arbiter` knows what becomes
-    /// of the move.
+    /// Makes ready for the process of `papers` to come, and for its memory to follow by
+    /// `pages`, if it does; `arbiter` knows what becomes of the move.
     ///
     /// # Errors
     /// There is no room for its images.
     pub fn new(
         papers: Papers,
+        pages: Option<Expected>,
         arbiter: Arc<dyn Arbiter>,
         patience: Patience,
     ) -> Result<Self, Error> {
         let folder = WorkDir::create(&PLACES, &format!("arriving-{}", papers.passage.pid))?;
         folder.note(&papers)?;
-        Ok(Self { papers, folder, arbiter, patience })
+        Ok(Self { papers, folder, pages, arbiter, patience })
     }
 
     /// What another has left of one, with its images in `folder`.
@@ -59,23 +66,28 @@ impl Arrival {
         arbiter: Arc<dyn Arbiter>,
         patience: Patience,
     ) -> Self {
-        Self { papers, folder, arbiter, patience }
+        Self { papers, folder, pages: None, arbiter, patience }
     }
 
-    /// Takes it in by `way`; `on_arrival` is called once it runs. Whether it runs
-    /// here.
+    /// Takes it in by `way`; `on_arrival` is called once it runs. Comes back when nothing
+    /// is left to do: whether it runs here.
     pub async fn take_in(
-        self,
+        mut self,
         mut way: Way,
         on_arrival: impl FnOnce(i32) + Send + 'static,
     ) -> bool {
         match self.receive(&mut way).await {
-            Ok(belongings) => {
+            Ok((belongings, pages)) => {
                 // Of a way that is cut, the next word tells.
                 let _ = node::say(&mut way, &Told::Received).await;
                 let runtime = Handle::current();
                 // Goes on if this is dropped; then the way is cut, and home is asked.
-                let revive = move || self.revive(way, &belongings, on_arrival, &runtime);
+                let revive = move || match pages {
+                    None => self.revive(way, &belongings, on_arrival, &runtime),
+                    Some(pages) => {
+                        self.revive_lazily((way, pages), &belongings, on_arrival, &runtime)
+                    }
+                };
                 spawn_blocking(revive).await.unwrap_or(false)
             }
             Err(error) => {
@@ -89,12 +101,16 @@ impl Arrival {
         }
     }
 
-    async fn receive(&self, way: &mut Way) -> Result<Belongings, Error> {
+    async fn receive(&mut self, way: &mut Way) -> Result<(Belongings, Option<Way>), Error> {
         let free = Offer::for_needs(&Needs::default(), None)?.free_memory;
         stream::receive::receive(way, self.folder.path(), free).await?;
         let belongings: Belongings = node::hear(way).await?;
         self.folder.note(&self.papers.at_stage(Stage::Come(belongings.clone())))?;
-        Ok(belongings)
+        let pages = match self.pages.take() {
+            None => None,
+            Some(expected) => Some(expected.come().await?),
+        };
+        Ok((belongings, pages))
     }
 
     /// Revives the process, waits until it is this machine's, and lets it run.
@@ -129,6 +145,9 @@ impl Arrival {
     pub fn resume(mut self, on_arrival: impl FnOnce(i32), runtime: &Handle) {
         let there = || Tree::of(self.papers.passage.pid).is_ok();
         let belongings = match self.papers.stage.clone() {
+            Stage::Come(_) if self.papers.passage.memory == memory::Way::Lazy => {
+                return self.is_lost();
+            }
             Stage::Come(belongings) => belongings,
             Stage::Running if there() => return on_arrival(self.papers.passage.pid),
             // It has ended since; or home has noticed, and it stays where it was.
@@ -186,16 +205,22 @@ impl Arrival {
                 word()
             }
             RestoreStage::Resuming { .. } => {
-                lost = mend(belongings);
-                // It runs whether this is written or not.
-                self.folder
-                    .note(&self.papers.at_stage(Stage::Running))
-                    .unwrap_or_else(|error| self.warn(&error));
+                lost = self.resuming(belongings);
                 Ok(())
             }
             RestoreStage::Begun | RestoreStage::Resumed { .. } => Ok(()),
         })?;
         Ok(lost)
+    }
+
+    /// It is about to run; gives what it has lost.
+    fn resuming(&self, belongings: &Belongings) -> Vec<String> {
+        let lost = mend(belongings);
+        // It runs whether this is written or not.
+        self.folder
+            .note(&self.papers.at_stage(Stage::Running))
+            .unwrap_or_else(|error| self.warn(&error));
+        lost
     }
 
     /// Keeps the images of a process that is this machine's and cannot be revived.

@@ -16,6 +16,21 @@ pub struct Carried {
     pub stages: Stages,
     /// What has been lost on the way, one line each.
     pub lost: Vec<String>,
+    /// The memory that followed it, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
+}
+
+/// What became of memory that was to follow a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// The bytes that came.
+    pub bytes: u64,
+    /// From when the process ran until no more came, in microseconds.
+    pub took_us: u64,
+    /// Why not all of it came, if so: the process has ended then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
 }
 
 /// How long each stage took, in microseconds.

@@ -32,5 +32,5 @@ pub mod stream;
 pub mod workdir;
 mod worker;
 
-pub(super) use self::descriptors::Process;
 pub use self::engine::{Criu, Dump, DumpStage, Features, Restore, RestoreStage, Version};
+pub(super) use self::{descriptors::Process, guard::end};

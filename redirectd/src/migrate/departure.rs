@@ -1,7 +1,10 @@
 //! The side that a process leaves: has it frozen and written down, sends it, ends
 //! it when it is revived elsewhere, and revives it here if it has to stay after all.
 
-use std::{fs, path::Path, sync::Arc, thread, time::Duration};
+mod dump;
+mod lazily;
+
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncWriteExt as _, WriteHalf, split},
@@ -9,40 +12,40 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::{JoinHandle, spawn_blocking},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
+use self::{
+    dump::{Halt, Halted, Written, dump},
+    lazily::Giving,
+};
 use super::{
     criu::{
-        Criu, Dump, DumpStage, Restore, RestoreStage, datagrams, gone,
-        images::{TREE, tree},
-        remnants, sockopts,
+        Criu, Restore, RestoreStage, gone,
         stream::send::Sender,
         workdir::{PLACES, WorkDir},
     },
     fate::{Arbiter, Patience, settled},
-    handover::{Leaving, Order, Remains, Way},
+    handover::{Leaving, Order, Way},
     machine::MoveState,
+    pages_way::Expected,
     papers::{Papers, Stage},
 };
 use crate::{
     error::{Error, Kind},
     node,
-    process::{self, Tree},
+    process::Tree,
 };
 
 /// How long killed processes may take to go, until that is told.
 const GOING: Duration = Duration::from_secs(5);
-
-/// How often a server is let run to accept connections before it is given up.
-const ATTEMPTS: usize = 20;
-/// How long it may run for that, each time.
-const ACCEPTING: Duration = Duration::from_millis(10);
 
 /// A process about to leave.
 #[derive(Debug)]
 pub struct Departure {
     papers: Papers,
     folder: WorkDir,
+    /// The way that the memory follows by, if it does.
+    pages: Option<Expected>,
     arbiter: Arc<dyn Arbiter>,
     patience: Patience,
 }
@@ -58,31 +61,21 @@ pub enum Left {
     Back,
 }
 
-/// A stage of the dump, which waits for an answer.
-struct Halt {
-    stage: Halted,
-    answer: oneshot::Sender<Result<(), Error>>,
-}
-
-enum Halted {
-    Frozen,
-    Written(Remains),
-}
-
 impl Departure {
-    /// Makes ready for the process of `papers` to leave; `arbiter` knows what becomes
-    /// of the move.
+    /// Makes ready for the process of `papers` to leave, and for its memory to follow by
+    /// `pages`, if it does; `arbiter` knows what becomes of the move.
     ///
     /// # Errors
     /// There is no room for its images.
     pub fn new(
         papers: Papers,
+        pages: Option<Expected>,
         arbiter: Arc<dyn Arbiter>,
         patience: Patience,
     ) -> Result<Self, Error> {
         let folder = WorkDir::create(&PLACES, &format!("leaving-{}", papers.passage.pid))?;
         folder.note(&papers)?;
-        Ok(Self { papers, folder, arbiter, patience })
+        Ok(Self { papers, folder, pages, arbiter, patience })
     }
 
     /// What another has left of one, with its images in `folder`.
@@ -93,39 +86,61 @@ impl Departure {
         arbiter: Arc<dyn Arbiter>,
         patience: Patience,
     ) -> Self {
-        Self { papers, folder, arbiter, patience }
+        Self { papers, folder, pages: None, arbiter, patience }
     }
 
     /// Does what is left to do of one that was [found](Self::found).
     pub async fn resume(mut self) -> Left {
-        let ended = self.papers.stage == Stage::Ending && Tree::of(self.pid()).is_err();
-        if ended { self.in_doubt(None).await } else { self.stays().await }
+        match &self.papers.stage {
+            Stage::Ending if Tree::of(self.pid()).is_err() => self.in_doubt(None).await,
+            Stage::Yielded(processes) => {
+                let processes = processes.clone();
+                self.yielded(&processes).await
+            }
+            _ => self.stays().await,
+        }
     }
 
     /// Lets it go by `way`, as home orders.
-    pub async fn leave(self, mut way: Way) -> Left {
+    pub async fn leave(mut self, mut way: Way) -> Left {
+        let pages = match self.pages.take() {
+            None => None,
+            Some(expected) => match expected.come().await {
+                Ok(pages) => Some(pages),
+                Err(error) => return self.refuses(way, true, error).await,
+            },
+        };
         let (halts, mut coming) = mpsc::channel(1);
         let (pid, images) = (self.pid(), self.folder.path().to_owned());
-        let dumping = spawn_blocking(move || dump(pid, &images, &halts));
+        let memory = self.papers.passage.memory;
+        let dumping = spawn_blocking(move || dump(pid, &images, memory, &halts));
         let (from, to) = split(way);
         let mut side = Side { from, to, whole: true };
-        let orders = self.write_down(&mut side, &mut coming).await;
+        let orders = self.write_down(&mut side, pages, &mut coming).await;
         // Whoever still waits for an answer is told no.
         drop(coming);
+        let orders = match orders {
+            Ok(Some(giving)) => return self.empties(side, giving, dumping).await,
+            orders => orders.map(drop),
+        };
         let ended = self.ended(orders, dumping).await;
         let Side { from, to, whole } = side;
         way = from.unsplit(to);
         match ended {
             Ok(()) => self.gone(way).await,
-            Err(error) => {
-                self.warn(&error);
-                if whole {
-                    let _ = node::say(&mut way, &Leaving::Stays(error)).await;
-                }
-                let _ = way.shutdown().await;
-                self.stays().await
-            }
+            Err(error) => self.refuses(way, whole, error).await,
         }
+    }
+
+    /// It stays, because of `error`, which is told if what was said up to here makes
+    /// sense.
+    async fn refuses(self, mut way: Way, whole: bool, error: Error) -> Left {
+        self.warn(&error);
+        if whole {
+            let _ = node::say(&mut way, &Leaving::Stays(error)).await;
+        }
+        let _ = way.shutdown().await;
+        self.stays().await
     }
 
     /// The process runs on here. A home that is elsewhere may not have heard it, and
@@ -140,12 +155,14 @@ impl Departure {
         Left::Stayed
     }
 
-    /// Up to the order to end it, which is answered.
+    /// Up to the order to end it, which is answered; its memory goes by `pages` then, if
+    /// it follows.
     async fn write_down(
-        &self,
+        &mut self,
         side: &mut Side,
+        pages: Option<Way>,
         coming: &mut mpsc::Receiver<Halt>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Giving>, Error> {
         let Some(Halt { stage: Halted::Frozen, answer }) = coming.recv().await else {
             return Err(ended_early());
         };
@@ -153,10 +170,10 @@ impl Departure {
         must_be(Order::Proceed, node::hear(&mut side.from).await?)?;
         let _ = answer.send(Ok(()));
         let mut order = Box::pin(node::hear(&mut side.from));
-        let sending = send(self.folder.path(), &mut side.to, coming);
-        let answer = tokio::select! {
+        let sending = send(self.folder.path(), &mut side.to, pages, coming);
+        let (answer, giving) = tokio::select! {
             sent = sending => match sent {
-                Ok(answer) => answer,
+                Ok(sent) => sent,
                 Err(error) => {
                     // Home hears no more of the images, but a word.
                     let _ = Sender::give_up(&mut side.to).await;
@@ -169,10 +186,14 @@ impl Departure {
                 return Err(given_up());
             }
         };
-        must_be(Order::End, order.await?)?;
+        let order = order.await?;
+        if let Some(giving) = giving {
+            return self.yields(side, order, giving, answer).await.map(Some);
+        }
+        must_be(Order::End, order)?;
         self.folder.note(&self.papers.at_stage(Stage::Ending))?;
         let _ = answer.send(Ok(()));
-        Ok(())
+        Ok(None)
     }
 
     /// Waits for the end of the dump: of the processes, or of their being frozen.
@@ -289,94 +310,30 @@ struct Side {
     whole: bool,
 }
 
-/// Sends what is written, and says so; gives where the dump waits for the end.
+/// Where the dump waits for the end.
+type Answer = oneshot::Sender<Result<(), Error>>;
+
+/// Sends what is written, and says so; begins to give what was left behind by `pages`.
 async fn send(
     images: &Path,
     to: &mut WriteHalf<Way>,
+    pages: Option<Way>,
     coming: &mut mpsc::Receiver<Halt>,
-) -> Result<oneshot::Sender<Result<(), Error>>, Error> {
+) -> Result<(Answer, Option<Giving>), Error> {
     let mut sender = Sender::new(images, &mut *to).await?;
     let mut halt = None;
     sender.follow(async { halt = coming.recv().await }).await?;
-    let Some(Halt { stage: Halted::Written(remains), answer }) = halt else {
+    let Some(Halt { stage: Halted::Written(Written { remains, behind }), answer }) = halt else {
         return Err(ended_early());
+    };
+    // The destination may ask for some of it as soon as it has the images.
+    let giving = match (behind, pages) {
+        (Some(behind), Some(pages)) => Some(Giving::begin(images, &remains.pids, behind, pages)?),
+        _ => None,
     };
     sender.finish(|image| Ok(image.to_vec())).await?;
     node::say(to, &Leaving::Written(remains)).await?;
-    Ok(answer)
-}
-
-/// Writes the processes down, and ends them if each stage is answered well. Where a
-/// server has connections that it has not accepted, of which CRIU writes none down,
-/// it is let run for a moment; as packets are held, no more come meanwhile.
-fn dump(pid: i32, images: &Path, halts: &mpsc::Sender<Halt>) -> Result<Vec<i32>, Error> {
-    let mut held = false;
-    for _ in 0..ATTEMPTS {
-        let mut unaccepted = 0;
-        let mut frozen = || {
-            if !std::mem::replace(&mut held, true) {
-                halt(halts, Halted::Frozen)?;
-            }
-            unaccepted = process::unaccepted(&Tree::of(pid)?)?;
-            if unaccepted == 0 { Ok(()) } else { Err(failed("it has to accept connections")) }
-        };
-        let dumped = attempt(pid, images, halts, &mut frozen);
-        if unaccepted > 0 {
-            debug!(pid, unaccepted, "let run to accept the connections that it has");
-            thread::sleep(ACCEPTING);
-            continue;
-        }
-        // CRIU may have been killed in the middle.
-        if dumped.is_err()
-            && let Err(other) = remnants::go_on(pid)
-        {
-            warn!(pid, error = other.one_line(), "a process that stays is not whole");
-        }
-        return dumped;
-    }
-    Err(failed("it does not accept the connections that it has")
-        .cure("try again when the server is less busy"))
-}
-
-fn attempt(
-    pid: i32,
-    images: &Path,
-    halts: &mpsc::Sender<Halt>,
-    frozen: &mut dyn FnMut() -> Result<(), Error>,
-) -> Result<Vec<i32>, Error> {
-    let mut pids = Vec::new();
-    let dump = Dump { pid, images: images.to_owned(), shell_job: false };
-    Criu::new("criu").dump(&dump, &mut |stage| match stage {
-        DumpStage::Running => Ok(()),
-        DumpStage::Frozen => frozen(),
-        DumpStage::Written => {
-            let remains = remains(images)?;
-            pids.clone_from(&remains.pids);
-            halt(halts, Halted::Written(remains))
-        }
-    })?;
-    Ok(pids)
-}
-
-/// Waits here until `stage` is answered.
-fn halt(halts: &mpsc::Sender<Halt>, stage: Halted) -> Result<(), Error> {
-    let (answer, answered) = oneshot::channel();
-    halts.blocking_send(Halt { stage, answer }).map_err(|_| given_up())?;
-    answered.blocking_recv().map_err(|_| given_up())?
-}
-
-fn remains(images: &Path) -> Result<Remains, Error> {
-    let path = images.join(TREE);
-    let tree =
-        fs::read(&path).map_err(|why| failed(&format!("cannot read {}: {why}", path.display())))?;
-    let tree = tree::processes(&tree).map_err(|why| failed(&why.to_string()))?;
-    let pids: Vec<i32> = tree.iter().map(|process| process.pid).collect();
-    let mut options = Vec::new();
-    for pid in &pids {
-        options.push((*pid, sockopts::keep(*pid)?));
-    }
-    let waiting = datagrams::waiting(&pids)?;
-    Ok(Remains { pids, options, waiting })
+    Ok((answer, giving))
 }
 
 fn must_be(wanted: Order, order: Order) -> Result<(), Error> {

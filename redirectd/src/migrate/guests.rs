@@ -7,13 +7,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use procfs::process::Process;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::{
     departure::Left,
     handover::Passage,
+    living::started,
     papers::Papers,
     record::{Id, Moment},
 };
@@ -179,11 +179,6 @@ impl Guests {
     fn alone(&self) -> MutexGuard<'_, Unwritten> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// When the process began, if it is there.
-fn started(pid: i32) -> Option<u64> {
-    Some(Process::new(pid).ok()?.stat().ok()?.starttime)
 }
 
 fn boot() -> Result<String, Error> {

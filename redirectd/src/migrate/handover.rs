@@ -47,7 +47,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    criu::{datagrams::Datagram, sockopts::Kept},
+    criu::{Features, datagrams::Datagram, pages::Progress, sockopts::Kept},
+    memory,
     record::Id,
 };
 use crate::{error::Error, process::Offer};
@@ -69,6 +70,10 @@ pub const DEPART: &str = "depart";
 
 /// The purpose of the stream that a process comes over, with its [`Passage`].
 pub const ARRIVE: &str = "arrive";
+
+/// The purpose of the stream that memory follows a process over, with its [`Passage`]:
+/// opened after the one to [`DEPART`] or [`ARRIVE`].
+pub const PAGES: &str = "pages";
 
 /// The request to home for what became of a move, by its number: a
 /// [`super::machine::MoveState`].
@@ -95,6 +100,9 @@ pub struct Passage {
     pub name: String,
     /// The number of the move in home's journal.
     pub r#move: Id,
+    /// How its memory goes.
+    #[serde(default)]
+    pub memory: memory::Way,
 }
 
 /// What the destination has for a process.
@@ -104,6 +112,9 @@ pub struct Welcome {
     pub offer: Offer,
     /// Why its redirectd may revive no processes.
     pub refusal: Option<Error>,
+    /// What its CRIU can do, if that is known.
+    #[serde(default)]
+    pub features: Option<Features>,
 }
 
 /// What is known of the processes once they are written down, and not in the images.
@@ -126,6 +137,29 @@ pub struct Belongings {
     pub datagrams: Vec<Datagram>,
 }
 
+/// How far memory is that follows a process, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follows {
+    /// What was left behind; 0 until that is known.
+    pub total: u64,
+    /// What of it has come.
+    pub over: u64,
+}
+
+impl Follows {
+    /// What is still where it was; none if that is not known yet.
+    #[must_use]
+    pub fn behind(self) -> Option<u64> {
+        (self.total > 0).then(|| self.total.saturating_sub(self.over))
+    }
+}
+
+impl From<Progress> for Follows {
+    fn from(Progress { total, over, .. }: Progress) -> Self {
+        Self { total, over }
+    }
+}
+
 /// What the source says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,13 +168,17 @@ pub enum Leaving {
     Frozen,
     /// All images have been sent.
     Written(Remains),
+    /// They stay frozen, and are the destination's once the move is committed.
+    Yielded,
     /// They are ended here.
     Gone,
+    /// All of their memory is over: nothing of them is left here.
+    Emptied,
     /// They run on here; why.
     Stays(Error),
     /// They were ended, and run again here.
     Back,
-    /// They were ended, and cannot be revived; why.
+    /// They were ended, and cannot be revived, or their memory cannot go over; why.
     Lost(Error),
 }
 
@@ -150,6 +188,9 @@ pub enum Leaving {
 pub enum Order {
     /// Packets are held: write all down.
     Proceed,
+    /// It is revived at the destination, and its memory is to follow: keep it frozen
+    /// until home says whose it is.
+    Yield,
     /// It is revived at the destination: end it here.
     End,
     /// It stays; at any time before [`Order::End`].
@@ -174,6 +215,10 @@ pub enum Told {
         /// What it has lost on the way, one line each.
         lost: Vec<String>,
     },
+    /// It runs, and so many bytes of its memory have come.
+    Follows(Follows),
+    /// All of its memory is here; so much has come.
+    Whole(Follows),
     /// There is nothing of it here.
     Failed(Error),
 }

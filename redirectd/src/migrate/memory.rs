@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::criu::Features;
 use crate::error::{Error, Kind};
@@ -30,17 +30,18 @@ pub enum Wish {
 }
 
 /// How the memory goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Way {
     /// All before the process runs.
+    #[default]
     Copy,
     /// After it.
     Lazy,
 }
 
 /// What was chosen, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
     /// How the memory goes.
     pub way: Way,

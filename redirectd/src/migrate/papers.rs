@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::handover::{Belongings, Passage};
+use super::{
+    handover::{Belongings, Passage},
+    living::Living,
+};
 
 /// Which process goes by which move, and how far it is on this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,9 @@ pub struct Papers {
 pub enum Stage {
     /// It is or will be frozen here, and is to run on if nothing more is heard.
     Leaving,
+    /// These, with all below them, are or will be revived elsewhere, and their memory is
+    /// to follow: they are to be ended if the move is committed, else to run on.
+    Yielded(Vec<Living>),
     /// It is being ended here, as it is revived elsewhere.
     Ending,
     /// Its images come.
@@ -82,6 +88,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::migrate::memory;
 
     #[test]
     fn a_state_directory_is_the_same_by_all_its_paths() {
@@ -89,7 +96,8 @@ mod tests {
         let (state, link) = (folder.path().join("state"), folder.path().join("link"));
         fs::create_dir(&state).unwrap();
         symlink(&state, &link).unwrap();
-        let passage = Passage { pid: 7, name: "x".to_owned(), r#move: 1 };
+        let passage =
+            Passage { pid: 7, name: "x".to_owned(), r#move: 1, memory: memory::Way::Copy };
         for by in [&state, &link, &folder.path().join("link/../state/.")] {
             let papers = Papers::leaving(passage.clone(), None, by);
             assert!(papers.are_of(&state) && papers.are_of(&link), "{papers:?}");

@@ -12,6 +12,7 @@ use super::{
     carried::Carried,
     ledger::Move,
     machine::MoveState,
+    memory::Choice,
 };
 use crate::{
     dataplane::{HeldFlow, Replayed, Traffic},
@@ -91,6 +92,9 @@ pub struct Plan {
     /// The redirects that were made for it, and go if it is aborted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub made: Vec<String>,
+    /// How the memory of the process goes, where the engine tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Choice>,
     /// How long it may stay parked before it is aborted, in milliseconds.
     pub timeout_ms: u64,
 }

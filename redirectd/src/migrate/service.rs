@@ -17,7 +17,11 @@ use super::{
     departure::Departure,
     fate::{Arbiter, Patience},
     guests::Guests,
-    handover::{ARRIVE, DEPART, FATE, GUESTS, INVENTORY, OFFER, Passage, SERVICE, SETTLE, Welcome},
+    handover::{
+        ARRIVE, DEPART, FATE, GUESTS, INVENTORY, OFFER, PAGES, Passage, SERVICE, SETTLE, Welcome,
+    },
+    memory,
+    pages_way::{Expected, PagesWays},
     papers::Papers,
     record::Id,
     rights,
@@ -36,6 +40,8 @@ use crate::{
 pub struct Migration {
     daemon: WeakHandle,
     guests: Guests,
+    /// Where memory is to come by, of processes that come or leave.
+    pages: PagesWays,
     /// Where this node's key is.
     state_dir: PathBuf,
     stopping: watch::Receiver<bool>,
@@ -50,7 +56,8 @@ impl Migration {
         state_dir: &Path,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        Self { daemon, guests, state_dir: state_dir.to_owned(), stopping }
+        let pages = PagesWays::default();
+        Self { daemon, guests, pages, state_dir: state_dir.to_owned(), stopping }
     }
 
     async fn answer(&self, from: &Member, name: &str, body: Value) -> Result<Value, Error> {
@@ -84,9 +91,10 @@ impl Migration {
         rights::check()?;
         self.guests.room()?;
         let arbiter = self.arbiter(from, passage.r#move);
+        let pages = self.expected(from, &passage);
         let papers = Papers::coming(passage, Some(&from.name), &self.state_dir);
         let came = self.guests.arriving(&papers);
-        let arrival = Arrival::new(papers, arbiter, self.patience())?;
+        let arrival = Arrival::new(papers, pages, arbiter, self.patience())?;
         Ok(Box::new(move |stream| {
             Box::pin(async move {
                 arrival.take_in(Box::new(stream), came).await;
@@ -99,8 +107,9 @@ impl Migration {
         rights::check()?;
         self.guests.named(passage.pid, &from.name)?;
         let arbiter = self.arbiter(from, passage.r#move);
+        let pages = self.expected(from, &passage);
         let papers = Papers::leaving(passage, Some(&from.name), &self.state_dir);
-        let departure = Departure::new(papers.clone(), arbiter, self.patience())?;
+        let departure = Departure::new(papers.clone(), pages, arbiter, self.patience())?;
         let guests = self.guests.clone();
         Ok(Box::new(move |stream| {
             // It is to come to its end even if the node is forgotten meanwhile.
@@ -112,6 +121,21 @@ impl Migration {
                 let _ = leaving.await;
             })
         }))
+    }
+
+    /// The memory of a process of the node `from` is to follow it.
+    fn pages(&self, from: &Member, passage: &Passage) -> Result<Taker, Error> {
+        let hand_over = self.pages.come(&from.name, passage.r#move)?;
+        Ok(Box::new(move |stream| {
+            hand_over(Box::new(stream));
+            Box::pin(async {})
+        }))
+    }
+
+    /// The way for that, if it is to come.
+    fn expected(&self, from: &Member, passage: &Passage) -> Option<Expected> {
+        let lazily = passage.memory == memory::Way::Lazy;
+        lazily.then(|| self.pages.expect(&from.name, passage.r#move))
     }
 
     fn arbiter(&self, home: &Member, id: Id) -> Arc<dyn Arbiter> {
@@ -147,6 +171,7 @@ impl NodeService for Migration {
             let taker = match purpose {
                 ARRIVE => self.arrive(from, read(body)?)?,
                 DEPART => self.depart(from, read(body)?)?,
+                PAGES => self.pages(from, &read(body)?)?,
                 _ => return Err(no_such("stream", SERVICE, purpose)),
             };
             Ok((Value::Null, taker))
@@ -159,8 +184,10 @@ impl NodeService for Migration {
 /// # Errors
 /// The kernel does not tell.
 pub fn welcome(needs: &Needs) -> Result<Welcome, Error> {
-    let engine = Criu::new("criu").version().ok().map(|version| version.to_string());
-    Ok(Welcome { offer: Offer::for_needs(needs, engine)?, refusal: rights::check().err() })
+    let criu = Criu::new("criu");
+    let engine = criu.version().ok().map(|version| version.to_string());
+    let offer = Offer::for_needs(needs, engine)?;
+    Ok(Welcome { offer, refusal: rights::check().err(), features: criu.features().ok() })
 }
 
 async fn blocking<T: Send + 'static>(

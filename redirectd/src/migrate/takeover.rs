@@ -9,7 +9,10 @@
 //! - It was ended, as it was revived elsewhere: if home was this machine, the move is
 //!   committed, which is all that was left to do. Else it is revived, unless home has
 //!   committed the move.
-//! - It came: it is revived again if the move is committed, else forgotten.
+//! - It was kept frozen until home would say whose it is, as its memory was to follow
+//!   it: it runs on by now, and is ended if home has committed the move.
+//! - It came: it is revived again if the move is committed, else
+//!   forgotten; one whose memory was to follow is lost.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -84,7 +87,9 @@ impl Takeover {
         let mut forsaken = self.daemon.call(|daemon| Ok(daemon.forsaken_moves())).await;
         if let Ok(ids @ [_, ..]) = forsaken.as_deref_mut() {
             let all: Vec<Papers> = WorkDir::all(&PLACES);
-            let leaves = |papers: &&Papers| matches!(papers.stage, Stage::Leaving | Stage::Ending);
+            let leaves = |papers: &&Papers| {
+                matches!(papers.stage, Stage::Leaving | Stage::Yielded(_) | Stage::Ending)
+            };
             let own = |papers: &&Papers| papers.home.is_none() && papers.are_of(&self.state_dir);
             let taken: Vec<Id> =
                 all.iter().filter(own).filter(leaves).map(|p| p.passage.r#move).collect();
@@ -108,7 +113,9 @@ impl Takeover {
         }
         let patience = Patience::until(self.stopping.clone());
         match papers.stage {
-            Stage::Leaving | Stage::Ending => self.departure(folder, papers, patience).await,
+            Stage::Leaving | Stage::Yielded(_) | Stage::Ending => {
+                self.departure(folder, papers, patience).await;
+            }
             Stage::Coming | Stage::Come(_) | Stage::Running => {
                 let arbiter = self.arbiter(&papers);
                 let came = self.guests.arriving(&papers);

@@ -17,6 +17,7 @@ mod abort;
 mod busy;
 mod death;
 mod faults;
+mod following;
 mod guests;
 mod hook;
 mod kinds;

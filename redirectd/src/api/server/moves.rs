@@ -14,7 +14,7 @@ use crate::{
         moves::{AbortRequest, BeginRequest, MoveList, MoveView, ReturnReport, ReturnRequest},
     },
     daemon::{Daemon, read_id},
-    migrate::{carried::Carried, leader::Leader},
+    migrate::{carried::Carried, handover::Follows, leader::Leader},
 };
 
 /// Those that change something.
@@ -25,6 +25,7 @@ pub(super) fn changes() -> Router<Api> {
         .route("/v1/moves/{id}/return", post(prepare_return))
         .route("/v1/moves/{id}/commit", post(commit))
         .route("/v1/moves/{id}/abort", post(abort))
+        .route("/v1/moves/{id}/follow", post(follow))
         .route("/v1/moves/{id}/report", post(report))
 }
 
@@ -96,6 +97,18 @@ async fn abort(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> A
     let AbortRequest { why } = if body.is_empty() { AbortRequest::default() } else { read(&body)? };
     let why = why.unwrap_or_else(|| "whoever moved the process said so".to_owned());
     answer(api.daemon.call(move |daemon| daemon.abort_move(id, &why)).await)
+}
+
+async fn follow(
+    State(api): State<Api>,
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Answer<MoveView> {
+    let id = read_id(&id)?;
+    let now: Follows = read(&body)?;
+    let leader = caller.pid().and_then(|pid| Leader::of(pid).ok());
+    answer(api.daemon.call(move |daemon| daemon.follow_move(id, now, leader)).await)
 }
 
 async fn report(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Answer<MoveView> {

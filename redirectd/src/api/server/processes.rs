@@ -48,6 +48,7 @@ pub(super) fn views() -> Router<Api> {
 async fn list(State(api): State<Api>) -> Answer<ProcessList> {
     let mut away = api.daemon.call(|daemon| Ok(daemon.away())).await?;
     let locked = api.daemon.call(|daemon| Ok(daemon.locked())).await?;
+    let dependent = api.daemon.call(|daemon| Ok(daemon.dependent())).await?;
     let guests = api.guests.all()?.into_iter().map(Into::into).collect();
     look_after(&api.nodes, &mut away).await;
     for ended in away.iter().filter(|away| away.running == Some(false)) {
@@ -56,7 +57,7 @@ async fn list(State(api): State<Api>) -> Answer<ProcessList> {
             warn!(error = error.one_line(), "a process that has ended is not forgotten");
         }
     }
-    answer(Ok(ProcessList { away, guests, locked }))
+    answer(Ok(ProcessList { away, guests, locked, dependent }))
 }
 
 /// Asks the nodes where the processes are whether they run.

@@ -8,7 +8,8 @@ use crate::{
         inspect, moves,
         output::{self, BAD, BOLD, GOOD},
     },
-    conduct::report::Report,
+    conduct::{journey::Prepared, report::Report},
+    migrate::memory::Choice,
     process::{Inventory, Obstacle},
 };
 
@@ -18,18 +19,25 @@ struct Plan<'a> {
     to: &'a str,
     #[serde(flatten)]
     inventory: &'a Inventory,
+    /// How that memory goes; none if it cannot go as it should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_goes: Option<&'a Choice>,
     obstacles: &'a [Obstacle],
     movable: bool,
 }
 
 /// Prints what would move to `to`, and what is in the way.
-pub(super) fn plan(inventory: &Inventory, obstacles: &[Obstacle], to: &str, as_json: bool) {
+pub(super) fn plan(prepared: &Prepared, to: &str, as_json: bool) {
+    let Prepared { inventory, obstacles, memory, .. } = prepared;
     let movable = !obstacles.iter().any(|obstacle| obstacle.stops);
     if as_json {
-        output::json(Plan { to, inventory, obstacles, movable });
+        output::json(Plan { to, inventory, memory_goes: memory.as_ref(), obstacles, movable });
         return;
     }
     inspect::print(inventory);
+    if let Some(memory) = memory {
+        output::field("memory goes", moves::memory(memory));
+    }
     inspect::print_obstacles(obstacles);
     match movable {
         true => println!("{GOOD}it can move{GOOD:#} to {to}; nothing was changed"),
@@ -49,9 +57,7 @@ pub(super) fn report(report: &Report, remarks: &[String], to: &str, as_json: boo
     if let Some(held) = &report.r#move.held {
         moves::held::print_sums(held);
     }
-    if let Some(carried) = &report.r#move.carried {
-        moves::print_carried(carried);
-    }
+    moves::print_carried(&report.r#move);
     output::warnings(remarks);
     output::warnings(&report.lost);
     if let Some(held) = &report.r#move.held {

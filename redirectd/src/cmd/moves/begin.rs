@@ -46,6 +46,7 @@ impl Begin {
             though_locked: false,
             led: false,
             made: Vec::new(),
+            memory: None,
             to: self.to,
             label: self.label,
             timeout_seconds: self.timeout.map_or(DEFAULT_TIMEOUT, |time| time.as_secs_f64()),

@@ -14,8 +14,9 @@ use crate::{
     },
     error::Error,
     migrate::{
-        carried::{Carried, Stages},
+        carried::{Followed, Stages},
         machine::Owner,
+        memory::{Choice, Way},
     },
 };
 
@@ -78,8 +79,8 @@ fn print(moved: &MoveView) {
     if let Some(held) = &moved.held {
         held::print_sums(held);
     }
+    print_carried(moved);
     if let Some(carried) = &moved.carried {
-        print_carried(carried);
         output::warnings(&carried.lost);
     }
     if let Some(held) = &moved.held {
@@ -87,8 +88,36 @@ fn print(moved: &MoveView) {
     }
 }
 
+/// How memory goes, and why so.
+pub(in crate::cmd) fn memory(choice: &Choice) -> String {
+    let way = match choice.way {
+        Way::Copy => "with the process",
+        Way::Lazy => "after the process",
+    };
+    format!("{way}: {}", choice.why)
+}
+
 /// What our own engine tells of a move.
-pub(in crate::cmd) fn print_carried(carried: &Carried) {
+pub(in crate::cmd) fn print_carried(moved: &MoveView) {
+    if let Some(choice) = &moved.memory {
+        output::field("memory goes", memory(choice));
+    }
+    if let Some(follows) = &moved.follows {
+        let behind = match follows.behind() {
+            Some(bytes) => units::bytes(bytes),
+            None => "some".to_owned(),
+        };
+        let depends = format!("depends on {}", moved.from);
+        output::field("memory", format!("{behind} of it still on {}; it {depends}", moved.from));
+    }
+    let Some(carried) = &moved.carried else { return };
+    if let Some(Followed { bytes, took_us, lost }) = &carried.followed {
+        let took = units::short(*took_us as f64 / 1e6);
+        output::field("followed", format!("{} in {took}", units::bytes(*bytes)));
+        if let Some(why) = lost {
+            output::field("memory lost", why);
+        }
+    }
     output::field("processes", carried.pids.len());
     output::field("images", format!("{} in {} files", units::bytes(carried.bytes), carried.files));
     for (name, micros) in stages(&carried.stages) {

@@ -43,6 +43,7 @@ impl Daemon {
     ) -> Result<MoveView, Error> {
         let timeout = timeout(request.timeout_seconds)?;
         self.must_not_be_locked(request)?;
+        self.must_be_whole(request)?;
         let shifts = match resolved {
             None => self.shifts(request, &self.config.hosts)?,
             Some((name, addresses)) => {
@@ -60,6 +61,7 @@ impl Daemon {
             destination: request.to.clone(),
             shifts,
             made: request.made.clone(),
+            memory: request.memory.clone(),
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         };
         if request.dry_run {

@@ -39,6 +39,7 @@ impl Daemon {
         if !again {
             self.moves.totals.frozen_seconds.observe(frozen as f64 / 1e6);
         }
+        self.memory_is_over(id);
         self.show_move(id)
     }
 
@@ -61,6 +62,12 @@ impl Daemon {
     }
 
     fn view(&self, there: &Move) -> MoveView {
+        let follows = self.follows(there.id);
+        MoveView { follows, ..self.view_of_packets(there) }
+    }
+
+    /// All but the memory.
+    fn view_of_packets(&self, there: &Move) -> MoveView {
         if let Some((at, outcome)) = self.moves.delivered.get(&there.id) {
             return MoveView::new(there, Some(outcome), Some(*at));
         }

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::{
@@ -42,7 +43,7 @@ pub struct Version {
 }
 
 /// What CRIU can do with this machine's kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
     /// Memory may be copied in rounds while the processes still run.
     pub tracks_memory: bool,
@@ -252,19 +253,8 @@ impl Criu {
             }
             Ok(())
         };
-        let response = match self.carry_out(RequestType::Restore, options, &what, None, stages) {
-            Ok(response) => response,
-            Err(error) => {
-                if let Some(pid) = running {
-                    // All was made; it runs whether CRIU lives or not.
-                    warn!(pid, error = error.one_line(), "CRIU ended, the process runs");
-                    return Ok(pid);
-                }
-                remnants::clear(&restore.images)?;
-                return Err(error);
-            }
-        };
-        restored(&response)
+        let done = self.carry_out(RequestType::Restore, options, &what, None, stages);
+        restored(done, running, &restore.images)
     }
 
     /// The words that run it.
@@ -328,8 +318,25 @@ pub(super) fn restore_options(restore: &Restore) -> Result<Options, Error> {
     options(&restore.images, "restore.log", restore.shell_job)
 }
 
-/// The root of the processes that CRIU has revived.
-pub(super) fn restored(response: &Response) -> Result<i32, Error> {
+/// The root of the processes that CRIU has revived from `images`, by what it answered;
+/// `running` if they are known to run. Nothing is left of them if not.
+pub(super) fn restored(
+    answer: Result<Response, Error>,
+    running: Option<i32>,
+    images: &Path,
+) -> Result<i32, Error> {
+    let response = match (answer, running) {
+        (Ok(response), _) => response,
+        (Err(error), Some(pid)) => {
+            // All was made; it runs whether CRIU lives or not.
+            warn!(pid, error = error.one_line(), "CRIU ended, the process runs");
+            return Ok(pid);
+        }
+        (Err(error), None) => {
+            remnants::clear(images)?;
+            return Err(error);
+        }
+    };
     let pid = response.restored.map(|restored| restored.pid);
     pid.ok_or_else(|| Error::new(Kind::Failed, "CRIU does not tell which process it revived"))
 }

@@ -72,6 +72,14 @@ impl Drop for Guard {
     }
 }
 
+/// Ends `processes`, parents before their children, and what they have started.
+///
+/// # Errors
+/// `sh` cannot be run.
+pub(in crate::migrate) fn end(processes: &[i32]) -> io::Result<()> {
+    Guard::new(processes, &[]).map(drop)
+}
+
 /// The userfaultfds of process `pid`, as descriptors of ours.
 pub(super) fn userfaults(pid: i32) -> io::Result<Vec<OwnedFd>> {
     let process = Process::open(pid)?;

@@ -175,6 +175,8 @@ fn spawn(criu: &Criu, images: &Path, pages: &OwnedFd, ready: &OwnedFd) -> Result
     command.arg("--images-dir").arg(images);
     command.args(["--ps-socket", &fds[0].to_string(), "--status-fd", &fds[1].to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // What is typed at our terminal is not for it.
+    command.process_group(0);
     // SAFETY: between fork and exec only fcntl is called, which is
     // async-signal-safe and touches no memory of ours.
     unsafe {

@@ -101,20 +101,20 @@ impl Criu {
         let mut options = restore_options(restore)?;
         options.lazy_pages = Some(true);
         let what = format!("the processes in {} cannot be revived", restore.images.display());
-        let response = self.carry_out(
-            RequestType::Restore,
-            options,
-            &what,
-            None,
-            &mut |notify: &Notify, criu| {
-                let stage = RestoreStage::of(notify);
-                if let Some(RestoreStage::Revived { pid }) = stage {
-                    lazy.guard(&revived(criu, pid)?)?;
-                }
-                stage.map_or(Ok(()), &mut *on_stage)
-            },
-        )?;
-        restored(&response)
+        let mut running = None;
+        let stages = &mut |notify: &Notify, criu| {
+            let Some(stage) = RestoreStage::of(notify) else { return Ok(()) };
+            if let RestoreStage::Revived { pid } = stage {
+                lazy.guard(&revived(criu, pid)?)?;
+            }
+            on_stage(stage)?;
+            if let RestoreStage::Resuming { pid } | RestoreStage::Resumed { pid } = stage {
+                running = Some(pid);
+            }
+            Ok(())
+        };
+        let done = self.carry_out(RequestType::Restore, options, &what, None, stages);
+        restored(done, running, &restore.images)
     }
 }
 

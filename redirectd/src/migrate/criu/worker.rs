@@ -52,6 +52,8 @@ impl Worker {
         let mut command = Command::new(program);
         command.args(arguments).arg("swrk").arg(its.as_raw_fd().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        // What is typed at our terminal is not for it.
+        command.process_group(0);
         let fds = [Some(its.as_raw_fd()), shared.as_ref().map(OwnedFd::as_raw_fd)];
         // SAFETY: between fork and exec only fcntl is called, which is
         // async-signal-safe and touches no memory of ours.

@@ -29,7 +29,15 @@ fn begun(id: Id) -> Record {
     let to = Redirect { target: "192.0.2.4".parse().unwrap(), ..from.clone() };
     let shifts = vec![Shift { from, to, written: None }];
     let (label, process, destination) = (None, None, "d".to_owned());
-    let plan = Plan { label, process, destination, shifts, made: Vec::new(), timeout_ms: 1_000 };
+    let plan = Plan {
+        label,
+        process,
+        destination,
+        shifts,
+        made: Vec::new(),
+        memory: None,
+        timeout_ms: 1_000,
+    };
     Record::Begun { id, at: Moment(1), plan }
 }
 

@@ -33,6 +33,7 @@ fn begun(id: Id, name: &str, filed: bool) -> Record {
         destination: if filed { "home" } else { "192.0.2.4" }.to_owned(),
         shifts: vec![Shift { from, to, written }],
         made: Vec::new(),
+        memory: None,
         timeout_ms: 1_000,
     };
     Record::Begun { id, at: Moment(1), plan }

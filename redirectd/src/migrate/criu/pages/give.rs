@@ -3,10 +3,11 @@
 use std::{
     convert::Infallible,
     fs::File,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::{
     io::{AsyncRead, AsyncWrite, split},
     net::UnixStream,
@@ -39,6 +40,8 @@ pub struct Source {
 /// Tells [`Giver`] how far the processes are; from the stages of the dump.
 #[derive(Debug)]
 pub struct Stages {
+    /// The giver's end of CRIU's socket, until the processes are ended.
+    criu: Option<OwnedFd>,
     frozen: Option<oneshot::Sender<Frozen>>,
     ended: Option<oneshot::Sender<()>>,
 }
@@ -75,7 +78,8 @@ pub fn leave() -> Result<(Source, Stages, Giver), Error> {
     let (ours, crius) = ends()?;
     let (tell_frozen, frozen) = oneshot::channel();
     let (tell_ended, ended) = oneshot::channel();
-    let stages = Stages { frozen: Some(tell_frozen), ended: Some(tell_ended) };
+    let criu = ours.try_clone().map_err(|why| failed(format!("no socket for CRIU: {why}")))?;
+    let stages = Stages { criu: Some(criu), frozen: Some(tell_frozen), ended: Some(tell_ended) };
     let (tell_widened, widened) = oneshot::channel();
     let source = Source { socket: crius, widened: tell_widened };
     Ok((source, stages, Giver { criu: ours, frozen, ended, widened }))
@@ -103,9 +107,25 @@ impl Stages {
         tell.send(frozen).map_err(|_| failed("the memory cannot go to the host".into()))
     }
 
+    /// Whether CRIU is there still, which has the memory.
+    ///
+    /// # Errors
+    /// It has ended: the processes run on here.
+    pub fn must_be_kept(&self) -> Result<(), Error> {
+        let mut ended = self.criu.iter().map(|criu| PollFd::new(criu.as_fd(), PollFlags::empty()));
+        // The end of the other side is told unasked (poll(2)).
+        let ended = ended.next().map(|ended| poll(&mut [ended], PollTimeout::ZERO));
+        match ended {
+            Some(Ok(0)) => Ok(()),
+            _ => Err(failed("CRIU has ended before the process was handed over".into())),
+        }
+    }
+
     /// The processes are ended here for good, and only CRIU still has their memory:
     /// from here on it goes over.
     pub fn ended(&mut self) {
+        // Once the giver is gone, CRIU is to see that.
+        self.criu = None;
         // If nobody hears it, the giver has failed, and says so.
         let _ = self.ended.take().map(|tell| tell.send(()));
     }

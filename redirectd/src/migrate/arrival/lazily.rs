@@ -1,0 +1,175 @@
+//! A process whose memory follows it: it runs here first, and is ended if its memory
+//! does not come.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    task::{JoinError, JoinHandle},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{error, info, warn};
+
+use super::Arrival;
+use crate::{
+    error::{Error, Kind},
+    migrate::{
+        criu::{
+            Criu, Restore, RestoreStage, datagrams, lazy::LazyPages, pages::Progress, remnants,
+        },
+        handover::{Belongings, Follows, Told, Way, Word},
+    },
+    node,
+};
+
+/// How often home is told how much has come.
+const TELLING: Duration = Duration::from_millis(250);
+
+/// Memory on its way here.
+struct Taking {
+    lazy: Arc<LazyPages>,
+    task: JoinHandle<Result<(), Error>>,
+    progress: watch::Receiver<Progress>,
+}
+
+impl Arrival {
+    /// Revives the process, waits for home's word, lets it run, and waits until all of its
+    /// memory is here. Whether it runs here.
+    ///
+    /// Without that word it never runs: whoever would give it brings the memory, too.
+    pub(super) fn revive_lazily(
+        self,
+        (mut way, pages): (Way, Way),
+        belongings: &Belongings,
+        on_arrival: impl FnOnce(i32),
+        runtime: &Handle,
+    ) -> bool {
+        let (pid, r#move) = (self.papers.passage.pid, self.papers.passage.r#move);
+        let criu = Criu::new("criu");
+        let began = LazyPages::start(&criu, self.folder.path()).and_then(|(lazy, taker)| {
+            let (come, progress) = watch::channel(Progress::default());
+            let lazy = Arc::new(lazy);
+            let its = Arc::clone(&lazy);
+            let task = runtime.spawn(async move { taker.take(pages, &its, &come).await });
+            Ok(Taking { lazy, task, progress })
+        });
+        let revived = began.and_then(|mut taking| {
+            match self.restore_lazily(&criu, &taking.lazy, belongings, &mut way, runtime) {
+                Ok(lost) => Ok((taking, lost)),
+                Err(error) => Err(runtime.block_on(taking.end()).unwrap_or(error)),
+            }
+        });
+        let (taking, lost) = match revived {
+            Ok(revived) => revived,
+            Err(error) => {
+                self.warn(&error);
+                let _ = runtime.block_on(node::say(&mut way, &Told::Failed(error)));
+                return false;
+            }
+        };
+        on_arrival(pid);
+        info!(pid, r#move, ?lost, "a process has come and runs here; its memory follows");
+        let followed = runtime.block_on(async {
+            // Who does not hear it has died, and the memory does not come.
+            let _ = node::say(&mut way, &Told::Running { lost }).await;
+            taking.follow(&mut way).await
+        });
+        let told = match followed {
+            Ok(follows) => {
+                info!(pid, r#move, bytes = follows.over, "all memory of a process is here");
+                Told::Whole(follows)
+            }
+            Err(error) => {
+                error!(
+                    pid,
+                    r#move,
+                    error = error.one_line(),
+                    "a process was ended: its memory does not come"
+                );
+                Told::Failed(error)
+            }
+        };
+        let _ = runtime.block_on(node::say(&mut way, &told));
+        matches!(told, Told::Whole(_))
+    }
+
+    /// Gives what it has lost. There is nothing of it here if this fails.
+    fn restore_lazily(
+        &self,
+        criu: &Criu,
+        lazy: &LazyPages,
+        belongings: &Belongings,
+        way: &mut Way,
+        runtime: &Handle,
+    ) -> Result<Vec<String>, Error> {
+        let restore = Restore { images: self.folder.path().to_owned(), shell_job: false };
+        let mut lost = Vec::new();
+        criu.restore_lazily(&restore, lazy, &mut |stage| match stage {
+            RestoreStage::Revived { .. } => {
+                datagrams::deliver(&belongings.datagrams)?;
+                runtime.block_on(the_word(way))
+            }
+            RestoreStage::Resuming { .. } => {
+                lost = self.resuming(belongings);
+                Ok(())
+            }
+            RestoreStage::Begun | RestoreStage::Resumed { .. } => Ok(()),
+        })?;
+        Ok(lost)
+    }
+
+    /// Clears what is left of one whose memory cannot come any more.
+    pub(super) fn is_lost(&self) {
+        let (pid, r#move) = (self.papers.passage.pid, self.papers.passage.r#move);
+        warn!(pid, r#move, "a process that was coming does not: its memory is elsewhere");
+        if let Err(error) = remnants::clear(self.folder.path()) {
+            self.warn(&error);
+        }
+    }
+}
+
+impl Taking {
+    /// Waits until all memory is here, and tells home by `way` how far it is.
+    async fn follow(mut self, way: &mut Way) -> Result<Follows, Error> {
+        let mut ticks = interval(TELLING);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = None;
+        let taken = loop {
+            tokio::select! {
+                taken = &mut self.task => break taken,
+                _ = ticks.tick() => {
+                    let now = Follows::from(*self.progress.borrow());
+                    if told != Some(now) {
+                        told = Some(now);
+                        // If home does not hear it, it brings no memory either.
+                        let _ = node::say(way, &Told::Follows(now)).await;
+                    }
+                }
+            }
+        };
+        taken.map_err(|why| died(&why)).flatten()?;
+        Ok(Follows::from(*self.progress.borrow()))
+    }
+
+    /// Takes no more; why none came, if that is known.
+    async fn end(&mut self) -> Option<Error> {
+        if !self.task.is_finished() {
+            self.task.abort();
+        }
+        (&mut self.task).await.ok()?.err()
+    }
+}
+
+/// Says that the process is there, and waits until it is this machine's.
+async fn the_word(way: &mut Way) -> Result<(), Error> {
+    node::say(way, &Told::Revived).await?;
+    match node::hear(way).await? {
+        Word::Go => Ok(()),
+        Word::Never => Err(Error::new(Kind::Failed, "the process stays where it was")),
+    }
+}
+
+fn died(why: &JoinError) -> Error {
+    Error::new(Kind::Failed, format!("the memory of the process does not come: {why}"))
+}
