@@ -145,9 +145,9 @@ fn timeout(seconds: f64) -> Result<Duration, Error> {
     /// Longer than a day, nobody freezes a process.
     const LONGEST: f64 = 86_400.0;
     match Duration::try_from_secs_f64(seconds) {
-        Ok(timeout) if !timeout.is_zero() && seconds <= LONGEST => Ok(timeout),
+        Ok(timeout) if timeout.as_millis() > 0 && seconds <= LONGEST => Ok(timeout),
         _ => Err(Error::new(Kind::Usage, format!("a move cannot be parked for {seconds} s"))
-            .cure("give a time of more than 0 s and at most a day, such as 60s")),
+            .cure("give a time of at least a millisecond and at most a day, such as 60s")),
     }
 }
 
