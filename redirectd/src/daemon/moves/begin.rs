@@ -158,12 +158,7 @@ fn timeout(seconds: f64) -> Result<Duration, Error> {
 pub(super) fn connection(there: &Move, asked: &ConnectionView) -> Result<Connection, Error> {
     let home = asked.home;
     let of = |shift: &&Shift| {
-        let to = &shift.to;
-        to.home == home.ip()
-            && to.ports.contains(home.port())
-            && to.protocols.contains(&asked.protocol)
-            && (to.peers.is_empty()
-                || to.peers.iter().any(|peers| peers.contains(&asked.peer.ip())))
+        shift.to.catches(asked.protocol, asked.peer.ip(), (home.ip(), home.port()))
     };
     let Some(shift) = there.plan.shifts.iter().find(of) else {
         let what = format!(
