@@ -26,3 +26,4 @@ mod onward;
 mod probe;
 mod queued;
 mod real;
+mod strange;
