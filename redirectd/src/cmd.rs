@@ -173,6 +173,12 @@ impl Cli {
     }
 }
 
+/// Has this program end as an error does when nothing can be printed any more, the disk
+/// of its output being full, say. Whatever it did is done by then.
+pub fn end_when_unprintable() {
+    output::end_when_unprintable();
+}
+
 /// Prints `error` on standard error, as text or as JSON.
 pub fn print_error(error: &Error, json: bool) {
     output::error(error, json);

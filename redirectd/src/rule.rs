@@ -116,6 +116,14 @@ impl Redirect {
         self.target == self.home && self.target_port == self.ports.first()
     }
 
+    /// Whether it is for what `peer` sends to `home`.
+    #[must_use]
+    pub fn catches(&self, protocol: Protocol, peer: IpAddr, home: (IpAddr, u16)) -> bool {
+        (self.home == home.0 && self.ports.contains(home.1))
+            && self.protocols.contains(&protocol)
+            && (self.peers.is_empty() || self.peers.iter().any(|net| net.contains(&peer)))
+    }
+
     /// The last port at the target, or `None` if it would lie beyond 65535.
     #[must_use]
     pub fn last_target_port(&self) -> Option<u16> {

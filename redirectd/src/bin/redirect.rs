@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     // SAFETY: this sets no handler of ours but the default action, which is to end
     // quietly when whoever reads our output (`head`) has gone.
     let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    cmd::end_when_unprintable();
     CompleteEnv::with_factory(cmd::definition).complete();
     let cli = Cli::parse();
     let json = cli.json();

@@ -17,9 +17,9 @@ use crate::{
 
 /// Keep a process where it is
 ///
-/// It does not move, whoever asks, until `redirect unlock`; but for a guest that is
-/// evicted by whoever runs the machine it is on. The process must be at home, or
-/// have left it.
+/// Neither `redirect migrate` nor any engine that says which process it moves takes it
+/// along, until `redirect unlock`; but whoever runs the machine that it is a guest on can
+/// evict it. The process must be at home, or have left it.
 #[derive(Debug, Args)]
 pub(super) struct Lock {
     /// The process

@@ -1,6 +1,10 @@
 //! How things are printed: JSON, tables, colours and units.
 
-use std::fmt;
+use std::{
+    fmt,
+    io::{self, Write as _},
+    panic, process,
+};
 
 use anstream::{ColorChoice, eprintln, print, println};
 use anstyle::{AnsiColor, Style};
@@ -10,7 +14,7 @@ use serde::Serialize;
 use crate::{
     api::types::{ChangeReport, Document, Failure, Step},
     dataplane::{Change, Removal},
-    error::Error,
+    error::{Error, Kind},
     plan,
 };
 
@@ -66,6 +70,21 @@ pub(super) fn error(error: &Error, as_json: bool) {
     } else {
         eprintln!("{BAD}error:{BAD:#} {error}");
     }
+}
+
+/// See [`super::end_when_unprintable`]: `println!` has no way but a panic to tell that.
+pub(super) fn end_when_unprintable() {
+    let default = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        let why = panic.payload_as_str().and_then(|text| text.strip_prefix("failed printing to "));
+        let Some(why) = why else { return default(panic) };
+        // Standard error may be what failed.
+        let _ = writeln!(
+            io::stderr(),
+            "error: cannot print to {why}\n  cure: make room where that goes, or send it elsewhere"
+        );
+        process::exit(Kind::Failed.exit_code().into());
+    }));
 }
 
 /// Prints what ought to be looked at, on standard error.

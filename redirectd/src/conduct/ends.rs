@@ -104,7 +104,7 @@ impl Source {
     }
 }
 
-/// Whether the process, which is there, would go anywhere if it went to `to`.
+/// Whether the process, which `at` has, is elsewhere than on `to`.
 ///
 /// # Errors
 /// It is there.

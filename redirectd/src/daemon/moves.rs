@@ -41,9 +41,9 @@ pub(super) struct Moves {
     groups: BTreeMap<Id, Group>,
     /// Since when those that are not decided are in their states, by a clock that
     /// nobody sets.
-    since: BTreeMap<Id, Instant>,
+    pub(super) since: BTreeMap<Id, Instant>,
     /// Who leads those that do not outlive that one undecided.
-    leaders: BTreeMap<Id, Leader>,
+    pub(super) leaders: BTreeMap<Id, Leader>,
     /// Those whose processes run, and whose memory follows.
     following: BTreeMap<Id, Following>,
     /// What was delivered of moves that still have something else to do.

@@ -26,8 +26,15 @@ impl Daemon {
     /// Locks a process, or unlocks it; says which one it was. It may be so already.
     ///
     /// # Errors
-    /// It is not locked, and so cannot be unlocked; or nothing can be written down.
+    /// It is not locked, and so cannot be unlocked; it can be none; or nothing can be
+    /// written down.
     pub fn set_lock(&mut self, request: LockRequest) -> Result<Traveller, Error> {
+        let named = request.name.as_deref().is_some_and(|name| !name.is_empty());
+        if request.locked && (request.pid < 1 || !named) {
+            let what =
+                format!("a lock needs a process's id and name, and {} has none", request.pid);
+            return Err(Error::new(Kind::Usage, what).cure("`redirect lock PID` gives both"));
+        }
         let locked = self.moves.book.ledger().locked().get(&request.pid).cloned();
         let name = request.name.filter(|_| request.locked);
         let process = match (name, locked) {

@@ -104,8 +104,8 @@ impl Migration {
 
     /// A guest from the node `from` leaves.
     fn depart(&self, from: &Member, passage: Passage) -> Result<Taker, Error> {
-        rights::check()?;
         self.guests.named(passage.pid, &from.name)?;
+        rights::check()?;
         let arbiter = self.arbiter(from, passage.r#move);
         let pages = self.expected(from, &passage);
         let papers = Papers::leaving(passage, Some(&from.name), &self.state_dir);

@@ -31,7 +31,7 @@ pub fn unaccepted(tree: &Tree) -> Result<u32, Error> {
 mod tests {
     use std::{
         net::{TcpListener, TcpStream},
-        process,
+        process::{self, Command},
     };
 
     use super::*;
@@ -45,6 +45,11 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let waiting: Vec<_> = (0..40).map(|_| TcpStream::connect(address).unwrap()).collect();
         assert!(unaccepted(&tree).unwrap() >= 40.max(before));
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        let others = Tree::of(other.id().cast_signed()).and_then(|tree| unaccepted(&tree));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(others.unwrap(), 0, "they are not its own");
         for _ in &waiting {
             listener.accept().unwrap();
         }

@@ -25,6 +25,25 @@ fn with_peers(mut redirect: Redirect, peers: &[&str]) -> Redirect {
 }
 
 #[test]
+fn it_catches_what_its_peers_send_to_its_endpoints() {
+    let web = with_peers(redirect("web", "80-81"), &["198.51.100.0/24", "192.0.2.9/32"]);
+    for (protocol, peer, home, port, caught) in [
+        (Protocol::Tcp, "198.51.100.7", "192.0.2.1", 80, true),
+        (Protocol::Tcp, "192.0.2.9", "192.0.2.1", 81, true),
+        (Protocol::Udp, "198.51.100.7", "192.0.2.1", 80, false),
+        (Protocol::Tcp, "198.51.101.7", "192.0.2.1", 80, false),
+        (Protocol::Tcp, "198.51.100.7", "192.0.2.2", 80, false),
+        (Protocol::Tcp, "198.51.100.7", "192.0.2.1", 82, false),
+    ] {
+        let (peer, home) = (peer.parse().unwrap(), (home.parse().unwrap(), port));
+        assert_eq!(web.catches(protocol, peer, home), caught, "{protocol} {peer} {home:?}");
+    }
+    let peer = "203.0.113.1".parse().unwrap();
+    let home = ("192.0.2.1".parse().unwrap(), 80);
+    assert!(redirect("web", "80").catches(Protocol::Tcp, peer, home));
+}
+
+#[test]
 fn a_plain_redirect_is_valid_and_reads_like_the_rule() {
     let mut web = redirect("web", "80");
     web.validate().unwrap();

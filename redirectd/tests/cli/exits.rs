@@ -1,7 +1,7 @@
 //! Exit codes, and who may do what.
 
 use std::{
-    fs,
+    fs::{self, OpenOptions},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
@@ -9,7 +9,7 @@ use std::{
 
 use nix::unistd::Uid;
 
-use crate::server::{CONFIG, Ended, Server, redirect};
+use crate::server::{CONFIG, Ended, Server, command, redirect};
 
 /// A group that every Debian has, and a user that none has.
 const GROUP: (&str, u32) = ("nogroup", 65_534);
@@ -171,4 +171,22 @@ fn errors_are_json_too_when_json_is_asked_for() {
     assert_eq!(error["error"]["kind"], "unreachable");
     assert!(error["error"]["cure"].is_string());
     assert_eq!(ended.out, "");
+}
+
+/// What it did is done all the same.
+#[test]
+fn output_that_goes_nowhere_is_an_error_and_no_panic() {
+    let server = Server::start();
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for arguments in [&ADD[..], &["list"], &["--json", "ps"]] {
+        let output = command(&server.socket()).args(arguments).stdout(full()).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("error: cannot print to stdout: No space left"), "{told}");
+        assert!(told.contains("cure:") && !told.contains("panicked"), "{told}");
+    }
+    assert_eq!(server.listed(), ["web active"]);
+    // Nor is there room for that.
+    let status = command(&server.socket()).arg("list").stdout(full()).stderr(full()).status();
+    assert_eq!(status.unwrap().code(), Some(1));
 }

@@ -119,6 +119,30 @@ fn the_command() -> Result<()> {
     Ok(())
 }
 
+/// CRIU ends the process when redirectd has begun to see to what is left.
+#[test]
+fn the_command_long_before_criu_has_done_its_work() -> Result<()> {
+    let mut field = Field::new()?;
+    for fault in at("home", &["post-dump!"], "c") {
+        field.suffers("c", fault, |hit| {
+            hit.command_dies()?;
+            hit.daemon_says("home", "taking up what is left to do")?;
+            hit.go()
+        })?;
+    }
+    Ok(())
+}
+
+/// Nobody else ends what is half made of the process there.
+#[test]
+fn the_destination_s_daemon_and_criu() -> Result<()> {
+    let mut field = Field::new()?;
+    for fault in at("c", &["post-restore"], "home") {
+        field.suffers("c", fault, |hit| hit.both_die())?;
+    }
+    Ok(())
+}
+
 /// It is back when both sides have noticed.
 #[test]
 fn the_link_to_the_destination() -> Result<()> {

@@ -150,3 +150,23 @@ fn one_that_has_ended_is_told_once_and_forgotten() -> Result<()> {
     let done = two.run(&[], "home", &[])?;
     refused(&done, 1, "there is no process 3000")
 }
+
+/// Its redirectd runs as the shipped unit has it, without root's rights.
+#[test]
+fn a_home_without_the_rights_takes_no_guest_back() -> Result<()> {
+    let mut two = Two::joined()?;
+    two.serve(SELECT)?;
+    let mut talk = Talk::open(two.peer(), SERVER)?;
+    two.migrate(&[])?.success()?;
+    two.daemon.sigkill()?;
+    let bounded = "setpriv --bounding-set -sys_admin,-sys_ptrace";
+    two.daemon.start_again_by(&bounded.split(' ').collect::<Vec<_>>())?;
+    let done = two.c_daemon.try_redirect(&["evict", &PID.to_string()])?;
+    refused(&done, 1, "home refuses: redirectd on this machine may not revive processes")?;
+    refused(&done, 1, "CAP_SYS_ADMIN")?;
+    assert_eq!(talk.line()?, "10.0.0.3");
+    // Who is root at home leads it all the same.
+    two.run(&[], "home", &[])?.success()?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+    Ok(())
+}

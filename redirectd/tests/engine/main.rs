@@ -28,3 +28,4 @@ mod probe;
 mod queued;
 mod real;
 mod runc;
+mod strange;

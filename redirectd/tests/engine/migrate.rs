@@ -1,13 +1,14 @@
 //! `redirect migrate` from home to a host: what it says, and what is in the way.
 
 use std::{
+    fs,
     net::TcpListener,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use xtask::lab::{Daemon, Finished};
+use xtask::lab::{Daemon, Finished, Machine};
 
 use crate::{
     nodes::{C, PID, Two, binaries, refused},
@@ -124,6 +125,63 @@ fn a_dry_run_tells_all_and_changes_nothing() -> Result<()> {
     ensure!(said.contains("it can move to c") && said.contains("10.0.0.2:7000"), "{said}");
     assert_eq!(two.moves()?, Vec::<Value>::new());
     two.goes_on_at_home(&mut talk)
+}
+
+/// What is home's to refuse is in the way as well.
+#[test]
+fn a_dry_run_tells_what_home_would_refuse() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(SELECT)?;
+    let mut talk = Talk::open(two.peer(), SERVER)?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+    refused(&two.migrate(&["--dry-run", "--redirect", "nobody"])?, 1, "no redirect `nobody`")?;
+    two.redirect_on_home(&["lock", &PID.to_string()])?.success()?;
+    let said = two.migrate(&["--dry-run"])?.success()?;
+    ensure!(said.contains("is locked") && said.contains("it cannot move"), "{said}");
+    two.daemon.redirect(&["unlock", &PID.to_string()])?;
+    // A node, and no host of home's configuration.
+    let token = two.daemon.json(&["node", "invite"])?;
+    let token = token["token"].as_str().context("a token")?;
+    let machine = Machine::new(&two.lan.d)?;
+    let x = Daemon::start_on(&machine, &binaries(), C)?;
+    x.json(&["node", "join", token, "--name", "x.invalid", "--listen", "10.0.0.4:9311"])?;
+    for options in [&["--dry-run"][..], &[]] {
+        refused(&two.run(&[], "x.invalid", options)?, 1, "`x.invalid` does not resolve")?;
+    }
+    assert_eq!(two.moves()?, Vec::<Value>::new());
+    two.goes_on_at_home(&mut talk)
+}
+
+#[test]
+fn one_that_is_there_already_is_told_so() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(SELECT)?;
+    let mut talk = Talk::open(two.peer(), SERVER)?;
+    let at_home = "process 3000 (python3) is at home already";
+    refused(&two.run(&[], "home", &[])?, 2, at_home)?;
+    refused(&two.run(&[], "home", &["--dry-run"])?, 2, at_home)?;
+    two.goes_on_at_home(&mut talk)?;
+    two.migrate(&[])?.success()?;
+    refused(&two.migrate(&[])?, 2, "process 3000 (python3) is at c already")?;
+    assert_eq!(talk.line()?, "10.0.0.3");
+    Ok(())
+}
+
+/// Its state directory takes nothing any more: home would not find the process there.
+#[test]
+fn a_host_that_cannot_remember_its_guests_takes_none_in() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(SELECT)?;
+    let mut talk = Talk::open(two.peer(), SERVER)?;
+    assert_eq!(talk.line()?, "10.0.0.2");
+    let in_the_way = two.c_daemon.state().join("guests.new");
+    fs::create_dir(&in_the_way)?;
+    refused(&two.migrate(&[])?, 1, "guests.json")?;
+    two.goes_on_at_home(&mut talk)?;
+    fs::remove_dir(&in_the_way)?;
+    two.migrate(&[])?.success()?;
+    assert_eq!(talk.line()?, "10.0.0.3");
+    Ok(())
 }
 
 /// Reasons of both machines are told at once, and nothing is begun.

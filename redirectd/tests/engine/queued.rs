@@ -2,16 +2,21 @@
 
 use anyhow::{Context as _, Result};
 use redirectd::migrate::criu::datagrams::waiting;
-use xtask::lab::soon;
+use xtask::lab::{Machine, soon};
 
 use crate::{
+    nodes::{PID, Two},
     programs::{self, Datagrams, GATED, Talk},
     scene::{Place, Scene},
 };
 
 /// Waits until so many datagrams wait at the server, which does not read them.
 fn wait_for(place: &Place, pid: i32, count: usize) -> Result<()> {
-    let outside = place.machine.outside(pid).context("it runs there")?;
+    wait_on(&place.machine, pid, count)
+}
+
+fn wait_on(machine: &Machine, pid: i32, count: usize) -> Result<()> {
+    let outside = machine.outside(pid).context("it runs there")?;
     let queued = || (waiting(&[outside]).ok()?.len() == count).then_some(());
     soon("datagrams wait at the server", queued)
 }
@@ -49,4 +54,26 @@ fn with_ipv4() -> Result<()> {
 #[test]
 fn with_ipv6() -> Result<()> {
     all_are_answered("[fd00::2]:7000", "::")
+}
+
+/// With all that `redirect migrate` puts between: out, and home again.
+#[test]
+fn by_the_command() -> Result<()> {
+    let two = Two::joined()?;
+    two.serve(GATED)?;
+    let mut talk = Talk::open(two.peer(), "10.0.0.2:7000")?;
+    let peer = Datagrams::open(two.peer(), "10.0.0.2:7000")?;
+    for (from, to) in [(&two.home, "c"), (&two.c, "home")] {
+        assert_eq!(talk.line()?, "0");
+        for data in [b"first", b"other"] {
+            peer.say(data)?;
+        }
+        wait_on(from, PID, 2)?;
+        two.run(&[], to, &[])?.success()?;
+        assert_eq!(talk.line()?, "2", "to {to}");
+        for data in [b"first", b"other"] {
+            assert_eq!(&peer.hear()?, data);
+        }
+    }
+    Ok(())
 }

@@ -120,6 +120,15 @@ impl Daemon {
         self.start_with(&[])
     }
 
+    /// Starts it from now on by `words`, which run what follows them.
+    ///
+    /// # Errors
+    /// When it does not answer; with its log.
+    pub fn start_again_by(&mut self, words: &[&str]) -> Result<()> {
+        self.by.extend(words.iter().map(|&word| word.to_owned()));
+        self.start_again()
+    }
+
     /// Starts it with more options.
     ///
     /// # Errors

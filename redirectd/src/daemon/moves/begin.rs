@@ -147,9 +147,9 @@ fn timeout(seconds: f64) -> Result<Duration, Error> {
     /// Longer than a day, nobody freezes a process.
     const LONGEST: f64 = 86_400.0;
     match Duration::try_from_secs_f64(seconds) {
-        Ok(timeout) if !timeout.is_zero() && seconds <= LONGEST => Ok(timeout),
+        Ok(timeout) if timeout.as_millis() > 0 && seconds <= LONGEST => Ok(timeout),
         _ => Err(Error::new(Kind::Usage, format!("a move cannot be parked for {seconds} s"))
-            .cure("give a time of more than 0 s and at most a day, such as 60s")),
+            .cure("give a time of at least a millisecond and at most a day, such as 60s")),
     }
 }
 
@@ -160,12 +160,7 @@ fn timeout(seconds: f64) -> Result<Duration, Error> {
 pub(super) fn connection(there: &Move, asked: &ConnectionView) -> Result<Connection, Error> {
     let home = asked.home;
     let of = |shift: &&Shift| {
-        let to = &shift.to;
-        to.home == home.ip()
-            && to.ports.contains(home.port())
-            && to.protocols.contains(&asked.protocol)
-            && (to.peers.is_empty()
-                || to.peers.iter().any(|peers| peers.contains(&asked.peer.ip())))
+        shift.to.catches(asked.protocol, asked.peer.ip(), (home.ip(), home.port()))
     };
     let Some(shift) = there.plan.shifts.iter().find(of) else {
         let what = format!(

@@ -68,3 +68,35 @@ impl MoveTotals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dataplane::Traffic,
+        migrate::record::{Moment, Outcome, Plan},
+    };
+
+    fn over(state: MoveState) -> Move {
+        let (label, process, destination) = (None, None, "d".to_owned());
+        let (shifts, made) = (Vec::new(), Vec::new());
+        let plan = Plan { label, process, destination, shifts, made, memory: None, timeout_ms: 1 };
+        let held = Traffic { packets: 5, bytes: 700 };
+        let overflow = Traffic { packets: 2, bytes: 60 };
+        let outcome = Outcome { held, overflow, lost: 1, ..Outcome::default() };
+        let (parked, settled) = (Some(Moment(1_000_000)), Some(Moment(1_500_000)));
+        let begun = Move::new(1, plan, Moment(1));
+        Move { state, parked, settled, outcome: Some(outcome), ..begun }
+    }
+
+    #[test]
+    fn all_that_a_move_held_counts() {
+        let mut totals = MoveTotals::default();
+        for state in [MoveState::Committed, MoveState::Aborted, MoveState::Aborted] {
+            totals.count(&over(state));
+        }
+        assert_eq!((totals.committed, totals.aborted), (1, 2));
+        assert_eq!((totals.held_packets, totals.held_bytes), (15, 2_100));
+        assert_eq!((totals.overflow_packets, totals.lost_packets), (6, 3));
+    }
+}

@@ -1,8 +1,12 @@
 //! Moves, step by step.
 
+mod asked;
 mod failing;
 mod led;
 mod placements;
+mod processes;
+
+use std::time::Duration;
 
 use super::{
     memory::{Fault, Memory, Paper},
@@ -236,7 +240,9 @@ fn moves_that_make_no_sense_are_not_begun() {
         ("web", "2001:db8::4", 60.0, "without brackets"),
         ("web", "192.0.2.1:81", 60.0, "home address itself"),
         ("web", "d", 0.0, "0 s"),
+        ("web", "d", 0.000_999, "0.000999 s"),
         ("web", "d", f64::NAN, "NaN"),
+        ("web", "d", 86_401.0, "86401 s"),
     ] {
         let request = BeginRequest { timeout_seconds: timeout, ..request(redirect, to) };
         let error = scene.daemon.begin_move(&request, None).unwrap_err();
@@ -267,8 +273,12 @@ fn a_move_whose_engine_has_gone_is_aborted_by_itself() {
     let hasty = BeginRequest { timeout_seconds: 0.001, ..request("web", "d") };
     let id = scene.daemon.begin_move(&hasty, None).unwrap().id;
     scene.daemon.park_move(id).unwrap();
-    let patient = scene.parked("filed", "d");
-    std::thread::sleep(std::time::Duration::from_millis(2));
+    let patient = scene.begin("filed", "d").unwrap();
+    // What counts is how long it is parked.
+    let earlier = Instant::now().checked_sub(Duration::from_secs(61)).unwrap();
+    scene.daemon.moves.since.insert(patient, earlier);
+    scene.daemon.park_move(patient).unwrap();
+    std::thread::sleep(Duration::from_millis(2));
     scene.daemon.tick();
     let moved = scene.show(id);
     assert_eq!(moved.state, MoveState::Aborted);

@@ -2,10 +2,7 @@
 //! for all its redirects, and what is done before and after so that one write is
 //! enough.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use redirectd_ebpf::group::{GROUPS, GroupCounts, GroupWord, gate};
 
@@ -221,12 +218,7 @@ impl Bpf {
 
 /// Whether a connection is one of the redirect's.
 fn is_of(redirect: &Redirect, connection: &Connection) -> bool {
-    let (home, port): (IpAddr, u16) = connection.home;
-    let peers = &redirect.peers;
-    redirect.home == home
-        && redirect.ports.contains(port)
-        && redirect.protocols.contains(&connection.protocol)
-        && (peers.is_empty() || peers.iter().any(|net| net.contains(&connection.peer.0)))
+    redirect.catches(connection.protocol, connection.peer.0, connection.home)
 }
 
 fn foreign(group: Group, connection: &Connection) -> Error {

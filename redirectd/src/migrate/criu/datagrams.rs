@@ -254,6 +254,26 @@ mod tests {
         peek(&socket.try_clone().unwrap().into()).unwrap()
     }
 
+    /// The options of `socket` that looking at it takes.
+    fn options(socket: &UdpSocket) -> [Option<i32>; 3] {
+        let socket = socket.try_clone().unwrap().into();
+        [
+            (libc::SOL_SOCKET, libc::SO_PEEK_OFF),
+            (libc::IPPROTO_IP, libc::IP_PKTINFO),
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+        ]
+        .map(|(level, option)| descriptors::number(&socket, level, option))
+    }
+
+    #[test]
+    fn no_checksum_says_that_there_is_none() {
+        let (from, to) = ("192.0.2.9:4000".parse().unwrap(), "10.0.0.3:7000".parse().unwrap());
+        // One of these has the sum that would be 0.
+        for word in 0..=u16::MAX {
+            assert_ne!(udp(&from, &to, &word.to_be_bytes())[6..8], [0, 0], "{word}");
+        }
+    }
+
     #[test]
     fn what_waits_is_seen_whole_in_order_and_goes_on_waiting() {
         for (at, ip) in [("127.0.0.1:0", "127.0.0.1"), ("[::]:0", "127.0.0.1"), ("[::]:0", "::1")] {
@@ -267,7 +287,9 @@ mod tests {
                 peer.send_to(data, to).unwrap();
             }
             let expected = all.clone().map(|data| Datagram { from, to, data });
+            let before = options(&server);
             assert_eq!(waiting_in(&server), expected, "{at}, {ip}");
+            assert_eq!(options(&server), before);
             let mut buffer = vec![0; LONGEST];
             for data in &all {
                 let (length, _) = server.recv_from(&mut buffer).unwrap();

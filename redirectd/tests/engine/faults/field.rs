@@ -318,6 +318,14 @@ impl Hit<'_> {
         self.go()
     }
 
+    /// CRIU and the daemon of its machine die, as when all of a service is killed; the
+    /// daemon is started again.
+    pub(super) fn both_die(&mut self) -> Result<()> {
+        self.field.daemon(self.on).sigkill()?;
+        self.criu_dies()?;
+        self.field.daemon(self.on).start_again()
+    }
+
     /// `redirect migrate` dies.
     pub(super) fn command_dies(&self) -> Result<()> {
         let home = self.field.machine("home");

@@ -1,6 +1,7 @@
 //! Steps of moves that fail.
 
 use super::*;
+use crate::dataplane::Relocation;
 
 #[test]
 fn a_step_that_fails_leaves_the_move_as_it_was_or_aborts_it() {
@@ -116,4 +117,18 @@ fn a_move_is_aborted_though_the_disk_is_full() {
     assert!(scene.is_over(id));
     scene.restart(FILE);
     assert_eq!(scene.show(id).state, MoveState::Aborted);
+}
+
+/// It died between the kernel's group and the record of it.
+#[test]
+fn a_group_that_nobody_wrote_down_is_dissolved_at_the_next_start() {
+    let mut scene = Scene::new();
+    let from = scene.daemon.desired.all().get("web").unwrap().clone();
+    let to = Redirect { target: "192.0.2.4".parse().unwrap(), ..from.clone() };
+    let group = scene.fake.group_begin(&Relocation { redirects: vec![(from, to)] }).unwrap();
+    scene.fake.group_park(group).unwrap();
+    scene.restart(FILE);
+    assert_eq!(scene.fake.groups().unwrap(), []);
+    assert_eq!(scene.target("web"), "192.0.2.3:80");
+    scene.begin("web", "d").unwrap();
 }

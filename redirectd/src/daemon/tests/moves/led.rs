@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::migrate::leader::Leader;
+use crate::migrate::{arbiters::Own, fate::Arbiter as _, leader::Leader};
 
 fn made() -> BeginRequest {
     BeginRequest { made: vec!["web".to_owned()], ..request("web", "d") }
@@ -25,6 +25,8 @@ fn a_move_is_forsaken_when_its_leader_dies_undecided() {
     assert_eq!(scene.daemon.forsaken_moves(), [undecided]);
     scene.daemon.abort_move(undecided, "nobody leads it").unwrap();
     assert!(scene.daemon.forsaken_moves().is_empty());
+    let moves = &scene.daemon.moves;
+    assert!(moves.leaders.is_empty() && moves.since.is_empty(), "nothing stays of what is over");
 }
 
 #[test]
@@ -43,12 +45,31 @@ fn a_redirect_made_for_a_move_goes_when_that_is_aborted_and_only_then() {
     assert!(scene.fake.installed().unwrap().iter().all(|there| there.redirect.name != "web"));
 }
 
+/// The source of a process asks so before it revives it.
+#[tokio::test]
+async fn who_would_abort_a_committed_move_is_told_that_it_is() {
+    let mut scene = Scene::new();
+    let (committed, parked) = (scene.parked("web", "d"), scene.parked("filed", "d"));
+    scene.commit(committed).unwrap();
+    let (handle, thread) = spawn(scene.daemon).unwrap();
+    for (id, state) in [(committed, MoveState::Committed), (parked, MoveState::Aborted)] {
+        let own = Own { daemon: handle.weak(), id };
+        assert_eq!(own.settle().await.unwrap(), state);
+        assert_eq!(own.fate().await.unwrap(), state);
+    }
+    assert!(Own { daemon: handle.weak(), id: 7 }.settle().await.is_err());
+    drop(handle);
+    thread.join().unwrap();
+}
+
 #[test]
 fn it_goes_after_a_restart_too() {
     let mut scene = Scene::new();
     let id = scene.daemon.begin_move(&made(), None).unwrap().id;
     scene.restart(FILE);
     assert_eq!(scene.show(id).state, MoveState::Aborted);
+    // The kernel may not have it yet.
+    assert!(!scene.is_over(id));
     scene.daemon.tick();
     assert!(scene.is_over(id));
     assert!(scene.daemon.desired.all().get("web").is_none());
