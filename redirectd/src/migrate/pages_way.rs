@@ -22,7 +22,9 @@ pub struct Expected(oneshot::Receiver<Way>);
 
 /// Those that are to come to this node: for which home's which move.
 #[derive(Clone, Default)]
-pub struct PagesWays(Arc<Mutex<BTreeMap<(String, Id), oneshot::Sender<Way>>>>);
+pub struct PagesWays(Arc<Mutex<Wanted>>);
+
+type Wanted = BTreeMap<(String, Id), oneshot::Sender<Way>>;
 
 impl fmt::Debug for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,7 +80,7 @@ impl PagesWays {
         Ok(|way| drop(hand_over.send(way)))
     }
 
-    fn ways(&self) -> MutexGuard<'_, BTreeMap<(String, Id), oneshot::Sender<Way>>> {
+    fn ways(&self) -> MutexGuard<'_, Wanted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

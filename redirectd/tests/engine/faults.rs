@@ -4,7 +4,10 @@
 //! the next move works.
 
 mod field;
+mod gate;
 mod halts;
+mod lazily;
+mod lost;
 
 use anyhow::Result;
 

@@ -27,8 +27,7 @@ const FOLLOWING: Duration = Duration::from_secs(60);
 
 /// A large server at home, with the number [`PID`].
 pub(crate) fn serve_large(two: &Two) -> Result<()> {
-    let log =
-        two.home.start_as(PID, &["python3", "-c", &memory::alone(), "0.0.0.0", LARGE, "alone"])?;
+    let log = two.home.start_as(PID, &["python3", "-c", &memory::alone(), "0.0.0.0", LARGE])?;
     let said = || fs::read_to_string(&log).ok().filter(|log| log.contains("listening"));
     soon("a server listens", said).map(drop)
 }
@@ -39,7 +38,7 @@ pub(crate) struct Slow<'a>(&'a Host);
 
 impl<'a> Slow<'a> {
     pub(crate) fn link(of: &'a Host) -> Result<Self> {
-        let rate = ["rate", "20mbit", "burst", "64kb", "limit", "256kb"];
+        let rate = ["rate", "8mbit", "burst", "64kb", "limit", "256kb"];
         of.run(&[&["tc", "qdisc", "add", "dev", "eth0", "root", "tbf"], &rate[..]].concat())?;
         Ok(Self(of))
     }

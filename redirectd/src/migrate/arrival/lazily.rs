@@ -47,12 +47,12 @@ impl Arrival {
     ) -> bool {
         let (pid, r#move) = (self.papers.passage.pid, self.papers.passage.r#move);
         let criu = Criu::new("criu");
-        let began = LazyPages::start(&criu, self.folder.path()).and_then(|(lazy, taker)| {
+        let began = LazyPages::start(&criu, self.folder.path()).map(|(lazy, taker)| {
             let (come, progress) = watch::channel(Progress::default());
             let lazy = Arc::new(lazy);
             let its = Arc::clone(&lazy);
             let task = runtime.spawn(async move { taker.take(pages, &its, &come).await });
-            Ok(Taking { lazy, task, progress })
+            Taking { lazy, task, progress }
         });
         let revived = began.and_then(|mut taking| {
             match self.restore_lazily(&criu, &taking.lazy, belongings, &mut way, runtime) {

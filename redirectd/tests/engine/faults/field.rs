@@ -9,13 +9,15 @@ use xtask::lab::{Daemon, Machine, Process, soon, until};
 
 use super::halts::Halts;
 use crate::{
-    nodes::{C, PID, Three, binaries},
+    nodes::{C, PID, Three, Two, binaries},
     programs::{SELECT, Talk},
 };
 
 const SERVER: &str = "10.0.0.2:7000";
+/// Where a process is that is on no machine.
+pub(super) const NOWHERE: &str = "nowhere";
 /// How long a move may take to come to its end, a dead link in it included.
-const LONGEST: Duration = Duration::from_secs(40);
+pub(super) const LONGEST: Duration = Duration::from_secs(40);
 
 /// Three machines, a server, and its connection to the peer.
 pub(super) struct Field {
@@ -23,7 +25,9 @@ pub(super) struct Field {
     home: Halts,
     c: Halts,
     d: Halts,
-    talk: Talk,
+    pub(super) talk: Talk,
+    /// How memory is to go.
+    options: &'static [&'static str],
 }
 
 /// What happens to a move.
@@ -50,6 +54,19 @@ pub(super) struct Hit<'a> {
 
 impl Field {
     pub(super) fn new() -> Result<Self> {
+        Self::serving(&[], |two| two.serve(SELECT))
+    }
+
+    /// Memory follows the process.
+    pub(super) fn lazily() -> Result<Self> {
+        Self::serving(&["--memory", "lazy"], |two| two.serve(SELECT))
+    }
+
+    /// With what `serve` starts at home, and these options for each move.
+    pub(super) fn serving(
+        options: &'static [&'static str],
+        serve: impl FnOnce(&Two) -> Result<()>,
+    ) -> Result<Self> {
         let three = Three::new(|machine| {
             let halts = Halts::new(machine.host())?;
             let words = halts.words();
@@ -58,9 +75,9 @@ impl Field {
         })?;
         let (three, c, d) = three;
         let home = Halts::new(three.two.home.host())?;
-        three.two.serve(SELECT)?;
+        serve(&three.two)?;
         let talk = Talk::open(three.two.peer(), SERVER)?;
-        Ok(Self { three, home, c, d, talk })
+        Ok(Self { three, home, c, d, talk, options })
     }
 
     pub(super) fn machine(&self, name: &str) -> &Machine {
@@ -131,13 +148,19 @@ impl Field {
     }
 
     fn start(&self, to: &str) -> Result<Process> {
+        self.start_by(to, &self.three.two.daemon.socket().display().to_string())
+    }
+
+    /// The same by another socket of home's daemon.
+    pub(super) fn start_by(&self, to: &str, socket: &str) -> Result<Process> {
         let two = &self.three.two;
-        let (socket, state) = (two.daemon.socket().display(), two.daemon.state().display());
+        let state = two.daemon.state().display();
         let binary = env!("CARGO_BIN_EXE_redirect");
         let line =
             format!("{binary} migrate {PID} --to {to} --socket {socket} --state-dir {state}");
         let words = [two.home.enter(), self.home.words().to_vec()].concat();
-        let words: Vec<&str> = words.iter().map(String::as_str).chain(line.split(' ')).collect();
+        let words = words.iter().map(String::as_str).chain(line.split(' '));
+        let words: Vec<&str> = words.chain(self.options.iter().copied()).collect();
         two.home.host().start(&words)
     }
 
@@ -148,7 +171,7 @@ impl Field {
         Ok(places[0].to_owned())
     }
 
-    fn runs_on(&self, name: &str) -> bool {
+    pub(super) fn runs_on(&self, name: &str) -> bool {
         let status = self.machine(name).proc().join(PID.to_string()).join("status");
         fs::read_to_string(status).is_ok_and(|status| !status.contains("State:\tZ"))
     }
@@ -159,12 +182,16 @@ impl Field {
         until(LONGEST, &format!("the process runs on {name} alone"), there).map(drop).with_context(
             || {
                 let place = self.place();
-                let log = |daemon: &Daemon| daemon.log();
-                let two = &self.three.two;
-                let logs = [&two.daemon, &two.c_daemon, &self.three.d_daemon].map(log);
-                format!("it is at {place:?}; home: {}\nc: {}\nd: {}", logs[0], logs[1], logs[2])
+                format!("it is at {place:?}; {}", self.logs())
             },
         )
+    }
+
+    /// What the daemons say.
+    pub(super) fn logs(&self) -> String {
+        let two = &self.three.two;
+        let logs = [&two.daemon, &two.c_daemon, &self.three.d_daemon].map(Daemon::log);
+        format!("home: {}\nc: {}\nd: {}", logs[0], logs[1], logs[2])
     }
 
     /// It goes on, or has ended for both sides.
@@ -195,7 +222,7 @@ impl Field {
 
     /// Nothing is left of a move that is over, before which there were so many
     /// redirects; the process is on `place`.
-    fn nothing_stays(&self, place: &str, redirects: usize) -> Result<()> {
+    pub(super) fn nothing_stays(&self, place: &str, redirects: usize) -> Result<()> {
         let two = &self.three.two;
         let rest = |what: &str, of: &dyn Fn() -> Result<Vec<String>>| {
             let mut last = Vec::new();
@@ -241,7 +268,10 @@ impl Field {
             let guest = list["guests"].as_array().is_some_and(|all| !all.is_empty());
             let away = list["away"][0]["place"].as_str();
             let right = match name {
-                "home" => away == Some(place).filter(|place| *place != "home"),
+                "home" => {
+                    let elsewhere = Some(place).filter(|place| !["home", NOWHERE].contains(place));
+                    away == elsewhere && list["dependent"].is_null()
+                }
                 name => guest == (name == place),
             };
             if !right {
@@ -258,7 +288,10 @@ impl Field {
             let Ok(status) = fs::read_to_string(entry.path().join("status")) else { continue };
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            if status.contains("State:\tZ") || line.contains(" swrk ") {
+            if status.contains("State:\tZ")
+                || line.contains(" swrk ")
+                || line.contains(" lazy-pages ")
+            {
                 found.push(format!("{}: {line}{}", entry.path().display(), &status[..20]));
             }
         }
@@ -279,6 +312,13 @@ impl Field {
             self.talk.line().with_context(|| format!("after the next move, to {to}"))?;
         }
         Ok(())
+    }
+
+    /// The daemon on `name` dies, and is started again.
+    pub(super) fn daemon_dies(&mut self, name: &str) -> Result<()> {
+        let daemon = self.daemon(name);
+        daemon.sigkill()?;
+        daemon.start_again()
     }
 
     /// Lets c and home reach each other, or not: what they send each other goes
@@ -306,9 +346,7 @@ impl Hit<'_> {
 
     /// The daemon on `name` dies, and is started again.
     pub(super) fn daemon_dies(&mut self, name: &str) -> Result<()> {
-        let daemon = self.field.daemon(name);
-        daemon.sigkill()?;
-        daemon.start_again()
+        self.field.daemon_dies(name)
     }
 
     /// CRIU dies where it stopped.

@@ -57,8 +57,15 @@ if sys.argv[1:2] != ["swrk"] or not os.path.exists(file("halt")):
 
 engine = socket.socket(fileno=int(sys.argv[2]))
 near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-criu = subprocess.Popen([REAL, "swrk", str(far.fileno())], pass_fds=[far.fileno()])
-far.close()
+# What else it is given is for it alone.
+own = (0, 1, 2, engine.fileno(), near.fileno())
+given = [int(fd) for fd in os.listdir("/proc/self/fd")]
+# That of the folder is closed by now.
+given = [fd for fd in given if fd not in own and os.path.exists(f"/proc/self/fd/{fd}")]
+criu = subprocess.Popen([REAL, "swrk", str(far.fileno())], pass_fds=given)
+for fd in given:
+    os.close(fd)
+far.detach()
 told = None
 try:
     while True:
