@@ -11,6 +11,7 @@ mod memory;
 mod nodes;
 mod programs;
 mod scene;
+mod tracked;
 mod transfer;
 
 mod abort;
