@@ -1,6 +1,12 @@
 //! Whether the kernel tells which pages were written to, tried out without CRIU.
 
-use std::{env, fs::File, io::Read as _, os::unix::fs::FileExt as _};
+use std::{
+    env,
+    fs::File,
+    io::Read as _,
+    os::unix::fs::FileExt as _,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -11,10 +17,14 @@ const SOFT_DIRTY: u64 = 1 << 55;
 /// sets it.
 const DEMANDED: &str = "REDIRECTD_TEST_TRACKS_MEMORY";
 
+/// What is forgotten is forgotten for the whole process: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Whether it tells.
 pub(crate) fn memory_is_tracked() -> Result<bool> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut zeros = vec![0; 4 << 12];
-    // The second page of it is nobody else's.
+    // This page of it is nobody else's.
     let page = (zeros.as_ptr().addr() >> 12) + 2;
     File::open("/dev/zero")?.read_exact(&mut zeros)?;
     std::fs::write("/proc/self/clear_refs", "4").context("cannot forget what was written to")?;
