@@ -29,7 +29,7 @@ type Check = fn() -> Result<()>;
 /// # Errors
 /// Names the checks that failed; what they found they have printed.
 pub(crate) fn run() -> Result<()> {
-    setup::ensure(Purpose::Everything)?;
+    setup::ensure(Purpose::Checking)?;
     let checks: [(&str, Check); 5] = [
         ("formatting", formatting),
         ("clippy", clippy),

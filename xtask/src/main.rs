@@ -29,7 +29,7 @@ enum Task {
     /// Show how a server moves to another machine, with real programs.
     Demo(demo::Options),
     /// Set up, run every test, and see that they left nothing behind.
-    Test,
+    Test(test::Options),
     /// Check formatting, clippy, the documentation and the dependencies.
     Lint,
     /// Measure redirectd side by side with what it replaces.
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Setup => setup::run(),
         Task::Demo(options) => demo::run(&options),
-        Task::Test => test::run(),
+        Task::Test(options) => test::run(&options),
         Task::Lint => lint::run(),
         Task::Bench { arguments } => bench::run(&arguments),
     };

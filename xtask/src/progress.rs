@@ -65,7 +65,8 @@ fn wait_visibly(command: &mut Command, start: Instant) -> Result<ExitStatus> {
     }
 }
 
-fn last_lines(text: &str) -> VecDeque<&str> {
+/// The last of some lines.
+pub(crate) fn last_lines(text: &str) -> VecDeque<&str> {
     let mut lines = VecDeque::with_capacity(SHOWN_LINES + 1);
     for line in text.lines() {
         lines.push_back(line);

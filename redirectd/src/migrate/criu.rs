@@ -11,6 +11,9 @@
 //! Memory need not go with the images: with [`lazy`], processes run on the host
 //! first, and [`pages`] brings their memory after them.
 //!
+//! Or it goes before them, in rounds, where the kernel tracks what they change meanwhile
+//! ([`precopy`], [`rounds`]).
+//!
 //! All of it blocks: call it on a thread of its own. It takes root's rights.
 
 pub mod datagrams;
@@ -26,7 +29,9 @@ pub mod names;
 pub mod pages;
 mod pipes;
 mod postcopy;
+pub mod precopy;
 pub mod remnants;
+pub mod rounds;
 pub mod sockopts;
 pub mod stream;
 pub mod workdir;

@@ -10,7 +10,9 @@ mod lazily;
 mod memory;
 mod nodes;
 mod programs;
+mod restless;
 mod scene;
+mod tracked;
 mod transfer;
 
 mod abort;
@@ -24,6 +26,7 @@ mod kinds;
 mod lazy;
 mod migrate;
 mod onward;
+mod precopy;
 mod probe;
 mod queued;
 mod real;

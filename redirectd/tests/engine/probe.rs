@@ -4,6 +4,8 @@ use anyhow::Result;
 use redirectd::migrate::criu::{Criu, Version};
 use xtask::lab::{Lab, Machine, criu};
 
+use crate::tracked::memory_is_tracked;
+
 #[test]
 fn it_tells_its_version_and_what_it_can() -> Result<()> {
     assert!(Criu::new(criu()).check()? >= Version::OLDEST);
@@ -15,6 +17,7 @@ fn it_tells_its_version_and_what_it_can() -> Result<()> {
     let features = criu.features()?;
     assert!(machine.run(&["test", "-s", "/run/criu.kdat"])?.success().is_ok());
     assert_eq!(criu.features()?, features);
+    assert_eq!(features.tracks_memory, memory_is_tracked()?);
     Ok(())
 }
 

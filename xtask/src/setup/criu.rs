@@ -30,7 +30,7 @@ pub(super) fn is_there(path: &[PathBuf]) -> bool {
 pub(super) fn bring() -> Command {
     let program = program();
     let mut sh = Command::new("sh");
-    sh.args(["-c", include_str!("criu.sh"), "setup"]);
+    sh.args(["-c", concat!(include_str!("suite.sh"), include_str!("criu.sh")), "setup"]);
     sh.arg(toolchain::tools_dir(&workspace::target_dir()).join("criu")).arg(program);
     sh
 }

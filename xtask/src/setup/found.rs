@@ -12,6 +12,7 @@ use super::{
     criu,
     packages::{self, Package},
     plan::{BPF_LINKER, CARGO_DENY, Tool},
+    vm,
 };
 use crate::workspace;
 
@@ -29,6 +30,10 @@ pub(super) struct Found {
     pub(super) cargo_deny: bool,
     /// Whether there is a CRIU that is new enough.
     pub(super) criu: bool,
+    /// Whether there is a virtual machine with another kernel.
+    pub(super) vm: bool,
+    /// Whether this is an x86-64.
+    pub(super) x86: bool,
     /// Those of [`packages::TOOLS`] that are not there.
     pub(super) missing_tools: Vec<&'static Package>,
     /// Those of [`packages::LINKER_LIBRARIES`] that are not there.
@@ -74,6 +79,8 @@ impl Found {
             bpf_linker: has_tool(&BPF_LINKER, &path),
             cargo_deny: has_tool(&CARGO_DENY, &path),
             criu: criu::is_there(&path),
+            vm: vm::is_there(),
+            x86: cfg!(target_arch = "x86_64"),
             missing_tools: missing(packages::TOOLS),
             missing_libraries: missing(packages::LINKER_LIBRARIES),
             llvm_dev: (20..40).filter(|version| has_llvm_dev(*version)).collect(),

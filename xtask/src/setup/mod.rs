@@ -7,6 +7,7 @@ mod criu;
 mod found;
 mod packages;
 mod plan;
+pub(crate) mod vm;
 
 use std::process::Command;
 
@@ -27,8 +28,22 @@ const BPFFS: &str = "/sys/fs/bpf";
 pub(crate) enum Purpose {
     /// Building, testing and showing.
     Running,
-    /// All the tasks, that is also the checks of `cargo xtask lint`.
+    /// The checks of `cargo xtask lint` as well.
+    Checking,
+    /// Tests with another kernel as well.
+    OtherKernel,
+    /// All the tasks.
     Everything,
+}
+
+impl Purpose {
+    fn checks(self) -> bool {
+        matches!(self, Self::Checking | Self::Everything)
+    }
+
+    fn takes_vm(self) -> bool {
+        matches!(self, Self::OtherKernel | Self::Everything)
+    }
 }
 
 /// Sets up for everything, and says so if there was nothing to do.
@@ -107,6 +122,11 @@ fn perform(step: &Step, privilege: Privilege) -> Result<()> {
         Step::Criu => {
             progress::run_logged("unpacking CRIU", &mut criu::bring(), &logs.join("criu.log"))
         }
+        Step::Vm => progress::run_logged(
+            "unpacking QEMU and a kernel",
+            &mut vm::bring(),
+            &logs.join("vm.log"),
+        ),
         Step::MountBpffs => {
             let mut mount = as_root(privilege, "mount");
             mount.args(["-t", "bpf", "bpf", BPFFS]);

@@ -54,6 +54,8 @@ pub(super) enum Step {
     CargoDeny,
     /// Unpack CRIU and its libraries from Debian's newest suite.
     Criu,
+    /// Unpack a virtual machine: QEMU, Debian's kernel, and busybox to start it with.
+    Vm,
     /// Mount the BPF file system.
     MountBpffs,
 }
@@ -71,6 +73,7 @@ impl fmt::Display for Step {
             Self::BpfLinker { .. } => BPF_LINKER.fmt(f),
             Self::CargoDeny => CARGO_DENY.fmt(f),
             Self::Criu => f.write_str("unpack CRIU from Debian sid into the target folder"),
+            Self::Vm => f.write_str("unpack QEMU and Debian's kernel into the target folder"),
             Self::MountBpffs => write!(f, "mount the BPF file system at {}", super::BPFFS),
         }
     }
@@ -107,13 +110,19 @@ pub(super) fn plan(found: &Found, purpose: Purpose) -> Plan {
             plan.by_hand.push(linker_by_hand(llvm));
         }
     }
-    if purpose == Purpose::Everything && !found.cargo_deny {
+    if purpose.checks() && !found.cargo_deny {
         plan.steps.push(Step::CargoDeny);
     }
     if !found.criu && found.system.known {
         plan.steps.push(Step::Criu);
     } else if !found.criu {
         plan.by_hand.push("CRIU 4.2 or later, as the program criu".into());
+    }
+    let lacks_vm = purpose.takes_vm() && !found.vm;
+    if lacks_vm && found.system.known && found.x86 {
+        plan.steps.push(Step::Vm);
+    } else if lacks_vm && purpose == Purpose::OtherKernel {
+        plan.by_hand.push("Debian 12 on x86-64: its kernel is what tests are run with".into());
     }
     if !found.bpffs {
         plan.steps.push(Step::MountBpffs);
@@ -128,7 +137,7 @@ impl Plan {
             names.extend(packages::COMPILER.iter().map(|&name| name.to_owned()));
         }
         let nightly = matches!(found.compiler, Some(Compiler::BuildStd { .. }));
-        if purpose == Purpose::Everything && !found.clippy {
+        if purpose.checks() && !found.clippy {
             if nightly {
                 self.by_hand
                     .push("clippy: `rustup component add --toolchain nightly clippy`".into());
@@ -155,7 +164,7 @@ impl Plan {
                 "a Rust compiler for BPF: `rustup toolchain install nightly --component rust-src`"
                     .into(),
             ),
-            Some(compiler) if purpose == Purpose::Everything && !found.clippy => {
+            Some(compiler) if purpose.checks() && !found.clippy => {
                 self.by_hand.push(format!("clippy beside {}", compiler.rustc().display()));
             }
             Some(_) => {}
@@ -206,6 +215,8 @@ mod tests {
             bpf_linker: true,
             cargo_deny: true,
             criu: true,
+            vm: true,
+            x86: true,
             missing_tools: Vec::new(),
             missing_libraries: Vec::new(),
             llvm_dev: vec![22],
@@ -223,6 +234,7 @@ mod tests {
             bpf_linker: false,
             cargo_deny: false,
             criu: false,
+            vm: false,
             missing_tools: packages::TOOLS.iter().collect(),
             missing_libraries: packages::LINKER_LIBRARIES.iter().collect(),
             llvm_dev: Vec::new(),
@@ -255,7 +267,13 @@ mod tests {
         assert_eq!(plan.by_hand, Vec::<String>::new());
         assert_eq!(
             plan.steps[1..],
-            [Step::BpfLinker { llvm: DEBIANS_LLVM }, Step::CargoDeny, Step::Criu, Step::MountBpffs]
+            [
+                Step::BpfLinker { llvm: DEBIANS_LLVM },
+                Step::CargoDeny,
+                Step::Criu,
+                Step::Vm,
+                Step::MountBpffs
+            ]
         );
         let Step::Packages { names, services } = &plan.steps[0] else { panic!("{plan:?}") };
         for name in
@@ -274,6 +292,24 @@ mod tests {
         assert!(!packages_of(&plan).contains(&packages::COMPILERS_CLIPPY));
         // The demonstration moves a process.
         assert!(plan.steps.contains(&Step::Criu));
+        assert!(!plan.steps.contains(&Step::Vm));
+    }
+
+    #[test]
+    fn another_kernel_is_brought_only_to_those_who_run_it() {
+        let found = Found { vm: false, ..complete() };
+        for (purpose, steps) in [
+            (Purpose::Running, vec![]),
+            (Purpose::Checking, vec![]),
+            (Purpose::OtherKernel, vec![Step::Vm]),
+            (Purpose::Everything, vec![Step::Vm]),
+        ] {
+            assert_eq!(plan(&found, purpose).steps, steps, "{purpose:?}");
+        }
+        let elsewhere = Found { vm: false, x86: false, ..complete() };
+        assert_eq!(plan(&elsewhere, Purpose::Everything), Plan::default());
+        let refused = plan(&elsewhere, Purpose::OtherKernel);
+        assert!(refused.steps.is_empty() && refused.by_hand[0].contains("x86-64"), "{refused:?}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! `cargo xtask test`: every test of the workspace, and a look at what they
 //! left behind.
 //!
+//! With `--kernel`, some of them in a virtual machine with another kernel ([`vm`]).
+//!
 //! Plain `cargo test` runs them: it is there wherever Cargo is, runs the
 //! documentation's examples as well, and ends each of its programs with a line
 //! that continuous integration reads.
@@ -8,6 +10,7 @@
 mod processes;
 mod summary;
 mod traces;
+mod vm;
 
 use std::{
     io::{self, BufRead, BufReader, IsTerminal, Write},
@@ -31,12 +34,37 @@ use crate::{
 /// busier still.
 const MOST_AT_ONCE: usize = 4;
 
-/// Sets up and runs everything.
+/// What is run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// In a virtual machine with this kernel, tests of the engine that take it.
+    #[arg(long)]
+    kernel: Option<Kernel>,
+    /// Those tests that have one of these in their names, in place of the usual ones.
+    #[arg(requires = "kernel")]
+    names: Vec<String>,
+}
+
+/// A kernel that is not the machine's own.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Kernel {
+    /// Debian's, of the release that this machine has.
+    Debian,
+}
+
+/// Sets up and runs what is asked for.
 ///
 /// # Errors
 /// When setup or a test fails, when a test does not run, or when something is
 /// left behind.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
+    match options.kernel {
+        Some(Kernel::Debian) => vm::run(&options.names),
+        None => run_everything(),
+    }
+}
+
+fn run_everything() -> Result<()> {
     setup::ensure(Purpose::Running)?;
     let start = Instant::now();
     let before = Traces::take()?;

@@ -17,6 +17,8 @@ pub(super) enum RequestType {
     FeatureCheck = 9,
     /// Tell the version.
     Version = 10,
+    /// Copy memory while the processes run, once.
+    SinglePreDump = 13,
 }
 
 /// What happens to cgroups (`criu_cg_mode`).
@@ -64,6 +66,13 @@ pub(super) struct Options {
     /// Tell each stage, and wait for the answer.
     #[prost(bool, optional, tag = "12")]
     pub(super) notify_scripts: Option<bool>,
+    /// The folder of images in which pages are that have not changed since, by its way
+    /// from that of these.
+    #[prost(string, optional, tag = "14")]
+    pub(super) parent_img: Option<String>,
+    /// The kernel tells from here on which pages are written to.
+    #[prost(bool, optional, tag = "15")]
+    pub(super) track_mem: Option<bool>,
     #[prost(enumeration = "CgroupMode", optional, tag = "34")]
     pub(super) manage_cgroups_mode: Option<i32>,
     /// The largest deleted file that is taken along, in bytes.

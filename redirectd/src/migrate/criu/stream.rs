@@ -2,7 +2,8 @@
 //!
 //! Almost all of a process is its memory, in files that CRIU only ever appends
 //! to. These are sent as they grow; the others, which are small, when all is
-//! written ([`send`]). The host checks what comes and writes it to a folder of
+//! written ([`send`]). Those of memory that is copied ahead are in folders of their own
+//! ([`super::precopy`]). The host checks what comes and writes it to a folder of
 //! its own ([`receive`]), on a tmpfs like the one it came from ([`workdir`]). No
 //! file system is shared. Home passes on what goes between two others, and edits
 //! what has its addresses ([`relay`]).

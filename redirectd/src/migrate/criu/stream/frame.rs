@@ -4,7 +4,10 @@
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::CHUNK;
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    migrate::criu::rounds,
+};
 
 /// What a stream begins with: a name and a version.
 pub(super) const PREAMBLE: [u8; 8] = *b"rdimage\x01";
@@ -88,9 +91,23 @@ impl Frame {
     }
 }
 
-/// Whether a file of this name may be written in a folder of images: it cannot
-/// be one outside of it.
+/// Whether a file of this name may be written in a folder of images: it cannot be one
+/// outside of it. A round's is in a folder there, of one digit.
 pub(super) fn is_name(name: &str) -> bool {
+    match name.split_once('/') {
+        Some((folder, file)) => round(folder).is_some() && is_plain(file),
+        None => is_plain(name),
+    }
+}
+
+/// The number of the round that has a folder of this name.
+pub(super) fn round(folder: &str) -> Option<usize> {
+    let number = (1..=rounds::MOST).find(|number| number.to_string() == folder);
+    const { assert!(rounds::MOST < 10, "their folders have names of one digit") };
+    number
+}
+
+fn is_plain(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=NAME_MAX).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
 }

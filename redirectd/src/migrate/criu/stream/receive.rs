@@ -1,10 +1,10 @@
 //! The side where CRIU will read.
 
 use std::{
-    collections::BTreeMap,
-    fs::{File, OpenOptions},
+    collections::{BTreeMap, BTreeSet},
+    fs::{DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink},
     path::{Path, PathBuf},
 };
 
@@ -13,9 +13,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{
     CHUNK, Sum,
-    frame::{Frame, PREAMBLE, broken, cut},
+    frame::{Frame, PREAMBLE, broken, cut, round},
 };
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    migrate::criu::precopy::PARENT,
+};
 
 /// A process with more files of images than this is none: there are some ten for
 /// each of its threads.
@@ -27,6 +30,8 @@ struct Receiver<'a> {
     /// So many bytes may still come.
     left: u64,
     files: BTreeMap<String, Received>,
+    /// The rounds whose folders are made.
+    rounds: BTreeSet<usize>,
     sum: Sum,
 }
 
@@ -57,7 +62,8 @@ pub async fn receive(
     if preamble != PREAMBLE {
         return Err(broken("it does not begin as one of this version does".into()));
     }
-    let mut receiver = Receiver { folder, left: most, files: BTreeMap::new(), sum: Sum::default() };
+    let (files, rounds) = (BTreeMap::new(), BTreeSet::new());
+    let mut receiver = Receiver { folder, left: most, files, rounds, sum: Sum::default() };
     let mut piece = vec![0; CHUNK];
     loop {
         match Frame::read(stream).await? {
@@ -94,6 +100,7 @@ impl Receiver<'_> {
             if self.files.len() == FILES_MAX {
                 return Err(broken(format!("it has more than {FILES_MAX} files")));
             }
+            self.make_folder(&name)?;
             let path = self.folder.join(&name);
             let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
             let file = file.map_err(|error| unwritable(&path, &error))?;
@@ -101,6 +108,38 @@ impl Receiver<'_> {
             self.files.insert(name.clone(), received);
         }
         Ok(self.files.get_mut(&name).expect("it was put there"))
+    }
+
+    /// The folder of the round that an image of this name is of.
+    fn make_folder(&mut self, name: &str) -> Result<(), Error> {
+        let Some(round) = name.split_once('/').and_then(|(folder, _)| round(folder)) else {
+            return Ok(());
+        };
+        if self.rounds.insert(round) {
+            let path = self.folder.join(round.to_string());
+            let made = DirBuilder::new().mode(0o700).create(&path);
+            made.map_err(|error| unwritable(&path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Links each folder to the one in which CRIU finds what it lacks. No link comes
+    /// from the other side.
+    fn link_rounds(&self) -> Result<(), Error> {
+        let last = self.rounds.len();
+        if !self.rounds.iter().copied().eq(1..=last) {
+            return Err(broken(format!("it has only the rounds {:?}", self.rounds)));
+        }
+        for round in 1..=last {
+            let folder = match round {
+                _ if round == last => self.folder.to_owned(),
+                _ => self.folder.join((round + 1).to_string()),
+            };
+            let parent = if round == last { round.to_string() } else { format!("../{round}") };
+            let link = folder.join(PARENT);
+            symlink(parent, &link).map_err(|error| unwritable(&link, &error))?;
+        }
+        Ok(())
     }
 
     fn end(self, files: u32) -> Result<Sum, Error> {
@@ -111,6 +150,7 @@ impl Receiver<'_> {
         if usize::try_from(files) != Ok(self.sum.files) {
             return Err(broken(format!("{} files of {files} have come", self.sum.files)));
         }
+        self.link_rounds()?;
         Ok(self.sum)
     }
 }

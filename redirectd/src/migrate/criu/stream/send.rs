@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     CHUNK, Sum,
-    frame::{Frame, PREAMBLE, cut, is_name},
+    frame::{Frame, PREAMBLE, cut, is_name, round},
 };
 use crate::{
     error::{Error, Kind},
@@ -161,16 +161,19 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
         Ok(sum)
     }
 
-    /// The images there are by now; CRIU's logs and statistics are none.
+    /// The images there are by now, those of rounds too; CRIU's logs and statistics are
+    /// none.
     fn images(&self) -> Result<Vec<String>, Error> {
-        let unreadable = |error: io::Error| unreadable(&self.folder, &error);
         let mut images = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(unreadable)? {
-            let name = entry.map_err(unreadable)?.file_name().into_string().unwrap_or_default();
-            if is_name(&name) && name.ends_with(".img") {
+        for name in names(&self.folder)? {
+            if round(&name).is_some() {
+                let within = names(&self.folder.join(&name))?;
+                images.extend(within.into_iter().map(|file| format!("{name}/{file}")));
+            } else {
                 images.push(name);
             }
         }
+        images.retain(|name| is_name(name) && name.ends_with(".img"));
         Ok(images)
     }
 
@@ -201,7 +204,17 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
 
 /// Whether this image is memory, to which CRIU only ever appends.
 fn is_memory(name: &str) -> bool {
-    name.starts_with("pages-")
+    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+    file.starts_with("pages-")
+}
+
+/// What is in a folder.
+fn names(folder: &Path) -> Result<Vec<String>, Error> {
+    let unreadable = |error: io::Error| unreadable(folder, &error);
+    let entries = fs::read_dir(folder).map_err(unreadable)?;
+    entries
+        .map(|entry| Ok(entry.map_err(unreadable)?.file_name().into_string().unwrap_or_default()))
+        .collect()
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {

@@ -135,6 +135,65 @@ fn a_file_outside_of_the_folder_is_refused() {
 }
 
 #[test]
+fn a_folder_that_is_no_rounds_is_refused() {
+    let preamble = &stream(&files(&[("files.img", b"")]))[..8];
+    let names =
+        ["0/x", "10/x", "01/x", "+1/x", "parent/x", "1/", "1//x", "1/2/x", "1/../x", "1/.x"];
+    for name in names {
+        let frame = Frame::Chunk { name: name.to_owned(), length: 0 }.encode();
+        let error = received(&[preamble, &frame].concat(), MOST).unwrap_err().to_string();
+        assert!(error.contains("no image has the name"), "{name:?}: {error}");
+    }
+}
+
+/// A folder of images with those of `rounds`.
+fn with_rounds(rounds: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &files(&[("files.img", b"files"), ("pages-1.img", b"last")]));
+    for round in rounds {
+        fs::create_dir(folder.path().join(round)).unwrap();
+        let name = format!("{round}/pages-1.img");
+        write(folder.path(), &files(&[(&name, name.as_bytes())]));
+    }
+    folder
+}
+
+#[test]
+fn rounds_arrive_each_linked_to_the_one_before() {
+    let (from, to) = (with_rounds(&["1", "2", "3"]), tempfile::tempdir().unwrap());
+    // CRIU's own links are of the machine that it wrote on.
+    std::os::unix::fs::symlink("/etc", from.path().join("parent")).unwrap();
+    let (near, mut far) = duplex(1000);
+    let (sent, came) = runtime().block_on(async {
+        let sender = Sender::new(from.path(), near).await.unwrap();
+        tokio::join!(sender.finish(unchanged), receive(&mut far, to.path(), MOST))
+    });
+    assert_eq!((sent.unwrap().files, came.unwrap().files), (5, 5));
+    for (way, content) in [
+        ("pages-1.img", "last"),
+        ("parent/pages-1.img", "3/pages-1.img"),
+        ("3/parent/pages-1.img", "2/pages-1.img"),
+        ("2/parent/pages-1.img", "1/pages-1.img"),
+    ] {
+        assert_eq!(fs::read_to_string(to.path().join(way)).unwrap(), content, "{way}");
+    }
+    assert!(!to.path().join("1/parent").exists());
+}
+
+#[test]
+fn a_round_that_is_left_out_is_missed() {
+    let (from, to) = (with_rounds(&["1", "3"]), tempfile::tempdir().unwrap());
+    let mut stream = Vec::new();
+    let came = runtime().block_on(async {
+        let sender = Sender::new(from.path(), &mut stream).await.unwrap();
+        sender.finish(unchanged).await.unwrap();
+        receive(&mut &stream[..], to.path(), MOST).await
+    });
+    let error = came.unwrap_err().to_string();
+    assert!(error.contains("only the rounds {1, 3}"), "{error}");
+}
+
+#[test]
 fn files_that_do_not_add_up_are_refused() {
     let preamble = &stream(&files(&[("files.img", b"")]))[..8];
     let chunk = |name: &str, length| Frame::Chunk { name: name.into(), length }.encode();

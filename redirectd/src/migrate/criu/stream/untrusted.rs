@@ -10,9 +10,10 @@ use std::{
 use tokio::runtime::Builder;
 
 use super::{
-    frame::{PREAMBLE, is_name},
+    frame::{PREAMBLE, is_name, round},
     receive::receive,
 };
+use crate::migrate::criu::precopy::PARENT;
 
 /// The most bytes that are taken.
 const MOST: u64 = 4096;
@@ -54,20 +55,53 @@ fn received(mut bytes: &[u8]) {
     let images = folder.0.join("images");
     let runtime = Builder::new_current_thread().build().expect("a runtime can be made");
     let came = runtime.block_on(receive(&mut bytes, &images, MOST));
-    let entries = |path: &Path| fs::read_dir(path).expect("it is there").map(Result::unwrap);
-    assert_eq!(entries(&folder.0).count(), 1, "something was written outside of the folder");
-    let (mut files, mut length) = (0, 0);
-    for entry in entries(&images) {
-        let name = entry.file_name().into_string().expect("its name is plain");
-        assert!(is_name(&name), "{name}");
-        let metadata = entry.metadata().expect("it is there");
-        assert!(metadata.is_file(), "{name}");
-        files += 1;
-        length += metadata.len();
-    }
-    assert!(length <= MOST, "{length} bytes were written");
+    assert_eq!(entries(&folder.0).len(), 1, "something was written outside of the folder");
+    let mut written = Written::default();
+    written.look(&images, "");
+    assert!(written.length <= MOST, "{} bytes were written", written.length);
     if let Ok(sum) = came {
-        assert_eq!((sum.files, sum.bytes), (files, length));
+        assert_eq!((sum.files, sum.bytes), (written.files, written.length));
+        assert_eq!(written.links, written.rounds, "each round is another folder's parent");
+    }
+}
+
+fn entries(folder: &Path) -> Vec<fs::DirEntry> {
+    fs::read_dir(folder).expect("it is there").map(Result::unwrap).collect()
+}
+
+/// What was written.
+#[derive(Default)]
+struct Written {
+    files: usize,
+    length: u64,
+    rounds: usize,
+    links: usize,
+}
+
+impl Written {
+    /// Looks at the images in `folder`, whose names begin with `prefix`.
+    fn look(&mut self, folder: &Path, prefix: &str) {
+        for entry in entries(folder) {
+            let file = entry.file_name().into_string().expect("its name is plain");
+            let name = format!("{prefix}{file}");
+            // Not what a link leads to.
+            let metadata = entry.metadata().expect("it is there");
+            if metadata.is_dir() {
+                assert!(prefix.is_empty() && round(&file).is_some(), "{name}");
+                self.rounds += 1;
+                self.look(&entry.path(), &format!("{name}/"));
+            } else if metadata.is_symlink() {
+                let to = fs::read_link(entry.path()).expect("it is a link");
+                let to = to.to_str().expect("it is plain");
+                let folder = if prefix.is_empty() { Some(to) } else { to.strip_prefix("../") };
+                assert!(file == PARENT && folder.and_then(round).is_some(), "{name} -> {to}");
+                self.links += 1;
+            } else {
+                assert!(metadata.is_file() && is_name(&name), "{name}");
+                self.files += 1;
+                self.length += metadata.len();
+            }
+        }
     }
 }
 
@@ -78,17 +112,23 @@ mod tests {
 
     use super::{super::frame::Frame, *};
 
-    /// A stream of two images, without its beginning.
+    /// A stream of some images, without its beginning.
     fn whole() -> Vec<u8> {
+        let images = [
+            ("1/pages-1.img", &b"pages"[..]),
+            ("2/pages-1.img", b"page"),
+            ("files.img", b"files"),
+            ("core-7.img", b"core"),
+        ];
         let mut bytes = Vec::new();
-        for (name, content) in [("files.img", &b"files"[..]), ("core-7.img", b"core")] {
+        for (name, content) in images {
             let name = name.to_owned();
             let (length, checksum) = (content.len(), hash(content));
             bytes.extend(Frame::Chunk { name: name.clone(), length }.encode());
             bytes.extend_from_slice(content);
             bytes.extend(Frame::File { name, length: length as u64, checksum }.encode());
         }
-        bytes.extend(Frame::End { files: 2 }.encode());
+        bytes.extend(Frame::End { files: 4 }.encode());
         bytes
     }
 
