@@ -16,6 +16,18 @@
 //! 6. Home commits the move, and says [`Word::Go`]; the destination lets the process
 //!    run: [`Told::Running`]. Home says [`Order::Forget`] to the source.
 //!
+//! Where memory follows the process, home opens a second stream ([`PAGES`]) to each side
+//! in step 2, and passes on what comes. Steps 5 and 6 are these:
+//!
+//! 5. Home says [`Order::Yield`]: from [`Leaving::Yielded`] on, the source lets the frozen
+//!    process run only if home's journal says so.
+//! 6. Home commits the move, and says [`Order::End`]: [`Leaving::Gone`]. The pages go.
+//! 7. Home says [`Word::Go`]: [`Told::Running`], and then [`Told::Follows`], until
+//!    [`Told::Whole`]. The source has [`Leaving::Emptied`] all.
+//!
+//! The destination asks for no fate then: without home there is no memory, and the process
+//! ends. So it does whenever its memory does not come.
+//!
 //! Until the commit the process is the source's. What goes wrong before step 5
 //! leaves it running there, as if nothing had been. Whoever waits for a word in
 //! steps 5 and 6 that does not come, as the connection broke or the other side was

@@ -68,6 +68,10 @@ impl Mover for Redirectd {
         let said = run(&mut command, "")?;
         let report: serde_json::Value =
             serde_json::from_str(&said).with_context(|| format!("not JSON: {said}"))?;
-        report["bytes"].as_u64().with_context(|| format!("no bytes in the report: {said}"))
+        let images = report["bytes"].as_u64();
+        // What followed was no image, but went over as well.
+        let followed = report["memory"]["bytes"].as_u64().unwrap_or_default();
+        let bytes = images.map(|images| images + followed);
+        bytes.with_context(|| format!("no bytes in the report: {said}"))
     }
 }

@@ -38,13 +38,15 @@ down where it was.
 Real moves: the server is a process of its own with so much memory, every page of it written to, and \
 reads the time of day every 0.1 ms, so that it knows how long it did not run (the monotonic clock is no witness: CRIU makes it go on from where it was). Home and the host have \
 processes of their own (PID namespaces). `redirectd-copy`: `redirect migrate` from home to the host, \
-with the address the host has; all memory is copied while the process is frozen. `criu`: CRIU alone, \
+with the address the host has, `--memory copy`: all memory is copied while the process is frozen. \
+`redirectd-lazy`: the same with `--memory lazy`: the process runs first, and its memory follows; the \
+peer asks until all of it is there, so the worst gap may be a wait for pages, too. `criu`: CRIU alone, \
 as one would use it without redirectd: `criu dump` with its lock by nftables, which drops packets, \
 the images sent over TCP as they are written, by the code that redirectd uses and without its TLS, \
 `criu restore` on the host, which has home's address too; then home sends the peer's frames on to \
 the host (`bounce-tc`), so that no address changes. Both keep their images on a tmpfs, and CRIU's \
-findings about the kernel too. Each move is that of a new process with a new connection. Ways of \
-moving memory are contestants, so more can be added.";
+findings about the kernel too. Each move is that of a new process with a new connection. `images` is \
+all that went over, memory that followed included.";
 
 /// Why a peer sends something again although nothing was lost.
 const TIMERS: &str = "\
@@ -181,6 +183,15 @@ fn ask(effort: &Effort, recorder: &mut Recorder) {
         small,
         Bound::AtMost(60.0),
     ));
+    if !effort.quick {
+        let gap = |case, contestant| Figure::new(&Of::Move.metric(Kind::Gap), case, contestant);
+        recorder.target(Target::ratio(
+            "worst gap where 4 GB follow, against a small server's that is copied",
+            gap(real::LARGE, real::LAZY),
+            gap(real::SMALL, real::COPY),
+            Bound::AtMost(2.0),
+        ));
+    }
 }
 
 #[cfg(test)]

@@ -31,10 +31,14 @@ use crate::{
 /// Who moves.
 pub(super) const COPY: &str = "redirectd-copy";
 /// As [`COPY`].
+pub(super) const LAZY: &str = "redirectd-lazy";
+/// As [`COPY`].
 pub(super) const CRIU: &str = "criu";
 
 /// The size whose gap is held to a target.
 pub(super) const SMALL: &str = "small server";
+/// The size whose gap is held to that of [`SMALL`], where its memory follows.
+pub(super) const LARGE: &str = "4 GB";
 /// Another metric.
 pub(super) const IMAGES: &str = "move: images";
 
@@ -67,15 +71,20 @@ pub(super) fn sizes(effort: &Effort) -> Vec<Size> {
     if effort.quick {
         return vec![size(SMALL, 0, 1), size("20 MB", 20, 1)];
     }
-    vec![size(SMALL, 0, 11), size("100 MB", 100, 5), size("1 GB", 1_000, 3), size("4 GB", 4_000, 2)]
+    vec![size(SMALL, 0, 11), size("100 MB", 100, 5), size("1 GB", 1_000, 3), size(LARGE, 4_000, 2)]
 }
 
 /// Who takes part, in the order of reports.
-const CONTESTANTS: [Contestant; 2] = [
+const CONTESTANTS: [Contestant; 3] = [
     Contestant {
         name: COPY,
         unavailable: no_criu,
-        set_up: || Ok(Box::new(Redirectd::set_up(&[])?)),
+        set_up: || Ok(Box::new(Redirectd::set_up(&["--memory", "copy"])?)),
+    },
+    Contestant {
+        name: LAZY,
+        unavailable: no_criu,
+        set_up: || Ok(Box::new(Redirectd::set_up(&["--memory", "lazy"])?)),
     },
     Contestant {
         name: CRIU,
