@@ -33,6 +33,7 @@ use super::{
     guard::{Guard, below, keep_open, userfaults},
     messages::Response,
     pages::take::Taker,
+    remnants,
 };
 use crate::error::{Error, Kind};
 
@@ -109,14 +110,19 @@ impl LazyPages {
     }
 
     /// No more memory comes: `whole` if none is missing. Otherwise the processes are
-    /// dead when this returns.
+    /// dead when this returns, and so is the CRIU that revives them, if it still does:
+    /// shortly before their resumption it no longer notices their death.
     pub(super) fn end(&self, whole: bool) {
         let mut state = self.state();
         let before = std::mem::replace(&mut *state, if whole { State::Whole } else { State::Lost });
         match before {
             State::Guarded(guard) if whole => guard.release(),
-            // Ends what it guards.
-            before => drop(before),
+            State::Guarded(guard) => {
+                // Ends what it guards.
+                drop(guard);
+                remnants::abandon(&self.images, &below(self.child().id().cast_signed()));
+            }
+            State::Waiting | State::Lost | State::Whole => {}
         }
     }
 

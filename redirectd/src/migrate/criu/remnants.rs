@@ -15,6 +15,7 @@ use nix::{
 
 use super::{
     descriptors, gone,
+    guard::below,
     images::{TREE, tree},
 };
 use crate::{
@@ -46,6 +47,17 @@ pub fn clear(images: &Path) -> Result<(), Error> {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
     gone::wait(Path::new("/proc"), &half, GOING)
+}
+
+/// Kills what works in the folder `images` for this process, but for those in `spared`:
+/// once the processes that it has revived are dead, CRIU may wait for them for ever.
+pub(super) fn abandon(images: &Path, spared: &[i32]) {
+    let ours = below(std::process::id().cast_signed());
+    let works = |pid: &i32| ours.contains(pid) && !spared.contains(pid);
+    for pid in holders(images).into_iter().filter(works) {
+        // It may have come to its end by itself.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
 }
 
 /// Has the connections of the process `pid`, and of all below it, go on.
@@ -88,7 +100,10 @@ fn holders(images: &Path) -> Vec<i32> {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::{
+        os::unix::process::ExitStatusExt as _,
+        process::{Command, Stdio},
+    };
 
     use super::*;
 
@@ -102,9 +117,10 @@ mod tests {
         assert!(works(folder.path()));
         // It is in no image, and so none that CRIU has made.
         clear(folder.path()).unwrap();
+        abandon(folder.path(), &[child.id().cast_signed()]);
         assert!(child.try_wait().unwrap().is_none());
-        child.kill().unwrap();
-        child.wait().unwrap();
+        abandon(folder.path(), &[]);
+        assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
         assert!(!works(folder.path()));
     }
 }
