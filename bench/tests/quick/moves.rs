@@ -19,8 +19,9 @@ fn all<'a>(suite: &'a Value, metric: &str) -> Vec<InCase<'a>> {
 fn peers_wait_for_processes_that_freeze_and_move() {
     let (suite, _) = quick("move", &[]);
     assert_eq!(suite["absent"], Value::Array(Vec::new()));
-    let freezes = (&["36 ms", "200 ms"], &["held", "dropped"]);
-    let moves = (&["small server", "20 MB"], &["redirectd-copy", "criu"]);
+    let freezes = (&["36 ms", "200 ms"], &["held", "dropped"][..]);
+    let movers = &["redirectd-copy", "redirectd-lazy", "criu"][..];
+    let moves = (&["small server", "20 MB"], movers);
     for (of, (cases, contestants)) in [("one request", freezes), ("bulk", freezes), ("move", moves)]
     {
         for what in ["worst gap", "freeze", "tail", "segments sent again"] {
