@@ -73,6 +73,7 @@ pub(crate) const NAMES: &[&str] = &[
     "held",
     "dropped",
     "redirectd-copy",
+    "redirectd-lazy",
     "criu",
 ];
 

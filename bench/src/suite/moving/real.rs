@@ -230,6 +230,12 @@ fn available(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contestant::NAMES;
+
+    #[test]
+    fn all_can_be_chosen_by_their_names() {
+        assert!(CONTESTANTS.iter().all(|contestant| NAMES.contains(&contestant.name)));
+    }
 
     #[test]
     fn memory_is_read_as_the_kernel_writes_it() {
