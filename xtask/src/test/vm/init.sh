@@ -4,7 +4,7 @@
 # there. $kept: folders that are to be seen even so; $modules: the kernel's.
 # Whatever fails ends the virtual machine.
 set -e
-/busybox mkdir -p /bin /sbin /proc /sys /dev /host /root
+/busybox mkdir -p /bin /sbin /proc /sys /dev /host /machine
 /busybox --install -s /bin
 export PATH=/bin
 . /settings
@@ -16,27 +16,27 @@ for module in virtio_pci 9pnet_virtio 9p; do
 done
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose host /host
 
-mount --bind /host /root
+mount --bind /host /machine
 for folder in /tmp /run /var/lib; do
-    mount -t tmpfs -o mode=1777 tmpfs "/root$folder"
+    mount -t tmpfs -o mode=1777 tmpfs "/machine$folder"
 done
 for folder in "$@"; do
-    mkdir -p "/root$folder"
-    mount --bind "/host$folder" "/root$folder"
+    mkdir -p "/machine$folder"
+    mount --bind "/host$folder" "/machine$folder"
 done
 for folder in /proc /sys /dev; do
-    mount --move "$folder" "/root$folder"
+    mount --move "$folder" "/machine$folder"
 done
-mkdir -p /root/dev/shm /root/dev/pts
-mount -t tmpfs shm /root/dev/shm
-mount -t devpts pts /root/dev/pts
-mount -t bpf bpf /root/sys/fs/bpf
-mount -t cgroup2 cgroup /root/sys/fs/cgroup
+mkdir -p /machine/dev/shm /machine/dev/pts
+mount -t tmpfs shm /machine/dev/shm
+mount -t devpts pts /machine/dev/pts
+mount -t bpf bpf /machine/sys/fs/bpf
+mount -t cgroup2 cgroup /machine/sys/fs/cgroup
 ifconfig lo 127.0.0.1 up
 
 # The kernel loads what it lacks by this, from a root of its own: the machine's has
 # no modules of this kernel.
-boot=/root/run/boot
+boot=/machine/run/boot
 mkdir -p $boot/bin $boot/lib/modules
 cp /busybox $boot/bin/busybox
 mount --bind "/host$modules" $boot/lib/modules
@@ -45,6 +45,6 @@ cat >$boot/modprobe <<'END'
 exec /run/boot/bin/busybox chroot /run/boot /bin/busybox modprobe "$@"
 END
 chmod 755 $boot/modprobe
-echo /run/boot/modprobe >/root/proc/sys/kernel/modprobe
+echo /run/boot/modprobe >/machine/proc/sys/kernel/modprobe
 cp /session.sh /settings $boot/
-exec switch_root /root /run/boot/bin/busybox sh /run/boot/session.sh
+exec switch_root /machine /run/boot/bin/busybox sh /run/boot/session.sh
