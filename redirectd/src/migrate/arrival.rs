@@ -30,6 +30,9 @@ use crate::{
     process::{Needs, Offer, Tree},
 };
 
+/// What is done at each stage of a restore.
+type OnStage<'a> = dyn FnMut(RestoreStage) -> Result<(), Error> + 'a;
+
 /// A process on its way in.
 #[derive(Debug)]
 pub struct Arrival {
@@ -197,9 +200,20 @@ impl Arrival {
         belongings: &Belongings,
         word: &mut dyn FnMut() -> Result<(), Error>,
     ) -> Result<Vec<String>, Error> {
+        let criu = Criu::new("criu");
+        self.restore_by(|restore, on_stage| criu.restore(restore, on_stage), belongings, word)
+    }
+
+    /// One try by `revive`, with all that is to be done at CRIU's stages.
+    fn restore_by(
+        &self,
+        revive: impl FnOnce(&Restore, &mut OnStage<'_>) -> Result<i32, Error>,
+        belongings: &Belongings,
+        word: &mut dyn FnMut() -> Result<(), Error>,
+    ) -> Result<Vec<String>, Error> {
         let restore = Restore { images: self.folder.path().to_owned(), shell_job: false };
         let mut lost = Vec::new();
-        Criu::new("criu").restore(&restore, &mut |stage| match stage {
+        revive(&restore, &mut |stage| match stage {
             RestoreStage::Revived { .. } => {
                 datagrams::deliver(&belongings.datagrams)?;
                 word()

@@ -15,9 +15,7 @@ use super::Arrival;
 use crate::{
     error::{Error, Kind},
     migrate::{
-        criu::{
-            Criu, Restore, RestoreStage, datagrams, lazy::LazyPages, pages::Progress, remnants,
-        },
+        criu::{Criu, lazy::LazyPages, pages::Progress, remnants},
         handover::{Belongings, Follows, Told, Way, Word},
     },
     node,
@@ -55,7 +53,13 @@ impl Arrival {
             Taking { lazy, task, progress }
         });
         let revived = began.and_then(|mut taking| {
-            match self.restore_lazily(&criu, &taking.lazy, belongings, &mut way, runtime) {
+            let lazy = &taking.lazy;
+            let restored = self.restore_by(
+                |restore, on_stage| criu.restore_lazily(restore, lazy, on_stage),
+                belongings,
+                &mut || runtime.block_on(the_word(&mut way)),
+            );
+            match restored {
                 Ok(lost) => Ok((taking, lost)),
                 Err(error) => Err(runtime.block_on(taking.end()).unwrap_or(error)),
             }
@@ -92,31 +96,6 @@ impl Arrival {
         };
         let _ = runtime.block_on(node::say(&mut way, &told));
         matches!(told, Told::Whole(_))
-    }
-
-    /// Gives what it has lost. There is nothing of it here if this fails.
-    fn restore_lazily(
-        &self,
-        criu: &Criu,
-        lazy: &LazyPages,
-        belongings: &Belongings,
-        way: &mut Way,
-        runtime: &Handle,
-    ) -> Result<Vec<String>, Error> {
-        let restore = Restore { images: self.folder.path().to_owned(), shell_job: false };
-        let mut lost = Vec::new();
-        criu.restore_lazily(&restore, lazy, &mut |stage| match stage {
-            RestoreStage::Revived { .. } => {
-                datagrams::deliver(&belongings.datagrams)?;
-                runtime.block_on(the_word(way))
-            }
-            RestoreStage::Resuming { .. } => {
-                lost = self.resuming(belongings);
-                Ok(())
-            }
-            RestoreStage::Begun | RestoreStage::Resumed { .. } => Ok(()),
-        })?;
-        Ok(lost)
     }
 
     /// Clears what is left of one whose memory cannot come any more.

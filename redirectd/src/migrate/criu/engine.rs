@@ -242,12 +242,22 @@ impl Criu {
         restore: &Restore,
         on_stage: &mut dyn FnMut(RestoreStage) -> Result<(), Error>,
     ) -> Result<i32, Error> {
-        let options = restore_options(restore)?;
+        self.revive(restore, restore_options(restore)?, &mut |stage, _| on_stage(stage))
+    }
+
+    /// Has CRIU revive processes with these `options`; `on_stage` is told CRIU's number, or
+    /// that of who runs it, too.
+    pub(super) fn revive(
+        &self,
+        restore: &Restore,
+        options: Options,
+        on_stage: &mut dyn FnMut(RestoreStage, i32) -> Result<(), Error>,
+    ) -> Result<i32, Error> {
         let what = format!("the processes in {} cannot be revived", restore.images.display());
         let mut running = None;
-        let stages = &mut |notify: &Notify, _| {
+        let stages = &mut |notify: &Notify, criu| {
             let Some(stage) = RestoreStage::of(notify) else { return Ok(()) };
-            on_stage(stage)?;
+            on_stage(stage, criu)?;
             if let RestoreStage::Resuming { pid } | RestoreStage::Resumed { pid } = stage {
                 running = Some(pid);
             }
@@ -320,7 +330,7 @@ pub(super) fn restore_options(restore: &Restore) -> Result<Options, Error> {
 
 /// The root of the processes that CRIU has revived from `images`, by what it answered;
 /// `running` if they are known to run. Nothing is left of them if not.
-pub(super) fn restored(
+fn restored(
     answer: Result<Response, Error>,
     running: Option<i32>,
     images: &Path,

@@ -5,7 +5,7 @@ use std::fs;
 
 use super::{
     Criu, Dump, DumpStage, Restore, RestoreStage,
-    engine::{OFFERED, dump_options, restore_options, restored},
+    engine::{OFFERED, dump_options, restore_options},
     guard::below,
     lazy::LazyPages,
     messages::{Notify, RequestType},
@@ -100,21 +100,12 @@ impl Criu {
     ) -> Result<i32, Error> {
         let mut options = restore_options(restore)?;
         options.lazy_pages = Some(true);
-        let what = format!("the processes in {} cannot be revived", restore.images.display());
-        let mut running = None;
-        let stages = &mut |notify: &Notify, criu| {
-            let Some(stage) = RestoreStage::of(notify) else { return Ok(()) };
+        self.revive(restore, options, &mut |stage, criu| {
             if let RestoreStage::Revived { pid } = stage {
                 lazy.guard(&revived(criu, pid)?)?;
             }
-            on_stage(stage)?;
-            if let RestoreStage::Resuming { pid } | RestoreStage::Resumed { pid } = stage {
-                running = Some(pid);
-            }
-            Ok(())
-        };
-        let done = self.carry_out(RequestType::Restore, options, &what, None, stages);
-        restored(done, running, &restore.images)
+            on_stage(stage)
+        })
     }
 }
 
