@@ -15,12 +15,15 @@ mod journal;
 pub mod journey;
 mod relocation;
 pub mod report;
+mod silence;
 
 use tokio::io::{AsyncWriteExt as _, copy, sink};
 use tracing::warn;
 
 pub use self::relocation::relocation;
-use self::{clock::Clock, ends::Ways, following::Relay, journal::Journal, report::Report};
+use self::{
+    clock::Clock, ends::Ways, following::Relay, journal::Journal, report::Report, silence::Silence,
+};
 use crate::{
     api::{client::Client, moves::MoveView},
     error::{Error, Kind},
@@ -78,7 +81,8 @@ async fn conduct(
 ) -> Result<Report, Failed> {
     let journal = Journal { client, id: moved.id };
     let relay = source.pages.zip(destination.pages).map(Relay::begin);
-    let (source, destination) = (source.way, destination.way);
+    let silence = Silence::default();
+    let (source, destination) = (silence.on(source.way), destination.way);
     let mut conductor = Conductor { journal, moved, source, destination, watch };
     let mut clock = Clock::default();
     clock.lazily = relay.is_some();
@@ -87,6 +91,9 @@ async fn conduct(
         Err(error) => {
             // It gets no more orders, so that it runs on at the source.
             let _ = node::say(&mut conductor.destination, &Word::Never).await;
+            if silence.is_there() {
+                conductor.wait_for_source().await;
+            }
             return Err(error.into());
         }
     };
@@ -179,6 +186,19 @@ impl Conductor<'_> {
         }
         clock.stage();
         Ok((sum, remains))
+    }
+
+    /// The source has the process, and is not reached: what is held would be lost on the
+    /// way there. It has the move aborted as soon as it reaches home; or the move's time is
+    /// up.
+    async fn wait_for_source(&mut self) {
+        let parked = self.journal.show().await.is_ok_and(|moved| moved.state == MoveState::Parked);
+        if parked {
+            let from = &self.moved.from;
+            warn!("{from} is silent; packets are held until it is heard, or the move's time is up");
+            // If this fails, the move is aborted at once.
+            let _ = self.journal.decided().await;
+        }
     }
 
     /// Only the source knows whether it has ended the process, and it does not say:

@@ -53,6 +53,15 @@ impl Log {
     }
 }
 
+/// Has `redirect migrate` say on standard error what it waits for, and which errors
+/// there are that do not end it.
+pub fn tell_of_a_move() {
+    let filter = EnvFilter::new("error,redirectd::conduct=warn");
+    let lines = fmt::layer().with_writer(io::stderr).with_target(false).without_time();
+    let lines = lines.with_ansi(io::stderr().is_terminal());
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+}
+
 fn parse(filter: &str) -> Result<EnvFilter, Error> {
     EnvFilter::builder().parse(filter).map_err(|error| {
         Error::new(Kind::Usage, format!("`{filter}` is not a log filter: {error}"))

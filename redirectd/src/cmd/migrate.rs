@@ -25,6 +25,7 @@ use super::Context;
 use crate::{
     conduct::journey::Journey,
     error::{Error, Kind},
+    log::tell_of_a_move,
     migrate::memory::Wish,
 };
 
@@ -113,6 +114,7 @@ impl Migrate {
             return Ok(());
         }
         prepared.must_be_free()?;
+        tell_of_a_move();
         let chosen = chosen.make(context).await?;
         heed_broken_pipes(false);
         let following = Following::to(&to);

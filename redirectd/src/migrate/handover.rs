@@ -40,9 +40,9 @@
 //! is cut, some seconds after that. What it had in hand is told by the [`papers`] beside
 //! the images: redirectd on that machine takes it up ([`takeover`]), if it was itself
 //! as soon as it is started again. A move whose leader has died is aborted by home's
-//! redirectd, if it is not committed. Once the source was told to end the process and
-//! does not answer, home waits for it, packets held, until the move's time is up. A
-//! CRIU that was killed leaves [`remnants`], which are cleared.
+//! redirectd, if it is not committed. Where the source has fallen silent, or was told to
+//! end the process and does not answer, home waits for it, packets held, until the
+//! move's time is up. A CRIU that was killed leaves [`remnants`], which are cleared.
 //!
 //! What remains: a source whose CRIU was killed between the freeze and the end of the
 //! dump runs on, but if it uses its connections at once, before these are mended, it

@@ -154,6 +154,9 @@ fn the_link_to_the_destination() -> Result<()> {
     let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
     let goes = at("home", &["post-dump!"], "c").chain(at("c", &["post-restore!"], "c"));
     for fault in stays.chain(goes) {
+        // From pauses of seconds the peer's kernel concludes that the way is that long, and
+        // would wait longer each time until it sends again what the link has swallowed.
+        field.talk_anew()?;
         field.suffers("c", fault, |hit| {
             hit.field.link(false)?;
             hit.go()?;
@@ -168,11 +171,22 @@ fn the_link_to_the_destination() -> Result<()> {
 fn the_link_to_the_source() -> Result<()> {
     let mut field = Field::new()?;
     field.three.two.run(&[], "c", &[])?.success()?;
-    for fault in at("c", &["query-ext-files", "post-dump"], "c") {
+    // Nothing is held yet.
+    for fault in at("c", &["query-ext-files"], "c") {
         field.suffers("d", fault, |hit| {
             hit.field.link(false)?;
             hit.go()?;
             hit.command_ends()?;
+            hit.field.link(true)
+        })?;
+    }
+    // What is held would be lost on its way to the source.
+    for fault in at("c", &["post-dump"], "c") {
+        field.suffers("d", fault, |hit| {
+            hit.field.link(false)?;
+            hit.go()?;
+            hit.command_says("c is silent")?;
+            hit.field.holds()?;
             hit.field.link(true)
         })?;
     }

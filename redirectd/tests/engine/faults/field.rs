@@ -104,6 +104,12 @@ impl Field {
         }
     }
 
+    /// The peer ends its connection, and makes another one.
+    pub(super) fn talk_anew(&mut self) -> Result<()> {
+        self.talk = Talk::open(self.three.two.peer(), SERVER)?;
+        Ok(())
+    }
+
     /// Moves the process to `to`, stops the move as `fault` says, has `hit` do what it
     /// likes, and sees how it ends: so that another move brings the process back.
     pub(super) fn suffers(
@@ -254,6 +260,14 @@ impl Field {
         Ok(())
     }
 
+    /// There is a move whose packets are held.
+    pub(super) fn holds(&self) -> Result<()> {
+        let moves = self.three.two.moves()?;
+        let parked = moves.iter().any(|moved| moved["state"] == "parked");
+        ensure!(parked, "nothing is held: {moves:?}");
+        Ok(())
+    }
+
     fn redirects(&self) -> Result<Vec<String>> {
         let redirects = self.three.two.redirects()?;
         Ok(redirects.as_array().context("redirects")?.iter().map(Value::to_string).collect())
@@ -375,6 +389,14 @@ impl Hit<'_> {
         let command = &mut self.command;
         until(LONGEST, "the command ends", || command.has_ended().ok().filter(|ended| *ended))
             .map(drop)
+    }
+
+    /// Waits until `redirect migrate` has said `text`.
+    pub(super) fn command_says(&mut self, text: &str) -> Result<()> {
+        let said = until(LONGEST, &format!("the command says {text:?}"), || {
+            self.command.log().contains(text).then_some(())
+        });
+        said.with_context(|| self.command.log())
     }
 
     /// Waits until the daemon on `name` has logged `text`.
