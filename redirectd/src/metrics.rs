@@ -186,14 +186,7 @@ fn register_moves(registry: &mut Registry, totals: MoveTotals) {
     moves.get_or_create(&Outcome { outcome: "committed" }).inc_by(totals.committed);
     moves.get_or_create(&Outcome { outcome: "aborted" }).inc_by(totals.aborted);
     registry.register("moves", "Moves that are over since the start, by outcome", moves);
-    let open = Gauge::<i64>::default();
-    open.set(i64::try_from(totals.open).unwrap_or(i64::MAX));
-    registry.register("moves_open", "Moves that are not over", open);
-    let counter = |count| {
-        let counter = Counter::<u64>::default();
-        counter.inc_by(count);
-        counter
-    };
+    registry.register("moves_open", "Moves that are not over", gauge(totals.open));
     registry.register("held_packets", "Packets held by moves", counter(totals.held_packets));
     let help = "Bytes held by moves (whole frames)";
     registry.register_with_unit("held", help, Unit::Bytes, counter(totals.held_bytes));
@@ -203,8 +196,29 @@ fn register_moves(registry: &mut Registry, totals: MoveTotals) {
     registry.register("held_lost_packets", help, counter(totals.lost_packets));
     let help = "TCP segments that peers sent again while packets were held";
     registry.register("held_retransmissions", help, counter(totals.retransmissions));
+    let help = "Processes some of whose memory is where they came from";
+    registry.register("processes_dependent", help, gauge(totals.dependent));
+    let help = "Memory that is still where its process came from";
+    registry.register_with_unit("memory_behind", help, Unit::Bytes, gauge(totals.behind_bytes));
+    let help = "Memory that has followed processes";
+    let followed = counter(totals.followed_bytes);
+    registry.register_with_unit("memory_followed", help, Unit::Bytes, followed);
+    let help = "Processes that have ended as their memory did not come";
+    registry.register("processes_lost", help, counter(totals.lost_processes));
     let help = "For how long moves held packets, until all were delivered";
     registry.register_with_unit("move_held", help, Unit::Seconds, totals.held_seconds);
     let help = "For how long processes were frozen that `redirect migrate` or evictions moved";
     registry.register_with_unit("move_frozen", help, Unit::Seconds, totals.frozen_seconds);
+}
+
+fn counter(count: u64) -> Counter {
+    let counter = Counter::default();
+    counter.inc_by(count);
+    counter
+}
+
+fn gauge(now: u64) -> Gauge {
+    let gauge = Gauge::default();
+    gauge.set(i64::try_from(now).unwrap_or(i64::MAX));
+    gauge
 }

@@ -22,9 +22,14 @@ pub(crate) fn carried(server: &Server) {
         "resume_us": 1_000,
     });
     let body = json!({ "pids": [4711], "files": 30, "bytes": 900, "stages": stages, "lost": [] });
+    post(server, "/v1/moves/1/report", &body);
+}
+
+/// Asks the daemon as an engine does.
+pub(crate) fn post(server: &Server, path: &str, body: &Value) {
     let body = body.to_string();
     let mut stream = UnixStream::connect(server.socket()).unwrap();
-    let head = "POST /v1/moves/1/report HTTP/1.1\r\nhost: home\r\nconnection: close";
+    let head = format!("POST {path} HTTP/1.1\r\nhost: home\r\nconnection: close");
     let length = body.len();
     write!(stream, "{head}\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
     let mut answer = String::new();

@@ -7,6 +7,7 @@ use std::{
 };
 
 use redirectd::{dataplane::Dataplane, rule::Protocol};
+use serde_json::json;
 
 use crate::{
     following::Following,
@@ -141,4 +142,56 @@ fn metrics_are_served_on_loopback() {
     assert_eq!(get(&address, "/live").0, "HTTP/1.1 200 OK");
     assert_eq!(get(&address, "/ready"), ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned()));
     assert_eq!(get(&address, "/nothing").0, "HTTP/1.1 404 Not Found");
+}
+
+#[test]
+fn metrics_tell_of_memory_that_follows() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let server = Server::start_with(&format!("{CONFIG}metrics: {free}\n"));
+    let address = free.to_string();
+    let told = |lines: [&str; 4]| {
+        let (_, body) = get(&address, "/metrics");
+        for line in lines {
+            assert!(body.contains(&format!("redirectd_{line}\n")), "{line} in:\n{body}");
+        }
+    };
+    let ends = [json!(null), json!("the link was cut")];
+    for (n, lost) in (1..).zip(&ends) {
+        let endpoint = format!("192.0.2.1:{}", 80 + n);
+        let name = format!("web{n}");
+        server.ok(&["add", &name, &endpoint, "--to", "c:8080", "--no-check"]);
+        let begin = json!({
+            "redirects": [name], "to": "d", "process": { "pid": 4710 + n, "name": "web" },
+            "memory": { "way": "lazy", "why": "it is large" },
+        });
+        reports::post(&server, "/v1/moves", &begin);
+        let call =
+            |what: &str, body| reports::post(&server, &format!("/v1/moves/{n}/{what}"), &body);
+        call("park", json!(null));
+        call("commit", json!(null));
+        call("follow", json!({ "total": 700, "over": 300 }));
+        let before = format!("memory_followed_bytes_total {}", (n - 1) * 700);
+        told([
+            "processes_dependent 1",
+            "memory_behind_bytes 400",
+            &before,
+            "processes_lost_total 0",
+        ]);
+        let followed = json!({ "bytes": 700, "took_us": 1_000, "lost": lost });
+        let stages = json!({
+            "dump_us": 0, "transfer_and_restore_us": 0, "end_us": 0, "flip_and_replay_us": 0,
+            "resume_us": 0,
+        });
+        let report = json!({
+            "pids": [4711], "files": 30, "bytes": 900, "stages": stages, "lost": [],
+            "followed": followed,
+        });
+        call("report", report);
+    }
+    told([
+        "processes_dependent 0",
+        "memory_behind_bytes 0",
+        "memory_followed_bytes_total 1400",
+        "processes_lost_total 1",
+    ]);
 }

@@ -2,7 +2,7 @@
 
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::migrate::{ledger::Move, machine::MoveState};
+use crate::migrate::{carried::Carried, ledger::Move, machine::MoveState};
 
 /// Times for which packets were held, and processes frozen, in seconds: the limits that are counted.
 const BUCKETS: [f64; 12] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
@@ -26,6 +26,14 @@ pub struct MoveTotals {
     pub retransmissions: u64,
     /// Moves that are not over.
     pub open: u64,
+    /// Processes whose memory is not all where they are.
+    pub dependent: u64,
+    /// Bytes of it that are not, as far as that is known.
+    pub behind_bytes: u64,
+    /// Bytes of memory that have followed processes, of moves that are over.
+    pub followed_bytes: u64,
+    /// Processes that have ended as their memory did not come.
+    pub lost_processes: u64,
     /// For how long packets were held.
     pub held_seconds: Histogram,
     /// For how long processes were frozen that our own engine moved.
@@ -43,6 +51,10 @@ impl Default for MoveTotals {
             lost_packets: 0,
             retransmissions: 0,
             open: 0,
+            dependent: 0,
+            behind_bytes: 0,
+            followed_bytes: 0,
+            lost_processes: 0,
             held_seconds: Histogram::new(BUCKETS),
             frozen_seconds: Histogram::new(BUCKETS),
         }
@@ -50,6 +62,15 @@ impl Default for MoveTotals {
 }
 
 impl MoveTotals {
+    /// A move of our own engine is reported: a process was carried over.
+    pub(super) fn count_carried(&mut self, carried: &Carried) {
+        self.frozen_seconds.observe(carried.stages.frozen_us() as f64 / 1e6);
+        if let Some(followed) = &carried.followed {
+            self.followed_bytes += followed.bytes;
+            self.lost_processes += u64::from(followed.lost.is_some());
+        }
+    }
+
     /// One more move is over.
     pub(super) fn count(&mut self, over: &Move) {
         match over.state {

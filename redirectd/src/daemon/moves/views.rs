@@ -34,10 +34,10 @@ impl Daemon {
             let what = format!("move {id} is {}, and has carried nobody over", there.state);
             return Err(Error::new(Kind::Conflict, what).cure("report a move once it is committed"));
         }
-        let (again, frozen) = (there.carried.is_some(), carried.stages.frozen_us());
-        self.moves.book.write(Record::Carried { id, carried })?;
+        let again = there.carried.is_some();
+        self.moves.book.write(Record::Carried { id, carried: carried.clone() })?;
         if !again {
-            self.moves.totals.frozen_seconds.observe(frozen as f64 / 1e6);
+            self.moves.totals.count_carried(&carried);
         }
         self.memory_is_over(id);
         self.show_move(id)
@@ -58,7 +58,10 @@ impl Daemon {
     /// None.
     pub fn move_totals(&self) -> Result<MoveTotals, Error> {
         let open = self.moves.book.ledger().open().count() as u64;
-        Ok(MoveTotals { open, ..self.moves.totals.clone() })
+        let dependent = self.dependent();
+        let behind_bytes = dependent.iter().filter_map(|process| process.bytes).sum();
+        let dependent = dependent.len() as u64;
+        Ok(MoveTotals { open, dependent, behind_bytes, ..self.moves.totals.clone() })
     }
 
     fn view(&self, there: &Move) -> MoveView {
