@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 pub use self::entry::{FORGOTTEN, Move};
 use super::{
     away::{Away, Traveller},
+    carried::Carried,
     machine::{MoveState, Owner},
     record::{Id, Moment, Outcome, Plan, Record},
 };
@@ -128,76 +129,29 @@ impl Ledger {
     /// # Errors
     /// It cannot follow what came before; nothing is changed.
     pub fn apply(&mut self, record: Record) -> Result<(), String> {
+        use MoveState::{Committed, Parked, Prepared};
         match record {
-            Record::Begun { id, at, plan } => self.begin(id, at, plan),
-            Record::Parked { id, at } => {
-                let there = self.step(id, &[MoveState::Prepared], MoveState::Parked)?;
-                there.parked = Some(at);
-                Ok(())
-            }
-            Record::Returned { id, at } => {
-                let there = self.open_mut(id)?;
-                if there.state.is_decided() {
-                    return Err(format!("move {id} is {} and prepares no way back", there.state));
-                }
-                there.returned = Some(at);
-                Ok(())
-            }
-            Record::Committed { id, at } => {
-                self.step(id, &[MoveState::Parked], MoveState::Committed)?.decided = Some(at);
-                Ok(())
-            }
-            Record::Withdrawn { id, .. } => {
-                self.step(id, &[MoveState::Committed], MoveState::Parked)?.decided = None;
-                Ok(())
-            }
-            Record::Aborted { id, at, why } => {
-                let from = [MoveState::Prepared, MoveState::Parked];
-                let there = self.step(id, &from, MoveState::Aborted)?;
-                there.decided = Some(at);
-                there.why = Some(why);
-                Ok(())
-            }
-            Record::Settled { id, at, outcome } => self.settle(id, at, outcome),
-            Record::Carried { id, carried } => {
-                let past = self.past.iter_mut().find(|there| there.id == id);
-                let there = self.open.get_mut(&id).or(past);
-                let there = there.filter(|there| there.state == MoveState::Committed);
-                there.ok_or_else(|| format!("move {id} has carried nobody over"))?.carried =
-                    Some(carried);
-                Ok(())
-            }
-            Record::Unplaced { name } => {
-                self.placements.remove(&name);
-                Ok(())
-            }
-            Record::Move(all) => self.adopt(*all),
-            Record::Placed { name, placement } => {
-                self.placements.insert(name, *placement);
-                Ok(())
-            }
-            Record::Away(away) => {
-                self.away.insert(away.process.pid, *away);
-                Ok(())
-            }
+            Record::Begun { id, at, plan } => self.begin(id, at, plan)?,
+            Record::Parked { id, at } => self.step(id, &[Prepared], Parked)?.parked = Some(at),
+            Record::Returned { id, at } => self.returns(id, at)?,
+            Record::Committed { id, at } => self.step(id, &[Parked], Committed)?.decided = Some(at),
+            Record::Withdrawn { id, .. } => self.step(id, &[Committed], Parked)?.decided = None,
+            Record::Aborted { id, at, why } => self.abort(id, at, why)?,
+            Record::Settled { id, at, outcome } => self.settle(id, at, outcome)?,
+            Record::Carried { id, carried } => self.carries(id, carried)?,
+            Record::Move(all) => self.adopt(*all)?,
+            Record::Placed { name, placement } => drop(self.placements.insert(name, *placement)),
+            Record::Unplaced { name } => drop(self.placements.remove(&name)),
+            Record::Away(away) => drop(self.away.insert(away.process.pid, *away)),
             Record::Ended { pid } => {
                 self.away.remove(&pid);
                 self.locked.remove(&pid);
-                Ok(())
             }
-            Record::Locked(process) => {
-                self.locked.insert(process.pid, process);
-                Ok(())
-            }
-            Record::Unlocked { pid } => {
-                self.locked.remove(&pid);
-                Ok(())
-            }
-            Record::Counted { last } => {
-                self.last = self.last.max(last);
-                Ok(())
-            }
+            Record::Locked(process) => drop(self.locked.insert(process.pid, process)),
+            Record::Unlocked { pid } => drop(self.locked.remove(&pid)),
+            Record::Counted { last } => self.last = self.last.max(last),
         }
+        Ok(())
     }
 
     fn begin(&mut self, id: Id, at: Moment, plan: Plan) -> Result<(), String> {
@@ -209,6 +163,31 @@ impl Ledger {
         }
         self.last = id;
         self.open.insert(id, Move::new(id, plan, at));
+        Ok(())
+    }
+
+    fn returns(&mut self, id: Id, at: Moment) -> Result<(), String> {
+        let there = self.open_mut(id)?;
+        if there.state.is_decided() {
+            return Err(format!("move {id} is {} and prepares no way back", there.state));
+        }
+        there.returned = Some(at);
+        Ok(())
+    }
+
+    fn abort(&mut self, id: Id, at: Moment, why: String) -> Result<(), String> {
+        let from = [MoveState::Prepared, MoveState::Parked];
+        let there = self.step(id, &from, MoveState::Aborted)?;
+        there.decided = Some(at);
+        there.why = Some(why);
+        Ok(())
+    }
+
+    fn carries(&mut self, id: Id, carried: Carried) -> Result<(), String> {
+        let past = self.past.iter_mut().find(|there| there.id == id);
+        let there = self.open.get_mut(&id).or(past);
+        let there = there.filter(|there| there.state == MoveState::Committed);
+        there.ok_or_else(|| format!("move {id} has carried nobody over"))?.carried = Some(carried);
         Ok(())
     }
 
