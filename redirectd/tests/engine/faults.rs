@@ -3,15 +3,20 @@
 //! one copy of the process, its connection goes on or has ended, nothing stays, and
 //! the next move works.
 
+mod aftermath;
 mod field;
 mod gate;
 mod halts;
+mod hit;
 mod lazily;
 mod lost;
 
 use anyhow::Result;
 
-use self::field::{Fault, Field};
+use self::{
+    field::{Fault, Field},
+    hit::Hit,
+};
 
 /// The move is hit on machine `on` at each of the stages; the process is on `then_on`
 /// after that, and its connection goes on.
@@ -95,11 +100,17 @@ fn criu_at_the_source() -> Result<()> {
 fn criu_at_the_destination() -> Result<()> {
     let mut field = Field::new()?;
     let stays = at("c", &["pre-restore"], "home");
-    // At the first of these it has said already that the process waits.
-    let again = resets("c", &["post-restore", "post-restore!"], "c");
+    // It has said already that the process waits.
+    let again = resets("c", &["post-restore"], "c");
     let runs = at("c", &["pre-resume", "post-resume"], "c");
     for fault in stays.chain(again).chain(runs) {
         field.suffers("c", fault, |hit| hit.criu_dies())?;
+    }
+    for fault in resets("c", &["post-restore!"], "c") {
+        field.suffers("c", fault, |hit| {
+            hit.field.acknowledged()?;
+            hit.criu_dies()
+        })?;
     }
     Ok(())
 }
@@ -143,7 +154,44 @@ fn the_destination_s_daemon_and_criu() -> Result<()> {
     for fault in at("c", &["post-restore"], "home") {
         field.suffers("c", fault, |hit| hit.both_die())?;
     }
+    for fault in resets("c", &["post-restore!"], "c") {
+        field.suffers("c", fault, |hit| {
+            hit.field.acknowledged()?;
+            hit.both_die()
+        })?;
+    }
     Ok(())
+}
+
+/// The process was ended, and is back when that is settled: what the peer sends comes to
+/// what is half made of it.
+#[test]
+fn whoever_revives_at_the_source() -> Result<()> {
+    let mut field = Field::new()?;
+    field.three.two.run(&[], "c", &[])?.success()?;
+    let both = |hit: &mut Hit<'_>| hit.both_die();
+    let criu = |hit: &mut Hit<'_>| hit.criu_dies();
+    for dies in [&both as &dyn Fn(&mut Hit<'_>) -> Result<()>, &criu] {
+        for fault in resets("c", &["done-dump"], "c") {
+            field.suffers("d", fault, |hit| {
+                hit.field.halts("c").at("post-restore!")?;
+                hit.daemon_dies("c")?;
+                hit.go()?;
+                hit.criu = hit.field.halts("c").halted()?;
+                hit.field.acknowledged()?;
+                dies(hit)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// What the peer sends comes to what is half made of the process, which cannot run yet.
+#[test]
+fn whoever_revives_between_commit_and_word() -> Result<()> {
+    let mut field = Field::new()?;
+    field.suffers_unheard(|field| field.daemon_dies("c"))?;
+    field.suffers_unheard(|field| field.all_criu_dies("c"))
 }
 
 /// It is back when both sides have noticed.
