@@ -4,10 +4,12 @@
 //! the next move works.
 
 mod aftermath;
+mod evicted;
 mod field;
 mod gate;
 mod halts;
 mod hit;
+mod homeward;
 mod lazily;
 mod lost;
 
@@ -33,19 +35,50 @@ fn resets<'a>(
     at(on, stages, then_on).map(|fault| Fault { may_reset: true, ..fault })
 }
 
+/// The process stays on the machine `from` if the move to `to` is hit before its commit.
+fn stays<'a>(
+    field: &mut Field,
+    (from, to): (&'a str, &'a str),
+    hit: impl Fn(&mut Hit<'_>) -> Result<()>,
+) -> Result<()> {
+    let leaving = at(from, &["pre-dump", "query-ext-files", "post-dump"], from);
+    for fault in leaving.chain(at(to, &["pre-restore", "post-restore"], from)) {
+        field.suffers(to, fault, &hit)?;
+    }
+    Ok(())
+}
+
+/// The daemon on `name` dies, and CRIU goes on when it is there again.
+fn daemon_dies(name: &str) -> impl Fn(&mut Hit<'_>) -> Result<()> {
+    move |hit| {
+        hit.daemon_dies(name)?;
+        hit.go()
+    }
+}
+
+/// Whoever leads the move dies.
+fn command_dies(hit: &mut Hit<'_>) -> Result<()> {
+    hit.command_dies()?;
+    hit.go()
+}
+
+/// Nothing comes through between home and c until the command has ended.
+fn link_breaks(hit: &mut Hit<'_>) -> Result<()> {
+    hit.field.link(false)?;
+    hit.go()?;
+    hit.command_ends()?;
+    hit.field.link(true)
+}
+
 /// Before the commit the process stays at home, after it, it is c's.
 #[test]
 fn home_s_daemon() -> Result<()> {
     let mut field = Field::new()?;
-    let stays = at("home", &["pre-dump", "query-ext-files", "post-dump"], "home");
-    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    stays(&mut field, ("home", "c"), daemon_dies("home"))?;
     let ended = resets("home", &["post-dump!", "done-dump"], "home");
     let goes = at("c", &["post-restore!", "pre-resume", "post-resume"], "c");
-    for fault in stays.chain(ended).chain(goes) {
-        field.suffers("c", fault, |hit| {
-            hit.daemon_dies("home")?;
-            hit.go()
-        })?;
+    for fault in ended.chain(goes) {
+        field.suffers("c", fault, daemon_dies("home"))?;
     }
     Ok(())
 }
@@ -54,16 +87,12 @@ fn home_s_daemon() -> Result<()> {
 #[test]
 fn the_destination_s_daemon() -> Result<()> {
     let mut field = Field::new()?;
-    let stays = at("home", &["query-ext-files", "post-dump"], "home");
-    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    stays(&mut field, ("home", "c"), daemon_dies("c"))?;
     let ended = resets("home", &["post-dump!", "done-dump"], "c");
     let goes = resets("c", &["post-restore!"], "c");
     let runs = at("c", &["pre-resume", "post-resume", "done-restore"], "c");
-    for fault in stays.chain(ended).chain(goes).chain(runs) {
-        field.suffers("c", fault, |hit| {
-            hit.daemon_dies("c")?;
-            hit.go()
-        })?;
+    for fault in ended.chain(goes).chain(runs) {
+        field.suffers("c", fault, daemon_dies("c"))?;
     }
     Ok(())
 }
@@ -73,15 +102,11 @@ fn the_destination_s_daemon() -> Result<()> {
 fn the_source_s_daemon() -> Result<()> {
     let mut field = Field::new()?;
     field.three.two.run(&[], "c", &[])?.success()?;
-    let told = at("c", &["pre-dump", "query-ext-files", "post-dump"], "c");
-    let told = told.chain(at("d", &["pre-restore", "post-restore"], "c"));
+    stays(&mut field, ("c", "d"), daemon_dies("c"))?;
     let ended = at("c", &["post-dump!", "done-dump"], "c");
     let goes = at("d", &["post-restore!", "pre-resume", "post-resume"], "d");
-    for fault in told.chain(ended).chain(goes) {
-        field.suffers("d", fault, |hit| {
-            hit.daemon_dies("c")?;
-            hit.go()
-        })?;
+    for fault in ended.chain(goes) {
+        field.suffers("d", fault, daemon_dies("c"))?;
     }
     Ok(())
 }
@@ -119,16 +144,11 @@ fn criu_at_the_destination() -> Result<()> {
 #[test]
 fn the_command() -> Result<()> {
     let mut field = Field::new()?;
-    let stays = at("home", &["pre-dump", "query-ext-files", "post-dump"], "home");
-    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    stays(&mut field, ("home", "c"), command_dies)?;
     // CRIU ends it at home; redirectd there sees that, and commits the move.
     let goes = at("home", &["post-dump!", "done-dump"], "c");
-    let goes = goes.chain(at("c", &["post-restore!", "pre-resume"], "c"));
-    for fault in stays.chain(goes) {
-        field.suffers("c", fault, |hit| {
-            hit.command_dies()?;
-            hit.go()
-        })?;
+    for fault in goes.chain(at("c", &["post-restore!", "pre-resume"], "c")) {
+        field.suffers("c", fault, command_dies)?;
     }
     Ok(())
 }
@@ -202,12 +222,7 @@ fn the_link_to_the_destination() -> Result<()> {
     let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
     let goes = at("home", &["post-dump!"], "c").chain(at("c", &["post-restore!"], "c"));
     for fault in stays.chain(goes) {
-        field.suffers("c", fault, |hit| {
-            hit.field.link(false)?;
-            hit.go()?;
-            hit.command_ends()?;
-            hit.field.link(true)
-        })?;
+        field.suffers("c", fault, link_breaks)?;
     }
     Ok(())
 }

@@ -42,6 +42,12 @@ pub(super) struct Fault<'a> {
     pub(super) may_reset: bool,
 }
 
+impl Fault<'_> {
+    fn told(&self) -> String {
+        format!("{} stopped at {}", self.on, self.at)
+    }
+}
+
 impl Field {
     pub(super) fn new() -> Result<Self> {
         Self::serving(&[], |two| two.serve(SELECT))
@@ -102,13 +108,21 @@ impl Field {
         fault: Fault<'_>,
         hit: impl FnOnce(&mut Hit<'_>) -> Result<()>,
     ) -> Result<()> {
-        let what = format!("{} stopped at {}", fault.on, fault.at);
-        self.survives(to, fault, hit).context(what)
+        self.survives(|field| field.start(to), fault, hit).with_context(|| fault.told())
+    }
+
+    /// The same where the process is a guest of c's, and c's daemon sends it home.
+    pub(super) fn is_evicted(
+        &mut self,
+        fault: Fault<'_>,
+        hit: impl FnOnce(&mut Hit<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.survives(Self::evict, fault, hit).with_context(|| fault.told())
     }
 
     fn survives(
         &mut self,
-        to: &str,
+        start: impl FnOnce(&Self) -> Result<Process>,
         fault: Fault<'_>,
         hit: impl FnOnce(&mut Hit<'_>) -> Result<()>,
     ) -> Result<()> {
@@ -116,7 +130,7 @@ impl Field {
         let before = self.redirects()?.len();
         self.talk.line()?;
         self.halts(fault.on).at(fault.at)?;
-        let command = self.start(to)?;
+        let command = start(self)?;
         let criu = self.halts(fault.on).halted()?;
         // It is held, or has come to what is half made of the process: it may not be lost,
         // but with the connection.
@@ -188,6 +202,15 @@ impl Field {
         let words = words.iter().map(String::as_str).chain(line.split(' '));
         let words: Vec<&str> = words.chain(self.options.iter().copied()).collect();
         two.home.host().start(&words)
+    }
+
+    fn evict(&self) -> Result<Process> {
+        let two = &self.three.two;
+        let socket = two.c_daemon.socket().display();
+        let line = format!("{} --socket {socket} evict {PID}", env!("CARGO_BIN_EXE_redirect"));
+        let words = two.c.enter();
+        let words = words.iter().map(String::as_str).chain(line.split(' '));
+        two.c.host().start(&words.collect::<Vec<_>>())
     }
 
     fn place(&self) -> Result<String> {
