@@ -81,7 +81,7 @@ mod tests {
         assert!(is_connection(&socket) && is_within(&socket) && !is_connection(&listener));
         descriptors::disconnect(&socket).unwrap();
         assert!(!is_connection(&socket));
-        for mut end in [&mut peer, &mut { accepted }] {
+        for end in [&mut peer, &mut { accepted }] {
             let error = end.read(&mut [0]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         }
