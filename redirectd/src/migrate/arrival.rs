@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::{
     criu::{
-        Criu, Restore, RestoreStage, datagrams, remnants, sockopts, stream,
+        Criu, Restore, RestoreStage, connections, datagrams, remnants, sockopts, stream,
         workdir::{PLACES, WorkDir},
     },
     fate::{Arbiter, Patience, decided},
@@ -40,6 +40,8 @@ pub struct Arrival {
     folder: WorkDir,
     /// The way that the memory comes by, if it follows.
     pages: Option<Expected>,
+    /// A copy of it was revived here before, and is gone.
+    again: bool,
     arbiter: Arc<dyn Arbiter>,
     patience: Patience,
 }
@@ -58,7 +60,7 @@ impl Arrival {
     ) -> Result<Self, Error> {
         let folder = WorkDir::create(&PLACES, &format!("arriving-{}", papers.passage.pid))?;
         folder.note(&papers)?;
-        Ok(Self { papers, folder, pages, arbiter, patience })
+        Ok(Self { papers, folder, pages, again: false, arbiter, patience })
     }
 
     /// What another has left of one, with its images in `folder`.
@@ -69,7 +71,7 @@ impl Arrival {
         arbiter: Arc<dyn Arbiter>,
         patience: Patience,
     ) -> Self {
-        Self { papers, folder, pages: None, arbiter, patience }
+        Self { papers, folder, pages: None, again: true, arbiter, patience }
     }
 
     /// Takes it in by `way`; `on_arrival` is called once it runs. Comes back when nothing
@@ -135,6 +137,7 @@ impl Arrival {
             // There is no other copy any more: its connections may be lost, the
             // process need not be.
             self.warn(error);
+            self.again = true;
             revived = self.restore(belongings, &mut || Ok(()));
         }
         let told = self.finish(revived, ours, on_arrival);
@@ -229,7 +232,10 @@ impl Arrival {
 
     /// It is about to run; gives what it has lost.
     fn resuming(&self, belongings: &Belongings) -> Vec<String> {
-        let lost = mend(belongings);
+        let mut lost = mend(belongings);
+        if self.again {
+            lost.extend(connections::give_up(self.papers.passage.pid));
+        }
         // It runs whether this is written or not.
         self.folder
             .note(&self.papers.at_stage(Stage::Running))

@@ -16,6 +16,7 @@
 //!
 //! All of it blocks: call it on a thread of its own. It takes root's rights.
 
+pub mod connections;
 pub mod datagrams;
 mod descriptors;
 pub mod engine;

@@ -1,6 +1,7 @@
 //! The side that a process leaves: has it frozen and written down, sends it, ends
 //! it when it is revived elsewhere, and revives it here if it has to stay after all.
 
+mod back;
 mod dump;
 mod lazily;
 
@@ -15,12 +16,13 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use self::{
+    back::Back,
     dump::{Halt, Halted, Written, dump},
     lazily::Giving,
 };
 use super::{
     criu::{
-        Criu, Restore, RestoreStage, gone,
+        gone, remnants,
         stream::send::Sender,
         workdir::{PLACES, WorkDir},
     },
@@ -46,6 +48,8 @@ pub struct Departure {
     folder: WorkDir,
     /// The way that the memory follows by, if it does.
     pages: Option<Expected>,
+    /// Another may have tried to revive it already.
+    again: bool,
     arbiter: Arc<dyn Arbiter>,
     patience: Patience,
 }
@@ -75,7 +79,7 @@ impl Departure {
     ) -> Result<Self, Error> {
         let folder = WorkDir::create(&PLACES, &format!("leaving-{}", papers.passage.pid))?;
         folder.note(&papers)?;
-        Ok(Self { papers, folder, pages, arbiter, patience })
+        Ok(Self { papers, folder, pages, again: false, arbiter, patience })
     }
 
     /// What another has left of one, with its images in `folder`.
@@ -86,11 +90,15 @@ impl Departure {
         arbiter: Arc<dyn Arbiter>,
         patience: Patience,
     ) -> Self {
-        Self { papers, folder, pages: None, arbiter, patience }
+        Self { papers, folder, pages: None, again: true, arbiter, patience }
     }
 
     /// Does what is left to do of one that was [found](Self::found).
     pub async fn resume(mut self) -> Left {
+        // What another has half made of it has never run.
+        if let Err(error) = remnants::clear(self.folder.path()) {
+            self.warn(&error);
+        }
         match &self.papers.stage {
             Stage::Ending if Tree::of(self.pid()).is_err() => self.in_doubt(None).await,
             Stage::Yielded(processes) => {
@@ -270,20 +278,13 @@ impl Departure {
         if fate == MoveState::Committed {
             return Ok(false);
         }
-        let restore = Restore { images: self.folder.path().to_owned(), shell_job: false };
+        // What peers have sent since the abort may have come to a copy that is lost.
+        let again = self.again && fate == MoveState::Aborted;
+        let back = Back { pid: self.pid(), images: self.folder.path().to_owned(), again };
         let (mut patience, runtime) = (self.patience.clone(), Handle::current());
         let revived = spawn_blocking(move || {
-            let mut committed = false;
-            let revived = Criu::new("criu").restore(&restore, &mut |stage| match stage {
-                // Only now, for what has been held is delivered by it.
-                RestoreStage::Revived { .. } => {
-                    let fate = runtime.block_on(settled(&*arbiter, &mut patience))?;
-                    committed = fate == MoveState::Committed;
-                    if committed { Err(given_up()) } else { Ok(()) }
-                }
-                _ => Ok(()),
-            });
-            if committed { Ok(false) } else { revived.map(|_| true) }
+            // Only now, for what has been held is delivered by it.
+            back.revive(&mut || runtime.block_on(settled(&*arbiter, &mut patience)))
         });
         let revived = revived.await.map_err(|why| failed(&why.to_string())).flatten()?;
         if revived {

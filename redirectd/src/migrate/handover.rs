@@ -88,7 +88,8 @@ pub const ARRIVE: &str = "arrive";
 pub const PAGES: &str = "pages";
 
 /// The request to home for what became of a move, by its number: a
-/// [`super::machine::MoveState`].
+/// [`super::machine::MoveState`]. Home answers it, and [`SETTLE`], to the nodes that the
+/// process leaves and goes to, and to nobody else.
 pub const FATE: &str = "fate";
 
 /// The request to home to abort a move, unless it is committed: what it is then.

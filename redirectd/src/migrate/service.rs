@@ -75,15 +75,17 @@ impl Migration {
                 let its = guests.filter(|guest| guest.home == from.name);
                 write(&its.map(|guest| guest.pid).collect::<Vec<_>>())
             }
-            FATE => write(&self.own(read(body)?).state().await?),
-            SETTLE => write(&self.own(read(body)?).abort().await?),
+            FATE => write(&self.own(from, read(body)?).await?.state().await?),
+            SETTLE => write(&self.own(from, read(body)?).await?.abort().await?),
             _ => Err(no_such("request", SERVICE, name)),
         }
     }
 
-    /// The move `id` of this home.
-    fn own(&self, id: Id) -> Own {
-        Own { daemon: self.daemon.clone(), id }
+    /// The move `id` of this home, if it is the business of the node `from`.
+    async fn own(&self, from: &Member, id: Id) -> Result<Own, Error> {
+        let node = from.name.clone();
+        self.daemon.call(move |daemon| daemon.must_concern(id, &node)).await?;
+        Ok(Own { daemon: self.daemon.clone(), id })
     }
 
     /// A process comes from the node `from`.

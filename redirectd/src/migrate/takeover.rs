@@ -11,8 +11,9 @@
 //!   committed the move.
 //! - It was kept frozen until home would say whose it is, as its memory was to follow
 //!   it: it runs on by now, and is ended if home has committed the move.
-//! - It came: it is revived again if the move is committed, else
-//!   forgotten; one whose memory was to follow is lost.
+//! - It came: it is revived again if the move is committed, and its connections are reset,
+//!   as a copy that is lost may have heard more; else it is forgotten. One whose memory was
+//!   to follow is lost.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

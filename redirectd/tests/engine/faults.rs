@@ -3,15 +3,22 @@
 //! one copy of the process, its connection goes on or has ended, nothing stays, and
 //! the next move works.
 
+mod aftermath;
+mod evicted;
 mod field;
 mod gate;
 mod halts;
+mod hit;
+mod homeward;
 mod lazily;
 mod lost;
 
 use anyhow::Result;
 
-use self::field::{Fault, Field};
+use self::{
+    field::{Fault, Field},
+    hit::Hit,
+};
 
 /// The move is hit on machine `on` at each of the stages; the process is on `then_on`
 /// after that, and its connection goes on.
@@ -28,19 +35,50 @@ fn resets<'a>(
     at(on, stages, then_on).map(|fault| Fault { may_reset: true, ..fault })
 }
 
+/// The process stays on the machine `from` if the move to `to` is hit before its commit.
+fn stays<'a>(
+    field: &mut Field,
+    (from, to): (&'a str, &'a str),
+    hit: impl Fn(&mut Hit<'_>) -> Result<()>,
+) -> Result<()> {
+    let leaving = at(from, &["pre-dump", "query-ext-files", "post-dump"], from);
+    for fault in leaving.chain(at(to, &["pre-restore", "post-restore"], from)) {
+        field.suffers(to, fault, &hit)?;
+    }
+    Ok(())
+}
+
+/// The daemon on `name` dies, and CRIU goes on when it is there again.
+fn daemon_dies(name: &str) -> impl Fn(&mut Hit<'_>) -> Result<()> {
+    move |hit| {
+        hit.daemon_dies(name)?;
+        hit.go()
+    }
+}
+
+/// Whoever leads the move dies.
+fn command_dies(hit: &mut Hit<'_>) -> Result<()> {
+    hit.command_dies()?;
+    hit.go()
+}
+
+/// Nothing comes through between home and c until the command has ended.
+fn link_breaks(hit: &mut Hit<'_>) -> Result<()> {
+    hit.field.link(false)?;
+    hit.go()?;
+    hit.command_ends()?;
+    hit.field.link(true)
+}
+
 /// Before the commit the process stays at home, after it, it is c's.
 #[test]
 fn home_s_daemon() -> Result<()> {
     let mut field = Field::new()?;
-    let stays = at("home", &["pre-dump", "query-ext-files", "post-dump"], "home");
-    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    stays(&mut field, ("home", "c"), daemon_dies("home"))?;
     let ended = resets("home", &["post-dump!", "done-dump"], "home");
     let goes = at("c", &["post-restore!", "pre-resume", "post-resume"], "c");
-    for fault in stays.chain(ended).chain(goes) {
-        field.suffers("c", fault, |hit| {
-            hit.daemon_dies("home")?;
-            hit.go()
-        })?;
+    for fault in ended.chain(goes) {
+        field.suffers("c", fault, daemon_dies("home"))?;
     }
     Ok(())
 }
@@ -49,16 +87,12 @@ fn home_s_daemon() -> Result<()> {
 #[test]
 fn the_destination_s_daemon() -> Result<()> {
     let mut field = Field::new()?;
-    let stays = at("home", &["query-ext-files", "post-dump"], "home");
-    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    stays(&mut field, ("home", "c"), daemon_dies("c"))?;
     let ended = resets("home", &["post-dump!", "done-dump"], "c");
     let goes = resets("c", &["post-restore!"], "c");
     let runs = at("c", &["pre-resume", "post-resume", "done-restore"], "c");
-    for fault in stays.chain(ended).chain(goes).chain(runs) {
-        field.suffers("c", fault, |hit| {
-            hit.daemon_dies("c")?;
-            hit.go()
-        })?;
+    for fault in ended.chain(goes).chain(runs) {
+        field.suffers("c", fault, daemon_dies("c"))?;
     }
     Ok(())
 }
@@ -68,15 +102,11 @@ fn the_destination_s_daemon() -> Result<()> {
 fn the_source_s_daemon() -> Result<()> {
     let mut field = Field::new()?;
     field.three.two.run(&[], "c", &[])?.success()?;
-    let told = at("c", &["pre-dump", "query-ext-files", "post-dump"], "c");
-    let told = told.chain(at("d", &["pre-restore", "post-restore"], "c"));
+    stays(&mut field, ("c", "d"), daemon_dies("c"))?;
     let ended = at("c", &["post-dump!", "done-dump"], "c");
     let goes = at("d", &["post-restore!", "pre-resume", "post-resume"], "d");
-    for fault in told.chain(ended).chain(goes) {
-        field.suffers("d", fault, |hit| {
-            hit.daemon_dies("c")?;
-            hit.go()
-        })?;
+    for fault in ended.chain(goes) {
+        field.suffers("d", fault, daemon_dies("c"))?;
     }
     Ok(())
 }
@@ -95,11 +125,17 @@ fn criu_at_the_source() -> Result<()> {
 fn criu_at_the_destination() -> Result<()> {
     let mut field = Field::new()?;
     let stays = at("c", &["pre-restore"], "home");
-    // At the first of these it has said already that the process waits.
-    let again = resets("c", &["post-restore", "post-restore!"], "c");
+    // It has said already that the process waits.
+    let again = resets("c", &["post-restore"], "c");
     let runs = at("c", &["pre-resume", "post-resume"], "c");
     for fault in stays.chain(again).chain(runs) {
         field.suffers("c", fault, |hit| hit.criu_dies())?;
+    }
+    for fault in resets("c", &["post-restore!"], "c") {
+        field.suffers("c", fault, |hit| {
+            hit.field.acknowledged()?;
+            hit.criu_dies()
+        })?;
     }
     Ok(())
 }
@@ -108,16 +144,11 @@ fn criu_at_the_destination() -> Result<()> {
 #[test]
 fn the_command() -> Result<()> {
     let mut field = Field::new()?;
-    let stays = at("home", &["pre-dump", "query-ext-files", "post-dump"], "home");
-    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    stays(&mut field, ("home", "c"), command_dies)?;
     // CRIU ends it at home; redirectd there sees that, and commits the move.
     let goes = at("home", &["post-dump!", "done-dump"], "c");
-    let goes = goes.chain(at("c", &["post-restore!", "pre-resume"], "c"));
-    for fault in stays.chain(goes) {
-        field.suffers("c", fault, |hit| {
-            hit.command_dies()?;
-            hit.go()
-        })?;
+    for fault in goes.chain(at("c", &["post-restore!", "pre-resume"], "c")) {
+        field.suffers("c", fault, command_dies)?;
     }
     Ok(())
 }
@@ -143,7 +174,44 @@ fn the_destination_s_daemon_and_criu() -> Result<()> {
     for fault in at("c", &["post-restore"], "home") {
         field.suffers("c", fault, |hit| hit.both_die())?;
     }
+    for fault in resets("c", &["post-restore!"], "c") {
+        field.suffers("c", fault, |hit| {
+            hit.field.acknowledged()?;
+            hit.both_die()
+        })?;
+    }
     Ok(())
+}
+
+/// The process was ended, and is back when that is settled: what the peer sends comes to
+/// what is half made of it.
+#[test]
+fn whoever_revives_at_the_source() -> Result<()> {
+    let mut field = Field::new()?;
+    field.three.two.run(&[], "c", &[])?.success()?;
+    let both = |hit: &mut Hit<'_>| hit.both_die();
+    let criu = |hit: &mut Hit<'_>| hit.criu_dies();
+    for dies in [&both as &dyn Fn(&mut Hit<'_>) -> Result<()>, &criu] {
+        for fault in resets("c", &["done-dump"], "c") {
+            field.suffers("d", fault, |hit| {
+                hit.field.halts("c").at("post-restore!")?;
+                hit.daemon_dies("c")?;
+                hit.go()?;
+                hit.criu = hit.field.halts("c").halted()?;
+                hit.field.acknowledged()?;
+                dies(hit)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// What the peer sends comes to what is half made of the process, which cannot run yet.
+#[test]
+fn whoever_revives_between_commit_and_word() -> Result<()> {
+    let mut field = Field::new()?;
+    field.suffers_unheard(|field| field.daemon_dies("c"))?;
+    field.suffers_unheard(|field| field.all_criu_dies("c"))
 }
 
 /// It is back when both sides have noticed.
@@ -157,12 +225,7 @@ fn the_link_to_the_destination() -> Result<()> {
         // From pauses of seconds the peer's kernel concludes that the way is that long, and
         // would wait longer each time until it sends again what the link has swallowed.
         field.talk_anew()?;
-        field.suffers("c", fault, |hit| {
-            hit.field.link(false)?;
-            hit.go()?;
-            hit.command_ends()?;
-            hit.field.link(true)
-        })?;
+        field.suffers("c", fault, link_breaks)?;
     }
     Ok(())
 }
@@ -173,12 +236,7 @@ fn the_link_to_the_source() -> Result<()> {
     field.three.two.run(&[], "c", &[])?.success()?;
     // Nothing is held yet.
     for fault in at("c", &["query-ext-files"], "c") {
-        field.suffers("d", fault, |hit| {
-            hit.field.link(false)?;
-            hit.go()?;
-            hit.command_ends()?;
-            hit.field.link(true)
-        })?;
+        field.suffers("d", fault, link_breaks)?;
     }
     // What is held would be lost on its way to the source.
     for fault in at("c", &["post-dump"], "c") {
@@ -186,7 +244,7 @@ fn the_link_to_the_source() -> Result<()> {
             hit.field.link(false)?;
             hit.go()?;
             hit.command_says("c is silent")?;
-            hit.field.holds()?;
+            hit.holds()?;
             hit.field.link(true)
         })?;
     }

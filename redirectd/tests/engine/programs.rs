@@ -4,6 +4,7 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
     time::Duration,
 };
 
@@ -203,6 +204,18 @@ impl Talk {
         // In one piece: the servers answer what they get at a time.
         self.connection.get_mut().write_all(format!("line {}\n", self.lines).as_bytes())?;
         Ok(())
+    }
+
+    /// How many bytes of what was sent the other side has not acknowledged.
+    pub(crate) fn unacknowledged(&self) -> Result<i32> {
+        let mut bytes = 0;
+        // SAFETY: SIOCOUTQ, which is TIOCOUTQ, writes an int, which outlives the call; the
+        // connection is open.
+        let done = unsafe {
+            libc::ioctl(self.connection.get_ref().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes)
+        };
+        ensure!(done == 0, "SIOCOUTQ: {}", std::io::Error::last_os_error());
+        Ok(bytes)
     }
 
     /// Takes the answer to the last line.

@@ -12,6 +12,7 @@ use crate::{
         machine::MoveState,
         record::{Id, Outcome, Record},
     },
+    rule::Redirect,
 };
 
 impl Daemon {
@@ -21,6 +22,23 @@ impl Daemon {
     /// There is none, or it is long over and forgotten.
     pub fn show_move(&self, id: Id) -> Result<MoveView, Error> {
         Ok(self.view(self.moves.book.ledger().get(id)?))
+    }
+
+    /// Whether the move `id` takes a process from the node called `node`, or to it: as the
+    /// command does, by a host of the same name.
+    ///
+    /// # Errors
+    /// It does not, or there is no such move.
+    pub fn must_concern(&self, id: Id, node: &str) -> Result<(), Error> {
+        let there = self.moves.book.ledger().get(id)?;
+        let is_at = |redirect: &Redirect| redirect.host.as_deref() == Some(node);
+        let mut shifts = there.plan.shifts.iter();
+        if there.plan.destination == node || shifts.any(|shift| is_at(&shift.from)) {
+            return Ok(());
+        }
+        let what = format!("move {id} is no affair of {node}");
+        Err(Error::new(Kind::NotPermitted, what)
+            .cure("only nodes that its process leaves or goes to are told, and may abort it"))
     }
 
     /// Keeps what our engine tells of the move `id`, which is committed; the move with

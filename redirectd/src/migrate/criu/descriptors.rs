@@ -2,8 +2,11 @@
 
 use std::{
     fs, io,
+    net::SocketAddr,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
+
+use nix::sys::socket::{SockaddrStorage, getpeername};
 
 /// The longest value of an option that is looked at, in bytes: the name of an
 /// algorithm.
@@ -86,6 +89,23 @@ pub(super) fn set(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) -> io
     let done = unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, option, value.as_ptr().cast(), length)
     };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whom a socket is connected to, if to anybody by IP.
+pub(super) fn peer(socket: &OwnedFd) -> Option<SocketAddr> {
+    let peer: SockaddrStorage = getpeername(socket.as_raw_fd()).ok()?;
+    let v4 = peer.as_sockaddr_in().map(|peer| SocketAddr::V4((*peer).into()));
+    v4.or_else(|| peer.as_sockaddr_in6().map(|peer| SocketAddr::V6((*peer).into())))
+}
+
+/// Resets the connection of a TCP socket (connect(2), `AF_UNSPEC`; RFC 9293, ABORT).
+pub(super) fn disconnect(socket: &OwnedFd) -> io::Result<()> {
+    let nobody =
+        libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let length = size_of_val(&nobody) as libc::socklen_t;
+    // SAFETY: the kernel reads `length` bytes of `nobody`, which outlives the call.
+    let done = unsafe { libc::connect(socket.as_raw_fd(), &raw const nobody, length) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

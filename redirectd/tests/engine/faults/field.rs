@@ -3,11 +3,10 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
+use anyhow::{Context as _, Result, ensure};
 use xtask::lab::{Daemon, Machine, Process, soon, until};
 
-use super::halts::Halts;
+use super::{gate::Gate, halts::Halts, hit::Hit};
 use crate::{
     nodes::{C, PID, Three, Two, binaries},
     programs::{SELECT, Talk},
@@ -43,13 +42,10 @@ pub(super) struct Fault<'a> {
     pub(super) may_reset: bool,
 }
 
-/// A move to be hit, as it is where it was stopped.
-pub(super) struct Hit<'a> {
-    pub(super) field: &'a mut Field,
-    pub(super) on: &'a str,
-    /// CRIU's number on its machine.
-    pub(super) criu: String,
-    command: Process,
+impl Fault<'_> {
+    fn told(&self) -> String {
+        format!("{} stopped at {}", self.on, self.at)
+    }
 }
 
 impl Field {
@@ -96,7 +92,7 @@ impl Field {
         }
     }
 
-    fn halts(&self, name: &str) -> &Halts {
+    pub(super) fn halts(&self, name: &str) -> &Halts {
         match name {
             "home" => &self.home,
             "c" => &self.c,
@@ -118,13 +114,21 @@ impl Field {
         fault: Fault<'_>,
         hit: impl FnOnce(&mut Hit<'_>) -> Result<()>,
     ) -> Result<()> {
-        let what = format!("{} stopped at {}", fault.on, fault.at);
-        self.survives(to, fault, hit).context(what)
+        self.survives(|field| field.start(to), fault, hit).with_context(|| fault.told())
+    }
+
+    /// The same where the process is a guest of c's, and c's daemon sends it home.
+    pub(super) fn is_evicted(
+        &mut self,
+        fault: Fault<'_>,
+        hit: impl FnOnce(&mut Hit<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.survives(Self::evict, fault, hit).with_context(|| fault.told())
     }
 
     fn survives(
         &mut self,
-        to: &str,
+        start: impl FnOnce(&Self) -> Result<Process>,
         fault: Fault<'_>,
         hit: impl FnOnce(&mut Hit<'_>) -> Result<()>,
     ) -> Result<()> {
@@ -132,15 +136,25 @@ impl Field {
         let before = self.redirects()?.len();
         self.talk.line()?;
         self.halts(fault.on).at(fault.at)?;
-        let command = self.start(to)?;
+        let command = start(self)?;
         let criu = self.halts(fault.on).halted()?;
-        if !fault.may_reset {
-            // It is held, and may not be lost.
-            self.talk.say()?;
-        }
+        // It is held, or has come to what is half made of the process: it may not be lost,
+        // but with the connection.
+        self.talk.say()?;
         let mut move_hit = Hit { field: self, on: fault.on, criu, command };
         hit(&mut move_hit)?;
-        let Hit { mut command, .. } = move_hit;
+        let Hit { command, .. } = move_hit;
+        self.sees(fault, (&from, before), command)
+    }
+
+    /// How the move ends that is led by `command`: by it, the process was to leave `from`,
+    /// and there were so many redirects `before`.
+    fn sees(
+        &mut self,
+        fault: Fault<'_>,
+        (from, before): (&str, usize),
+        mut command: Process,
+    ) -> Result<()> {
         let code = command.wait(LONGEST)?.code();
         let said = command.log();
         let told = || format!("the move ended with {code:?}: {said}");
@@ -150,7 +164,33 @@ impl Field {
         }
         self.connection(fault).with_context(told)?;
         self.nothing_stays(fault.then_on, before).with_context(told)?;
-        self.next_move_works(fault.then_on, &from).with_context(told)
+        self.next_move_works(fault.then_on, from).with_context(told)
+    }
+
+    /// Moves the process from home to c, has `hit` do what it likes when the move is
+    /// committed and c has not heard so, and sees that the process is c's.
+    pub(super) fn suffers_unheard(
+        &mut self,
+        hit: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let before = self.redirects()?.len();
+        self.talk.line()?;
+        let gate = Gate::closing(self)?;
+        let command = self.start_by("c", &gate.socket())?;
+        gate.closed()?;
+        self.talk.say()?;
+        self.acknowledged()?;
+        hit(self)?;
+        gate.open()?;
+        let fault = Fault { on: "c", at: "the commit", then_on: "c", may_reset: true };
+        self.sees(fault, ("home", before), command)
+    }
+
+    /// Waits until a kernel has taken what the peer has said: the peer does not send it
+    /// again.
+    pub(super) fn acknowledged(&self) -> Result<()> {
+        let all = || self.talk.unacknowledged().ok().filter(|bytes| *bytes == 0);
+        until(LONGEST, "what the peer has said is acknowledged", all).map(drop)
     }
 
     fn start(&self, to: &str) -> Result<Process> {
@@ -168,6 +208,15 @@ impl Field {
         let words = words.iter().map(String::as_str).chain(line.split(' '));
         let words: Vec<&str> = words.chain(self.options.iter().copied()).collect();
         two.home.host().start(&words)
+    }
+
+    fn evict(&self) -> Result<Process> {
+        let two = &self.three.two;
+        let socket = two.c_daemon.socket().display();
+        let line = format!("{} --socket {socket} evict {PID}", env!("CARGO_BIN_EXE_redirect"));
+        let words = two.c.enter();
+        let words = words.iter().map(String::as_str).chain(line.split(' '));
+        two.c.host().start(&words.collect::<Vec<_>>())
     }
 
     fn place(&self) -> Result<String> {
@@ -202,8 +251,7 @@ impl Field {
 
     /// It goes on, or has ended for both sides.
     fn connection(&mut self, fault: Fault<'_>) -> Result<()> {
-        let heard = if fault.may_reset { self.talk.line() } else { self.talk.hear() };
-        let error = match heard {
+        let error = match self.talk.hear() {
             Ok(_) => {
                 self.talk.line()?;
                 return Ok(());
@@ -214,7 +262,11 @@ impl Field {
         let silent = error.downcast_ref::<std::io::Error>().is_some_and(|error| {
             matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
         });
-        ensure!(fault.may_reset && !silent, "the connection does not go on: {error:#}");
+        ensure!(
+            fault.may_reset && !silent,
+            "the connection does not go on: {error:#}; {}",
+            self.logs()
+        );
         let peer = self.three.two.peer();
         // One that is made while the process is being revived may be reset as well.
         let again = soon("the server takes new connections", || {
@@ -224,92 +276,6 @@ impl Field {
         });
         self.talk = again.with_context(|| format!("after {error:#}"))?;
         Ok(())
-    }
-
-    /// Nothing is left of a move that is over, before which there were so many
-    /// redirects; the process is on `place`.
-    pub(super) fn nothing_stays(&self, place: &str, redirects: usize) -> Result<()> {
-        let two = &self.three.two;
-        let rest = |what: &str, of: &dyn Fn() -> Result<Vec<String>>| {
-            let mut last = Vec::new();
-            let none = || {
-                last = of().unwrap_or_else(|error| vec![format!("{error:#}")]);
-                last.is_empty().then_some(())
-            };
-            let waited = until(LONGEST, what, none);
-            waited.with_context(|| format!("{what}: {last:?}"))
-        };
-        rest("no move is open and nothing is held", &|| {
-            let open = |moved: &&Value| moved["delivered"].is_null();
-            Ok(two.moves()?.iter().filter(open).map(Value::to_string).collect())
-        })?;
-        rest("no redirect is left", &|| {
-            // Whoever comes home keeps those it left by.
-            let wanted = if place == "home" { redirects } else { 1 };
-            Ok(Some(self.redirects()?).filter(|all| all.len() != wanted).unwrap_or_default())
-        })?;
-        rest("who is where is known", &|| self.wrongly_known(place))?;
-        for name in ["home", "c", "d"] {
-            rest(&format!("no images stay on {name}"), &|| {
-                let folder = self.machine(name).proc().join("../run/redirectd");
-                let all = fs::read_dir(folder).into_iter().flatten().flatten();
-                Ok(all.map(|entry| entry.path().display().to_string()).collect())
-            })?;
-            rest(&format!("no zombie and no CRIU stays on {name}"), &|| self.strangers(name))?;
-        }
-        Ok(())
-    }
-
-    /// There is a move whose packets are held.
-    pub(super) fn holds(&self) -> Result<()> {
-        let moves = self.three.two.moves()?;
-        let parked = moves.iter().any(|moved| moved["state"] == "parked");
-        ensure!(parked, "nothing is held: {moves:?}");
-        Ok(())
-    }
-
-    fn redirects(&self) -> Result<Vec<String>> {
-        let redirects = self.three.two.redirects()?;
-        Ok(redirects.as_array().context("redirects")?.iter().map(Value::to_string).collect())
-    }
-
-    fn wrongly_known(&self, place: &str) -> Result<Vec<String>> {
-        let mut wrong = Vec::new();
-        let two = &self.three.two;
-        let daemons = [("home", &two.daemon), ("c", &two.c_daemon), ("d", &self.three.d_daemon)];
-        for (name, daemon) in daemons {
-            let list = daemon.json(&["ps"])?;
-            let guest = list["guests"].as_array().is_some_and(|all| !all.is_empty());
-            let away = list["away"][0]["place"].as_str();
-            let right = match name {
-                "home" => {
-                    let elsewhere = Some(place).filter(|place| !["home", NOWHERE].contains(place));
-                    away == elsewhere && list["dependent"].is_null()
-                }
-                name => guest == (name == place),
-            };
-            if !right {
-                wrong.push(format!("{name} says {list}"));
-            }
-        }
-        Ok(wrong)
-    }
-
-    /// Zombies, and processes of CRIU's, on a machine.
-    fn strangers(&self, name: &str) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(self.machine(name).proc())?.flatten() {
-            let Ok(status) = fs::read_to_string(entry.path().join("status")) else { continue };
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            if status.contains("State:\tZ")
-                || line.contains(" swrk ")
-                || line.contains(" lazy-pages ")
-            {
-                found.push(format!("{}: {line}{}", entry.path().display(), &status[..20]));
-            }
-        }
-        Ok(found)
     }
 
     /// The process can go on from `place`, and is on `first` at the end.
@@ -349,63 +315,5 @@ impl Field {
             }
         }
         Ok(())
-    }
-}
-
-impl Hit<'_> {
-    /// CRIU goes on from where it stopped.
-    pub(super) fn go(&self) -> Result<()> {
-        self.field.halts(self.on).go()
-    }
-
-    /// The daemon on `name` dies, and is started again.
-    pub(super) fn daemon_dies(&mut self, name: &str) -> Result<()> {
-        self.field.daemon_dies(name)
-    }
-
-    /// CRIU dies where it stopped.
-    pub(super) fn criu_dies(&self) -> Result<()> {
-        let machine = self.field.machine(self.on);
-        machine.run(&["kill", "-KILL", self.criu.trim()])?.success()?;
-        self.go()
-    }
-
-    /// CRIU and the daemon of its machine die, as when all of a service is killed; the
-    /// daemon is started again.
-    pub(super) fn both_die(&mut self) -> Result<()> {
-        self.field.daemon(self.on).sigkill()?;
-        self.criu_dies()?;
-        self.field.daemon(self.on).start_again()
-    }
-
-    /// `redirect migrate` dies.
-    pub(super) fn command_dies(&self) -> Result<()> {
-        let home = self.field.machine("home");
-        home.run(&["pkill", "-KILL", "--exact", "redirect"])?.success().map(drop)
-    }
-
-    /// Waits until `redirect migrate` has ended.
-    pub(super) fn command_ends(&mut self) -> Result<()> {
-        let command = &mut self.command;
-        until(LONGEST, "the command ends", || command.has_ended().ok().filter(|ended| *ended))
-            .map(drop)
-    }
-
-    /// Waits until `redirect migrate` has said `text`.
-    pub(super) fn command_says(&mut self, text: &str) -> Result<()> {
-        let said = until(LONGEST, &format!("the command says {text:?}"), || {
-            self.command.log().contains(text).then_some(())
-        });
-        said.with_context(|| self.command.log())
-    }
-
-    /// Waits until the daemon on `name` has logged `text`.
-    pub(super) fn daemon_says(&mut self, name: &str, text: &str) -> Result<()> {
-        let daemon = self.field.daemon(name);
-        let said = || daemon.log().contains(text).then_some(());
-        match until(LONGEST, &format!("{name} says {text:?}"), said) {
-            Ok(()) => Ok(()),
-            Err(error) => bail!("{error}: {}", daemon.log()),
-        }
     }
 }

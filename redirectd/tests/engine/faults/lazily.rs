@@ -4,10 +4,19 @@
 use anyhow::Result;
 
 use super::{
-    at,
+    at, command_dies, daemon_dies,
     field::Field,
+    link_breaks,
     lost::{Loss, Moment},
+    stays,
 };
+
+/// A process on c.
+fn on_c() -> Result<Field> {
+    let field = Field::lazily()?;
+    field.three.two.run(&[], "c", &["--memory", "lazy"])?.success()?;
+    Ok(field)
+}
 
 /// By what `hit` does the process is lost.
 fn loses(loss: Loss<'_>, hit: impl FnOnce(&mut Field) -> Result<()>) -> Result<()> {
@@ -22,54 +31,27 @@ const FOLLOWING: Loss<'_> = Loss { from: "home", to: "c", when: Moment::Followin
 #[test]
 fn home_s_daemon() -> Result<()> {
     let mut field = Field::lazily()?;
-    let stays = at("home", &["pre-dump", "query-ext-files", "post-dump"], "home");
-    let stays = stays.chain(at("c", &["pre-restore", "post-restore"], "home"));
+    stays(&mut field, ("home", "c"), daemon_dies("home"))?;
     let goes = at("home", &["post-dump!"], "c");
-    let goes = goes.chain(at("c", &["post-restore!", "pre-resume", "post-resume"], "c"));
-    for fault in stays.chain(goes) {
-        field.suffers("c", fault, |hit| {
-            hit.daemon_dies("home")?;
-            hit.go()
-        })?;
+    for fault in goes.chain(at("c", &["post-restore!", "pre-resume", "post-resume"], "c")) {
+        field.suffers("c", fault, daemon_dies("home"))?;
     }
     Ok(())
 }
 
 #[test]
 fn the_destination_s_daemon_before_the_commit() -> Result<()> {
-    let mut field = Field::lazily()?;
-    let stays = at("home", &["query-ext-files", "post-dump"], "home");
-    for fault in stays.chain(at("c", &["pre-restore", "post-restore"], "home")) {
-        field.suffers("c", fault, |hit| {
-            hit.daemon_dies("c")?;
-            hit.go()
-        })?;
-    }
-    Ok(())
+    stays(&mut Field::lazily()?, ("home", "c"), daemon_dies("c"))
 }
 
 #[test]
 fn the_source_s_daemon_before_the_commit() -> Result<()> {
-    let mut field = Field::lazily()?;
-    field.three.two.run(&[], "c", &["--memory", "lazy"])?.success()?;
-    let told = at("c", &["pre-dump", "query-ext-files", "post-dump"], "c");
-    for fault in told.chain(at("d", &["pre-restore", "post-restore"], "c")) {
-        field.suffers("d", fault, |hit| {
-            hit.daemon_dies("c")?;
-            hit.go()
-        })?;
-    }
-    Ok(())
+    stays(&mut on_c()?, ("c", "d"), daemon_dies("c"))
 }
 
 #[test]
 fn criu_before_the_commit() -> Result<()> {
-    let mut field = Field::lazily()?;
-    let source = at("home", &["pre-dump", "query-ext-files", "post-dump"], "home");
-    for fault in source.chain(at("c", &["pre-restore", "post-restore"], "home")) {
-        field.suffers("c", fault, |hit| hit.criu_dies())?;
-    }
-    Ok(())
+    stays(&mut Field::lazily()?, ("home", "c"), |hit| hit.criu_dies())
 }
 
 /// That of the source dies while the destination revives the process.
@@ -88,13 +70,10 @@ fn criu_at_the_source_before_it_yields() -> Result<()> {
 
 #[test]
 fn the_command_before_the_commit() -> Result<()> {
-    let mut field = Field::lazily()?;
-    let stays = at("home", &["pre-dump", "query-ext-files", "post-dump"], "home");
-    for fault in stays.chain(at("c", &["pre-restore", "post-restore"], "home")) {
-        field.suffers("c", fault, |hit| {
-            hit.command_dies()?;
-            hit.go()
-        })?;
+    stays(&mut Field::lazily()?, ("home", "c"), command_dies)?;
+    let mut field = on_c()?;
+    for fault in at("c", &["post-dump"], "c").chain(at("d", &["post-restore"], "c")) {
+        field.suffers("d", fault, command_dies)?;
     }
     Ok(())
 }
@@ -103,19 +82,24 @@ fn the_command_before_the_commit() -> Result<()> {
 fn the_link_before_the_commit() -> Result<()> {
     let mut field = Field::lazily()?;
     for fault in at("home", &["post-dump"], "home").chain(at("c", &["post-restore"], "home")) {
-        field.suffers("c", fault, |hit| {
-            hit.field.link(false)?;
-            hit.go()?;
-            hit.command_ends()?;
-            hit.field.link(true)
-        })?;
+        field.suffers("c", fault, link_breaks)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_link_to_the_source_before_the_commit() -> Result<()> {
+    let mut field = on_c()?;
+    for fault in at("d", &["post-restore"], "c") {
+        field.suffers("d", fault, link_breaks)?;
     }
     Ok(())
 }
 
 #[test]
 fn the_command_between_commit_and_end() -> Result<()> {
-    loses(BETWEEN, |field| field.command_dies())
+    loses(BETWEEN, |field| field.command_dies())?;
+    loses(Loss { from: "c", to: "d", ..BETWEEN }, |field| field.command_dies())
 }
 
 #[test]
@@ -172,6 +156,11 @@ fn criu_while_memory_follows() -> Result<()> {
 #[test]
 fn the_link_while_memory_follows() -> Result<()> {
     loses(FOLLOWING, |field| field.link(false))
+}
+
+#[test]
+fn the_link_to_the_source_while_memory_follows() -> Result<()> {
+    loses(Loss { from: "c", to: "d", ..FOLLOWING }, |field| field.link(false))
 }
 
 /// It does not take part in that.

@@ -96,12 +96,7 @@ impl Field {
         see: impl FnOnce(&mut Self, &mut Process) -> Result<()>,
     ) -> Result<()> {
         let (home, c) = (self.three.two.lan.home.clone(), self.three.two.lan.c.clone());
-        let gate = Gate::new(&home)?;
-        let daemon = self.three.two.daemon.socket().display().to_string();
-        let words = [self.three.two.home.enter(), gate.words(&daemon)].concat();
-        let mut way = home.start(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
-        way.wait_for_log("listening")?;
-        gate.close()?;
+        let gate = Gate::closing(self)?;
         let mut command = self.start_by(loss.to, &gate.socket())?;
         gate.closed().with_context(|| command.log())?;
         // The images are over, and no page is but those that were asked for.
