@@ -18,6 +18,8 @@ use std::{
         fd::{AsFd as _, AsRawFd as _},
         unix::fs::FileExt as _,
     },
+    thread,
+    time::Duration,
 };
 
 use procfs::process::{MMPermissions, MMapPath, Process as Mapped};
@@ -37,6 +39,8 @@ const AT_ONCE: u64 = 32 << 20;
 /// So often may there be no huge page left, for one process, until no more are looked
 /// for.
 const ATTEMPTS: u32 = 64;
+/// How long the next attempt waits.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// `madvise(2)`: put into huge pages now.
 const MADV_COLLAPSE: i32 = 25;
@@ -144,7 +148,11 @@ fn collapse_patiently(
             Err(why) => why,
         };
         match why.raw_os_error() {
-            Some(libc::ENOMEM) if *attempts > 0 => *attempts -= 1,
+            Some(libc::ENOMEM) if *attempts > 0 => {
+                *attempts -= 1;
+                // It makes room in the background, and refuses at once meanwhile.
+                thread::sleep(MOMENT);
+            }
             // It is gone, or the kernel is too old, refuses, or has no room.
             Some(libc::ESRCH | libc::ENOSYS | libc::EPERM | libc::ENOMEM) => return Err(why),
             // The process has changed it, or wants no huge pages there.
