@@ -23,6 +23,7 @@ pub mod engine;
 mod failure;
 pub mod gone;
 mod guard;
+pub mod huge;
 pub mod images;
 pub mod lazy;
 mod messages;

@@ -22,6 +22,7 @@ mod faults;
 mod following;
 mod guests;
 mod hook;
+mod huge;
 mod kinds;
 mod lazy;
 mod migrate;

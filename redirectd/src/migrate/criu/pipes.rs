@@ -5,6 +5,9 @@
 //! grants no pipe of more than the sysctl `fs.pipe-max-size`, by default 1 MiB; CRIU
 //! then fails at the first page, when the process is ended already. So the sysctl is
 //! raised, for some milliseconds, until the first page has come.
+//!
+//! It is raised while memory is put into the pipes, too, for fewer of them: each costs
+//! the frozen process a conversation with CRIU, and CRIU two descriptors.
 
 use std::{
     fs::{File, OpenOptions},
@@ -54,6 +57,14 @@ impl Pipes {
         }
     }
 
+    /// Makes use of it if that is possible without waiting; CRIU does with smaller
+    /// pipes, too, as long as it has given no page.
+    pub(super) fn widen_at_once(&self) -> Option<Widened> {
+        self.limit.as_ref()?;
+        let limit = OpenOptions::new().read(true).write(true).open(LIMIT).ok()?;
+        widened(Flock::lock(limit, FlockArg::LockExclusiveNonblock).ok()?).ok()
+    }
+
     /// Makes use of it.
     ///
     /// # Errors
@@ -61,15 +72,19 @@ impl Pipes {
     pub(super) fn widen(self) -> io::Result<Option<Widened>> {
         let Some(limit) = self.limit else { return Ok(None) };
         // Whoever comes next waits, and then finds it as it was.
-        let mut limit = Flock::lock(limit, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
-        let mut before = String::new();
-        limit.read_to_string(&mut before)?;
-        let before = before.trim().parse().map_err(io::Error::other)?;
-        if before < NEEDED {
-            write(&mut limit, NEEDED)?;
-        }
-        Ok(Some(Widened { limit, before }))
+        let limit = Flock::lock(limit, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+        widened(limit).map(Some)
     }
+}
+
+fn widened(mut limit: Flock<File>) -> io::Result<Widened> {
+    let mut before = String::new();
+    limit.read_to_string(&mut before)?;
+    let before = before.trim().parse().map_err(io::Error::other)?;
+    if before < NEEDED {
+        write(&mut limit, NEEDED)?;
+    }
+    Ok(Widened { limit, before })
 }
 
 impl Drop for Widened {

@@ -68,6 +68,7 @@ impl Criu {
         let Source { socket, widened } = source;
         let mut widened = Some(widened);
         let mut written = false;
+        let mut roomy = None;
         let stages = &mut |notify: &Notify, _| {
             if notify.script.as_deref() == Some(OFFERED) {
                 let wide = pipes.take().map_or(Ok(None), Pipes::widen);
@@ -77,7 +78,12 @@ impl Criu {
                 return Ok(());
             }
             let stage = DumpStage::of(notify);
+            // Nobody else is to wait for what this stage waits for.
+            drop(roomy.take());
             stage.map_or(Ok(()), &mut *on_stage)?;
+            if stage == Some(DumpStage::Frozen) {
+                roomy = pipes.as_ref().and_then(Pipes::widen_at_once);
+            }
             written |= stage == Some(DumpStage::Written);
             Ok(())
         };

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     migrate::{
         criu::{
-            Criu, Dump, DumpStage, datagrams,
+            Criu, Dump, DumpStage, datagrams, huge,
             images::{TREE, tree},
             pages::give::{self, Giver, Stages},
             remnants, sockopts,
@@ -60,6 +60,9 @@ pub(super) fn dump(
     memory: memory::Way,
     halts: &mpsc::Sender<Halt>,
 ) -> Result<Vec<i32>, Error> {
+    if memory == memory::Way::Lazy {
+        huge::gather(Tree::of(pid)?.pids(), &|| !halts.is_closed());
+    }
     let mut held = false;
     for _ in 0..ATTEMPTS {
         let mut unaccepted = 0;
