@@ -27,6 +27,7 @@ use self::{
 };
 use super::summary::Summary;
 use crate::{
+    lab::SLOWER,
     progress::{self, Seconds},
     setup::{self, Purpose, vm},
     workspace,
@@ -34,7 +35,7 @@ use crate::{
 
 /// The tests that are run unless others are named: those that take what this kernel
 /// can.
-const TESTS: [&str; 2] = ["probe::", "precopy::"];
+const TESTS: [&str; 3] = ["probe::", "precopy::", "ahead::"];
 /// Tells a test that the kernel tracks memory; one that finds it does not fails.
 const TRACKS_MEMORY: &str = "REDIRECTD_TEST_TRACKS_MEMORY";
 /// Where programs are found: those of the system, as people's own may be slow scripts.
@@ -104,6 +105,8 @@ fn job(program: &Path, names: &[String]) -> Job {
         ("PATH", PATH.to_owned()),
         ("HOME", "/tmp".to_owned()),
         (TRACKS_MEMORY, "1".to_owned()),
+        // That a kernel there looks at our programs takes some ten seconds.
+        (SLOWER, "6".to_owned()),
     ];
     if let Ok(backtrace) = env::var("RUST_BACKTRACE") {
         variables.push(("RUST_BACKTRACE", backtrace));
