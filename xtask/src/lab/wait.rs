@@ -10,7 +10,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// With this variable, [`soon`] is so many times as long: the machine is that much slower.
 /// `cargo xtask test --kernel debian` sets it.
-pub(crate) const SLOWER: &str = "REDIRECTD_TEST_SLOWER";
+pub const SLOWER: &str = "REDIRECTD_TEST_SLOWER";
 
 /// Waits until `condition` gives something, at most ten seconds.
 ///

@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn the_names_that_are_given_replace_the_usual_ones() {
         let words = |names: &[String]| job(Path::new("/t/engine"), names).words;
-        assert_eq!(words(&[])[..3], ["/t/engine", "probe::", "precopy::"]);
+        assert_eq!(words(&[])[..4], ["/t/engine", "probe::", "precopy::", "ahead::"]);
         assert_eq!(words(&["lazy".to_owned()])[..3], ["/t/engine", "lazy", "--show-output"]);
     }
 }
