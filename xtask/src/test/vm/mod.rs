@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use xtask::lab::SLOWER;
 
 use self::{
     accelerator::Accelerator,
@@ -27,7 +28,6 @@ use self::{
 };
 use super::summary::Summary;
 use crate::{
-    lab::SLOWER,
     progress::{self, Seconds},
     setup::{self, Purpose, vm},
     workspace,
