@@ -15,7 +15,7 @@ use redirectd_ebpf::{
     shared_hop,
 };
 
-use crate::{family::Family, maps};
+use crate::{family::Family, maps, parse::settled};
 
 /// How long a hop counts without being looked up again, in units of 2^20 ns
 /// (about 1.05 ms).
@@ -37,6 +37,21 @@ struct FibLookup {
     tos_or_flow: u32,
     source: [u32; 4],
     destination: [u32; 4],
+    link: Link,
+}
+
+/// The end of it. Cleared by words whose value the compiler does not see: it would call a
+/// function to clear them, which is one more level of the stack, and before Linux 6.8
+/// each takes at least 32 bytes of the 512 that there are.
+#[repr(C)]
+union Link {
+    clear: [u64; 2],
+    found: Found,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Found {
     vlan: u32,
     source_mac: [u8; 6],
     destination_mac: [u8; 6],
@@ -87,6 +102,7 @@ fn look_up<F: Family>(
     now: u64,
     hop: &mut NextHop,
 ) -> u32 {
+    let clear = settled(0) as u64;
     let mut fib = FibLookup {
         family: F::AF,
         l4_protocol: protocol as u8,
@@ -98,9 +114,7 @@ fn look_up<F: Family>(
         tos_or_flow: 0,
         source: F::words(to.source),
         destination: F::words(to.destination),
-        vlan: 0,
-        source_mac: [0; 6],
-        destination_mac: [0; 6],
+        link: Link { clear: [clear; 2] },
     };
     // SAFETY: `ctx` is the program's context; `fib` is a whole, initialised
     // struct of the size given.
@@ -115,9 +129,11 @@ fn look_up<F: Family>(
         NOT_FORWARDED | UNREACHABLE | PROHIBITED => hop_kind::LOCAL,
         _ => hop_kind::NONE,
     };
+    // SAFETY: all of it has a value, and any is one.
+    let found = unsafe { fib.link.found };
     *hop = NextHop {
-        destination: fib.destination_mac,
-        source: fib.source_mac,
+        destination: found.destination_mac,
+        source: found.source_mac,
         ifindex: if kind == hop_kind::LOCAL { LOOPBACK } else { fib.ifindex },
         mtu: match result {
             SUCCESS => fib.length_or_mtu,

@@ -26,6 +26,13 @@ pub trait Frame {
     /// A header at `offset`, if all of it is there.
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Result<*mut T, Reason> {
+        self.near(settled(offset))
+    }
+
+    /// The same, at less cost, for an offset that the compiler knows to be small, so
+    /// that it compares nothing: those of the frame's first headers.
+    #[inline(always)]
+    fn near<T>(&self, offset: usize) -> Result<*mut T, Reason> {
         let start = self.start();
         if offset > DEEPEST || start + offset + size_of::<T>() > self.end() {
             return Err(Reason::Truncated);
@@ -83,14 +90,14 @@ impl<A> Packet<A> {
 #[inline(always)]
 pub fn ethernet(frame: &impl Frame) -> Result<(u16, usize), Reason> {
     // SAFETY: `at` has checked the bounds.
-    let mut ethertype = unsafe { (*frame.at::<Ethernet>(0)?).ethertype };
+    let mut ethertype = unsafe { (*frame.near::<Ethernet>(0)?).ethertype };
     let mut offset = size_of::<Ethernet>();
     for _ in 0..2 {
         if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
             break;
         }
         // SAFETY: `at` has checked the bounds.
-        ethertype = unsafe { (*frame.at::<VlanTag>(offset)?).ethertype };
+        ethertype = unsafe { (*frame.near::<VlanTag>(offset)?).ethertype };
         offset += size_of::<VlanTag>();
     }
     match ethertype {
@@ -103,7 +110,7 @@ pub fn ethernet(frame: &impl Frame) -> Result<(u16, usize), Reason> {
 #[inline(always)]
 pub fn ipv4(frame: &impl Frame, l3: usize) -> Result<Packet<u32>, Reason> {
     // SAFETY: `at` has checked the bounds; see `wire` for the alignment.
-    let header = unsafe { &*frame.at::<Ipv4>(l3)? };
+    let header = unsafe { &*frame.near::<Ipv4>(l3)? };
     let words = header.version_ihl & 0x0f;
     if header.version_ihl >> 4 != 4 || words < 5 {
         return Err(Reason::BadHeader);
@@ -145,7 +152,7 @@ pub fn ipv4(frame: &impl Frame, l3: usize) -> Result<Packet<u32>, Reason> {
 #[inline(always)]
 pub fn ipv6(frame: &impl Frame, l3: usize) -> Result<Packet<[u32; 4]>, Reason> {
     // SAFETY: `at` has checked the bounds; see `wire` for the alignment.
-    let header = unsafe { &*frame.at::<Ipv6>(l3)? };
+    let header = unsafe { &*frame.near::<Ipv6>(l3)? };
     if u32::from_be(header.version_class_flow) >> 28 != 6 {
         return Err(Reason::BadHeader);
     }
@@ -282,4 +289,22 @@ pub fn bounded<const MOST: u32>(length: &u32) -> u32 {
     // SAFETY: a reference.
     let length = unsafe { core::ptr::read_volatile(length) };
     (length.wrapping_sub(1) & (MOST - 1)) + 1
+}
+
+/// The same number, in a register of its own for what follows. The compiler would else
+/// load one that it keeps on the stack anew for each use, and the verifier of kernels
+/// before 6.8 forgets with each load what a comparison has told it.
+#[inline(always)]
+pub fn settled(number: usize) -> usize {
+    let settled;
+    // SAFETY: a copy of one register to another.
+    unsafe {
+        core::arch::asm!(
+            "{settled} = {number}",
+            settled = lateout(reg) settled,
+            number = in(reg) number,
+            options(pure, nomem, nostack),
+        );
+    }
+    settled
 }

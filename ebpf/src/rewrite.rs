@@ -46,7 +46,7 @@ pub fn headers<F: Family>(
     packet: &Packet<F::Addr>,
     translation: &Translation<F::Addr>,
 ) -> Result<Delta, Reason> {
-    let header = frame.at::<F::Header>(packet.l3)?;
+    let header = frame.near::<F::Header>(packet.l3)?;
     let ports = frame.at::<Ports>(packet.l4)?;
     let to = &translation.to;
     // SAFETY: `at` has checked the bounds of both, and they do not overlap.
@@ -78,7 +78,7 @@ pub fn transport_check<A>(
 /// Writes both MAC addresses of `hop`.
 #[inline(always)]
 pub fn macs(frame: &impl Frame, hop: &NextHop) -> Result<(), Reason> {
-    let target = frame.at::<[u32; 3]>(0)?;
+    let target = frame.near::<[u32; 3]>(0)?;
     let source = core::ptr::from_ref(hop).cast::<[u32; 3]>();
     // SAFETY: the two addresses are the first twelve bytes of both, and `at`
     // has checked the frame's bounds.

@@ -80,7 +80,7 @@ fn is_ours(ctx: &XdpContext) -> Result<bool, Reason> {
         return Ok(false);
     };
     // SAFETY: `at` has checked the bounds.
-    let [a, b, c] = unsafe { *ctx.at::<[u16; 3]>(0)? };
+    let [a, b, c] = unsafe { *ctx.near::<[u16; 3]>(0)? };
     Ok(station.on != 0 && [a, b, c] == station.mac)
 }
 

@@ -28,10 +28,14 @@ use crate::{
     api::{client::Client, moves::MoveView},
     error::{Error, Kind},
     migrate::{
-        carried::{Carried, Followed},
-        criu::stream::Sum,
-        handover::{Follows, Leaving, Order, Remains, Told, Way, Word},
+        carried::{Carried, Followed, WentAhead},
+        criu::stream::{
+            Sum,
+            relay::{Passed, Relay as ImageRelay},
+        },
+        handover::{self, Follows, Leaving, Order, Remains, Told, Word},
         machine::MoveState,
+        memory::Way,
     },
     node,
 };
@@ -57,19 +61,35 @@ impl From<Error> for Failed {
 struct Conductor<'a> {
     journal: Journal<'a>,
     moved: &'a MoveView,
-    source: Way,
-    destination: Way,
+    source: handover::Way,
+    destination: handover::Way,
     watch: &'a Watch<'a>,
+    /// The memory that has gone ahead, if any has.
+    ahead: Option<WentAhead>,
 }
 
-/// Is told how far the memory is that follows a process.
-pub type Watch<'a> = dyn Fn(Follows) + Sync + 'a;
+/// How far memory is that does not go with the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Now {
+    /// It goes ahead.
+    Ahead {
+        /// In this round.
+        round: usize,
+        /// So many bytes have gone in that.
+        bytes: u64,
+    },
+    /// It follows.
+    Follows(Follows),
+}
+
+/// Is told how far memory is that goes ahead of a process, or follows it.
+pub type Watch<'a> = dyn Fn(Now) + Sync + 'a;
 
 /// Has a process go by `moved`, which has just begun, from `source`, to which
 /// [`crate::migrate::handover::DEPART`] has been said, to `destination`, to which
-/// [`crate::migrate::handover::ARRIVE`] has. If its memory follows, who calls this is
-/// told by `watch` how far that is: for the first time before the commit. From then on
-/// this must not be dropped.
+/// [`crate::migrate::handover::ARRIVE`] has. If its memory goes ahead or follows, who calls
+/// this is told by `watch` how far that is: of what follows for the first time before the
+/// commit. From then on this must not be dropped.
 ///
 /// # Errors
 /// The process is where it was, unless the error says otherwise.
@@ -83,7 +103,7 @@ async fn conduct(
     let relay = source.pages.zip(destination.pages).map(Relay::begin);
     let silence = Silence::default();
     let (source, destination) = (silence.on(source.way), destination.way);
-    let mut conductor = Conductor { journal, moved, source, destination, watch };
+    let mut conductor = Conductor { journal, moved, source, destination, watch, ahead: None };
     let mut clock = Clock::default();
     clock.lazily = relay.is_some();
     let (sum, remains) = match conductor.bring(&mut clock).await {
@@ -100,6 +120,7 @@ async fn conduct(
     let decided = conductor.decide(&mut clock).await;
     let (files, bytes, pids) = (sum.files as u64, sum.bytes, remains.pids);
     let mut carried = Carried { pids, files, bytes, stages: clock.stages(), ..Carried::default() };
+    carried.ahead = conductor.ahead.take();
     let (followed, ended) = match (decided, relay) {
         (Ok(lost), None) => {
             carried.lost = lost;
@@ -136,20 +157,30 @@ async fn conduct(
 impl Conductor<'_> {
     /// Until the process is ended at the source, and waits at the destination.
     async fn bring(&mut self, clock: &mut Clock) -> Result<(Sum, Remains), Error> {
-        match self.hear_source().await? {
-            Leaving::Frozen => clock.stage(),
-            other => return Err(unexpected(other)),
+        let mut relay = ImageRelay::default();
+        let goes_ahead = self.moved.memory.as_ref().is_some_and(|how| how.way == Way::Precopy);
+        if goes_ahead {
+            match self.pass(&mut relay).await? {
+                Passed::Frozen => {}
+                _ => return Err(failed("the source does not freeze the process".to_owned())),
+            }
+        } else {
+            match self.hear_source().await? {
+                Leaving::Frozen => {}
+                other => return Err(unexpected(other)),
+            }
         }
+        clock.stage();
         if let Err(error) = self.journal.park().await {
             return Err(self.stay(error).await);
         }
         node::say(&mut self.source, &Order::Proceed).await?;
-        let passed = images::pass(&mut self.source, &mut self.destination).await;
-        let relayed = match passed {
-            Ok(Some(relayed)) => relayed,
-            Ok(None) => return Err(unexpected(self.hear_source().await?)),
-            Err(error) => return Err(self.stay(error).await),
+        let Passed::All(relayed) = self.pass(&mut relay).await? else {
+            return Err(failed("the source freezes the process twice".to_owned()));
         };
+        if goes_ahead {
+            self.ahead = Some(WentAhead::new(&relayed.ahead, relayed.rest));
+        }
         let remains = match self.hear_source().await? {
             Leaving::Written(remains) => remains,
             other => return Err(unexpected(other)),
@@ -186,6 +217,15 @@ impl Conductor<'_> {
         }
         clock.stage();
         Ok((sum, remains))
+    }
+
+    /// Passes on what comes of the images.
+    async fn pass(&mut self, relay: &mut ImageRelay) -> Result<Passed, Error> {
+        match images::pass(relay, &mut self.source, &mut self.destination, self.watch).await {
+            Ok(Passed::GivenUp) => Err(unexpected(self.hear_source().await?)),
+            Ok(passed) => Ok(passed),
+            Err(error) => Err(self.stay(error).await),
+        }
     }
 
     /// The source has the process, and is not reached: what is held would be lost on the

@@ -43,9 +43,11 @@ use crate::{
 /// with `redirect add --pid`, or those that --redirect names are taken. One that has
 /// left home keeps those it left by.
 ///
-/// Its memory is copied while it is frozen; or, as `--memory auto` chooses for a large
-/// process, it runs first, and its memory follows. This command comes back when all of
-/// it is there. Until then the process depends on the machine it has left, on the link,
+/// Its memory is copied while it is frozen; or, with `--memory precopy`, in rounds while
+/// it runs, which depends on nothing but freezes it for what it changes meanwhile, and
+/// takes a kernel here that tracks that (CONFIG_MEM_SOFT_DIRTY); or, as `--memory auto`
+/// chooses for a large process, it runs first, and its memory follows. This command comes
+/// back when all of it is there. Until then the process depends on the machine it has left, on the link,
 /// on redirectd on both machines and on this command: if any of them is lost, it ends.
 /// So SIGINT, SIGTERM and SIGHUP do not end this command meanwhile; SIGKILL does.
 ///
@@ -84,8 +86,8 @@ pub(super) struct Migrate {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
 
-    /// How its memory goes: all before it runs there (copy), after it (lazy), while it
-    /// runs here (precopy), or whatever is best (auto)
+    /// How its memory goes: all before it runs there (copy), after it (lazy), most while
+    /// it runs here (precopy), or whatever is best (auto)
     #[arg(long, value_name = "WAY", default_value = "auto", value_parser = wishes())]
     memory: Wish,
 

@@ -222,7 +222,7 @@ async fn streams(
     let node = link.member().name.clone();
     let ((), way) = link.open_stream(SERVICE, purpose, passage).await?;
     let way = Box::new(way);
-    if passage.memory == memory::Way::Copy {
+    if passage.memory != memory::Way::Lazy {
         return Ok(Ways { way, pages: None });
     }
     let link = Nodes::connect_beside(state_dir, &node).await?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::{io::copy_bidirectional_with_sizes, task::JoinHandle};
 use tracing::debug;
 
-use super::{Conductor, Failed, failed, unexpected};
+use super::{Conductor, Failed, Now, failed, unexpected};
 use crate::{
     error::{Error, Kind},
     migrate::{
@@ -45,7 +45,7 @@ impl Relay {
 impl Conductor<'_> {
     /// Has the source keep the process frozen until the move is decided.
     pub(super) async fn have_yielded(&mut self) -> Result<(), Error> {
-        (self.watch)(Follows::default());
+        (self.watch)(Now::Follows(Follows::default()));
         match self.order(Order::Yield).await? {
             Leaving::Yielded => Ok(()),
             other => Err(unexpected(other)),
@@ -70,7 +70,7 @@ impl Conductor<'_> {
             match node::hear(&mut self.destination).await {
                 Ok(Told::Follows(now)) => {
                     last = now;
-                    (self.watch)(now);
+                    (self.watch)(Now::Follows(now));
                     // The next one may be heard.
                     let _ = self.journal.follows(now).await;
                 }

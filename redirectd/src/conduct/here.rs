@@ -64,7 +64,7 @@ impl Here {
 
 /// Both ends of the way for memory, if it follows the process of `papers`.
 fn pages(papers: &Papers) -> (Option<Way>, Option<Expected>) {
-    if papers.passage.memory == memory::Way::Copy {
+    if papers.passage.memory != memory::Way::Lazy {
         return (None, None);
     }
     let (near, far) = duplex(UNDER_WAY);

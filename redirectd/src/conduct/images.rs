@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::io::split;
 
-use super::{failed, relocation};
+use super::{Now, Watch, failed, relocation};
 use crate::{
     api::{client::Client, moves::MoveView},
     error::Error,
@@ -15,7 +15,7 @@ use crate::{
             images::{FILES, readdress::readdress, sockets::sockets},
             stream::{
                 Sum,
-                relay::{Relayed, relay},
+                relay::{Passed, Relay, Relayed},
             },
         },
         handover::{Belongings, Remains, Told, Way},
@@ -23,19 +23,22 @@ use crate::{
     node,
 };
 
-/// Passes the images on, but for the end; none if the source gives them up. Should
-/// the destination fail meanwhile, nothing more is sent.
+/// Passes the images on, as far as they come of themselves; tells `watch` of memory that
+/// goes ahead. Should the destination fail meanwhile, nothing more is sent.
 ///
 /// # Errors
 /// The destination's, or one of the ways is cut.
 pub(super) async fn pass(
+    relay: &mut Relay,
     source: &mut Way,
     destination: &mut Way,
-) -> Result<Option<Relayed>, Error> {
+    watch: &Watch<'_>,
+) -> Result<Passed, Error> {
     let (mut from, mut to) = split(destination);
     let said = node::hear::<Told>(&mut from);
+    let on_ahead = |round, bytes| watch(Now::Ahead { round, bytes });
     tokio::select! {
-        passed = relay(source, &mut to) => passed,
+        passed = relay.pass(source, &mut to, &on_ahead) => passed,
         said = said => Err(unexpected(said?)),
     }
 }

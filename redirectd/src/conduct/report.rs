@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::moves::MoveView,
     migrate::{
-        carried::{Carried, Stages},
+        carried::{Carried, Stages, WentAhead},
         memory::Choice,
     },
 };
@@ -36,6 +36,9 @@ pub struct MemoryReport {
     /// How, and why so.
     #[serde(flatten)]
     pub choice: Choice,
+    /// What went ahead of it, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<WentAhead>,
     /// The bytes that followed it, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
@@ -79,10 +82,11 @@ pub struct Times {
 impl From<MoveView> for Report {
     /// What is kept of `moved`; nothing of one that nobody has carried over.
     fn from(moved: MoveView) -> Self {
-        let Carried { pids, files, bytes, stages, lost, followed } =
+        let Carried { pids, files, bytes, stages, lost, ahead, followed } =
             moved.carried.clone().unwrap_or_default();
         let memory = moved.memory.clone().map(|choice| MemoryReport {
             choice,
+            ahead,
             bytes: followed.as_ref().map(|followed| followed.bytes),
             seconds: followed.as_ref().map(|followed| followed.took_us as f64 / 1e6),
         });

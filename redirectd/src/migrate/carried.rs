@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::criu::{pages::PAGE, rounds};
+
 /// All that is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
@@ -16,9 +18,48 @@ pub struct Carried {
     pub stages: Stages,
     /// What has been lost on the way, one line each.
     pub lost: Vec<String>,
+    /// The memory that went ahead of it, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<WentAhead>,
     /// The memory that followed it, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub followed: Option<Followed>,
+}
+
+/// Memory that went ahead of a process, while it ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WentAhead {
+    /// What each round has copied.
+    pub rounds: Vec<Copied>,
+    /// What was left to copy while it was frozen.
+    pub left: Copied,
+    /// Why there were no more rounds; a sentence without a full stop.
+    pub why: String,
+}
+
+/// Memory that was copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// In bytes.
+    pub bytes: u64,
+    /// In pages of the source.
+    pub pages: u64,
+}
+
+impl WentAhead {
+    /// Rounds that copied `rounds` bytes each, with `left` bytes left.
+    #[must_use]
+    pub fn new(rounds: &[u64], left: u64) -> Self {
+        let why = rounds::next(rounds).to_string();
+        let rounds = rounds.iter().copied().map(Copied::from).collect();
+        Self { rounds, left: left.into(), why }
+    }
+}
+
+impl From<u64> for Copied {
+    fn from(bytes: u64) -> Self {
+        Self { bytes, pages: bytes / PAGE }
+    }
 }
 
 /// What became of memory that was to follow a process.

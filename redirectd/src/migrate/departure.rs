@@ -4,6 +4,7 @@
 mod back;
 mod dump;
 mod lazily;
+mod sending;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -17,8 +18,9 @@ use tracing::{error, info, warn};
 
 use self::{
     back::Back,
-    dump::{Halt, Halted, Written, dump},
+    dump::{Halt, Halted, dump},
     lazily::Giving,
+    sending::{Answer, send},
 };
 use super::{
     criu::{
@@ -29,6 +31,7 @@ use super::{
     fate::{Arbiter, Patience, settled},
     handover::{Leaving, Order, Way},
     machine::MoveState,
+    memory,
     pages_way::Expected,
     papers::{Papers, Stage},
 };
@@ -171,14 +174,27 @@ impl Departure {
         pages: Option<Way>,
         coming: &mut mpsc::Receiver<Halt>,
     ) -> Result<Option<Giving>, Error> {
-        let Some(Halt { stage: Halted::Frozen, answer }) = coming.recv().await else {
-            return Err(ended_early());
-        };
-        node::say(&mut side.to, &Leaving::Frozen).await?;
-        must_be(Order::Proceed, node::hear(&mut side.from).await?)?;
-        let _ = answer.send(Ok(()));
-        let mut order = Box::pin(node::hear(&mut side.from));
-        let sending = send(self.folder.path(), &mut side.to, pages, coming);
+        let (mut proceed, mut proceeds) = (None, None);
+        if self.papers.passage.memory == memory::Way::Precopy {
+            let (sender, receiver) = oneshot::channel();
+            (proceed, proceeds) = (Some(sender), Some(receiver));
+        } else {
+            let Some(Halt { stage: Halted::Frozen, answer }) = coming.recv().await else {
+                return Err(ended_early());
+            };
+            node::say(&mut side.to, &Leaving::Frozen).await?;
+            must_be(Order::Proceed, node::hear(&mut side.from).await?)?;
+            let _ = answer.send(Ok(()));
+        }
+        let from = &mut side.from;
+        let mut order = Box::pin(async {
+            if let Some(proceed) = proceed {
+                must_be(Order::Proceed, node::hear(from).await?)?;
+                let _ = proceed.send(());
+            }
+            node::hear(from).await
+        });
+        let sending = send(self.folder.path(), &mut side.to, proceeds, pages, coming);
         let (answer, giving) = tokio::select! {
             sent = sending => match sent {
                 Ok(sent) => sent,
@@ -309,32 +325,6 @@ struct Side {
     to: WriteHalf<Way>,
     /// What has been sent makes sense up to here.
     whole: bool,
-}
-
-/// Where the dump waits for the end.
-type Answer = oneshot::Sender<Result<(), Error>>;
-
-/// Sends what is written, and says so; begins to give what was left behind by `pages`.
-async fn send(
-    images: &Path,
-    to: &mut WriteHalf<Way>,
-    pages: Option<Way>,
-    coming: &mut mpsc::Receiver<Halt>,
-) -> Result<(Answer, Option<Giving>), Error> {
-    let mut sender = Sender::new(images, &mut *to).await?;
-    let mut halt = None;
-    sender.follow(async { halt = coming.recv().await }).await?;
-    let Some(Halt { stage: Halted::Written(Written { remains, behind }), answer }) = halt else {
-        return Err(ended_early());
-    };
-    // The destination may ask for some of it as soon as it has the images.
-    let giving = match (behind, pages) {
-        (Some(behind), Some(pages)) => Some(Giving::begin(images, &remains.pids, behind, pages)?),
-        _ => None,
-    };
-    sender.finish(|image| Ok(image.to_vec())).await?;
-    node::say(to, &Leaving::Written(remains)).await?;
-    Ok((answer, giving))
 }
 
 fn must_be(wanted: Order, order: Order) -> Result<(), Error> {

@@ -16,6 +16,10 @@
 //! 6. Home commits the move, and says [`Word::Go`]; the destination lets the process
 //!    run: [`Told::Running`]. Home says [`Order::Forget`] to the source.
 //!
+//! Where memory goes ahead of the process, the images begin to go in step 2, while it runs;
+//! that it is frozen is said by a frame among them, in place of [`Leaving::Frozen`]. What
+//! goes wrong before that leaves it as it is: nothing is held yet.
+//!
 //! Where memory follows the process, home opens a second stream ([`PAGES`]) to each side
 //! in step 2, and passes on what comes. Steps 5 and 6 are these:
 //!

@@ -38,6 +38,8 @@ pub enum Way {
     Copy,
     /// After it.
     Lazy,
+    /// Most before it is frozen, in rounds, and then what it has changed meanwhile.
+    Precopy,
 }
 
 /// What was chosen, and why.
@@ -90,7 +92,10 @@ pub fn choose(wish: Wish, situation: &Situation) -> Result<Choice, Error> {
             Err(Error::new(Kind::Failed, format!("{why}, so memory cannot follow"))
                 .cure("take --memory copy, or a kernel with userfaultfd (CONFIG_USERFAULTFD)"))
         }
-        (Wish::Precopy, _) => Err(no_precopy(situation)),
+        (Wish::Precopy, _) if situation.home.tracks_memory => {
+            choice(Way::Precopy, "it was asked for".into())
+        }
+        (Wish::Precopy, _) => Err(no_precopy()),
         (Wish::Auto, cannot_follow) => Ok(best(situation, cannot_follow)),
     }
 }
@@ -103,6 +108,10 @@ fn best(situation: &Situation, cannot_follow: Option<String>) -> Choice {
         (_, _) if memory <= SMALL => (Way::Copy, format!("{amount} are soon copied")),
         (Some(time), _) if time <= SHORT => {
             (Way::Copy, format!("{amount} are copied in about {} ms", time.as_millis()))
+        }
+        // It writes some of the memory twice, but needs nothing of the host.
+        (_, Some(why)) if situation.home.tracks_memory => {
+            (Way::Precopy, format!("{why}; most of {amount} goes while the process runs"))
         }
         (Some(time), Some(why)) => {
             let ms = time.as_millis();
@@ -127,12 +136,8 @@ fn cannot_follow(situation: &Situation) -> Option<String> {
     (!situation.host.lazy_pages).then(|| why.to_owned())
 }
 
-fn no_precopy(situation: &Situation) -> Error {
+fn no_precopy() -> Error {
     let cure = "take --memory lazy, which freezes it no longer, or auto";
-    if situation.home.tracks_memory {
-        let what = "memory cannot go while the process runs: redirectd makes no pre-copy rounds";
-        return Error::new(Kind::Failed, what).cure(cure);
-    }
     let what = "memory cannot go while the process runs: the kernel at home does not tell which \
                 pages it changes meanwhile (CONFIG_MEM_SOFT_DIRTY)";
     Error::new(Kind::Failed, what).cure(cure)
@@ -190,6 +195,18 @@ mod tests {
     }
 
     #[test]
+    fn auto_has_memory_go_ahead_only_where_it_cannot_follow() {
+        let chosen = |mib, host| {
+            let situation = Situation { home: ALL, ..situation(mib, host, Some(125_000_000)) };
+            choose(Wish::Auto, &situation).unwrap()
+        };
+        assert_eq!((chosen(400, ALL).way, chosen(8, NONE).way), (Way::Lazy, Way::Copy));
+        let ahead = chosen(400, NONE);
+        assert_eq!(ahead.way, Way::Precopy);
+        assert!(ahead.why.contains("most of 400 MiB goes while the process runs"), "{ahead:?}");
+    }
+
+    #[test]
     fn what_is_asked_for_is_done_or_refused_with_a_cure() {
         let large = |host| situation(400, host, None);
         let way = |wish, host| choose(wish, &large(host)).map(|choice| choice.way);
@@ -200,9 +217,13 @@ mod tests {
         assert!(lazy.contains("on the host lets no process run before"), "{lazy}");
         let untracked = told(Wish::Precopy, &large(ALL));
         assert!(untracked.contains("does not tell which pages it changes"), "{untracked}");
-        let tracked = told(Wish::Precopy, &Situation { home: ALL, ..large(ALL) });
-        assert!(tracked.contains("makes no pre-copy rounds"), "{tracked}");
-        for error in [lazy, untracked, tracked] {
+        // It needs nothing of the host.
+        for host in [ALL, NONE] {
+            let tracked = Situation { home: ALL, ..large(host) };
+            let choice = choose(Wish::Precopy, &tracked).unwrap();
+            assert_eq!((choice.way, &*choice.why), (Way::Precopy, "it was asked for"));
+        }
+        for error in [lazy, untracked] {
             assert!(error.contains("cure: "), "{error}");
         }
     }

@@ -16,6 +16,7 @@ mod tracked;
 mod transfer;
 
 mod abort;
+mod ahead;
 mod busy;
 mod death;
 mod faults;

@@ -8,7 +8,7 @@ use crate::programs;
 
 /// Answers each line with how many of its pages are right, and how often it has written
 /// to one; those that it writes to are the first 4 MiB. Each page is unlike all others.
-const PROGRAM: &str = "
+pub(crate) const PROGRAM: &str = "
 import mmap, os, socket, sys, threading, time, zlib
 PAGES, HOT, MIB = int(sys.argv[2]) << 8, 1024, 1 << 20
 memory = mmap.mmap(-1, PAGES << 12, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

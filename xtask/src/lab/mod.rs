@@ -50,7 +50,7 @@ pub use self::{
     servers::{Nginx, iperf3_server},
     switch::Switch,
     vlan::Tag,
-    wait::{soon, until},
+    wait::{SLOWER, soon, until},
 };
 
 /// Everything a lab makes begins with this, the process id and a counter; no

@@ -8,12 +8,17 @@ use anyhow::{Result, bail};
 /// long against what a look costs.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// With this variable, [`soon`] is so many times as long: the machine is that much slower.
+/// `cargo xtask test --kernel debian` sets it.
+pub const SLOWER: &str = "REDIRECTD_TEST_SLOWER";
+
 /// Waits until `condition` gives something, at most ten seconds.
 ///
 /// # Errors
 /// When it has not by then; the error says that `what` did not happen.
 pub fn soon<T>(what: &str, condition: impl FnMut() -> Option<T>) -> Result<T> {
-    until(Duration::from_secs(10), what, condition)
+    let times = std::env::var(SLOWER).ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    until(times * Duration::from_secs(10), what, condition)
 }
 
 /// Waits until `condition` gives something, at most for `limit`.

@@ -1,9 +1,13 @@
-//! While memory follows a process, the person who waits is told how far it is, and this
-//! program does not end by what ends others: the process would end with it.
+//! While memory goes ahead of a process or follows it, the person who waits is told how far
+//! it is. While it follows, this program does not end by what ends others: the process
+//! would end with it.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -11,7 +15,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::{cmd::units, migrate::handover::Follows};
+use crate::{cmd::units, conduct::Now};
 
 /// What would end this program.
 const ENDING: [SignalKind; 3] =
@@ -22,6 +26,8 @@ pub(super) struct Following {
     to: String,
     /// Progress is drawn, over and over in one line.
     drawn: bool,
+    /// There is such a line.
+    line: AtomicBool,
     waiting: OnceLock<Vec<AbortHandle>>,
 }
 
@@ -29,24 +35,36 @@ impl Following {
     /// For a process that moves `to` somewhere.
     pub(super) fn to(to: &str) -> Self {
         let drawn = io::stderr().is_terminal();
-        Self { to: to.to_owned(), drawn, waiting: OnceLock::new() }
+        let line = AtomicBool::new(false);
+        Self { to: to.to_owned(), drawn, line, waiting: OnceLock::new() }
     }
 
-    /// So much has come.
-    pub(super) fn tell(&self, now: Follows) {
+    /// So far it is.
+    pub(super) fn tell(&self, now: Now) {
+        let now = match now {
+            Now::Ahead { round, bytes } => {
+                if self.drawn {
+                    let bytes = units::bytes(bytes);
+                    say(&format!("\rround {round}: {bytes} of its memory have gone ahead\x1b[K"));
+                    self.line.store(true, Ordering::Relaxed);
+                }
+                return;
+            }
+            Now::Follows(now) => now,
+        };
         self.waiting
             .get_or_init(|| ENDING.map(|kind| self.refuse(kind)).into_iter().flatten().collect());
         if self.drawn && now.total > 0 {
             let (over, total) = (units::bytes(now.over), units::bytes(now.total));
             say(&format!("\r{over} of {total} of its memory are on {}\x1b[K", self.to));
+            self.line.store(true, Ordering::Relaxed);
         }
     }
 
     /// Nothing more comes.
     pub(super) fn end(self) {
-        let Some(waiting) = self.waiting.get() else { return };
-        waiting.iter().for_each(AbortHandle::abort);
-        if self.drawn {
+        self.waiting.into_inner().iter().flatten().for_each(AbortHandle::abort);
+        if self.line.into_inner() {
             say("\r\x1b[K");
         }
     }

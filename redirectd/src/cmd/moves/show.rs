@@ -14,7 +14,7 @@ use crate::{
     },
     error::Error,
     migrate::{
-        carried::{Followed, Stages},
+        carried::{Copied, Followed, Stages, WentAhead},
         machine::Owner,
         memory::{Choice, Way},
     },
@@ -93,6 +93,7 @@ pub(in crate::cmd) fn memory(choice: &Choice) -> String {
     let way = match choice.way {
         Way::Copy => "with the process",
         Way::Lazy => "after the process",
+        Way::Precopy => "ahead of the process",
     };
     format!("{way}: {}", choice.why)
 }
@@ -111,6 +112,9 @@ pub(in crate::cmd) fn print_carried(moved: &MoveView) {
         output::field("memory", format!("{behind} of it still on {}; it {depends}", moved.from));
     }
     let Some(carried) = &moved.carried else { return };
+    if let Some(ahead) = &carried.ahead {
+        print_ahead(ahead);
+    }
     if let Some(Followed { bytes, took_us, lost }) = &carried.followed {
         let took = units::short(*took_us as f64 / 1e6);
         output::field("followed", format!("{} in {took}", units::bytes(*bytes)));
@@ -123,6 +127,16 @@ pub(in crate::cmd) fn print_carried(moved: &MoveView) {
     for (name, micros) in stages(&carried.stages) {
         output::field(name, units::short(micros as f64 / 1e6));
     }
+}
+
+/// What each round has copied while the process ran, and what was left.
+fn print_ahead(ahead: &WentAhead) {
+    let copied =
+        |copied: &Copied| format!("{} in {} pages", units::bytes(copied.bytes), copied.pages);
+    for (round, bytes) in ahead.rounds.iter().enumerate() {
+        output::field(&format!("round {}", round + 1), copied(bytes));
+    }
+    output::field("left", format!("{}, as {}", copied(&ahead.left), ahead.why));
 }
 
 /// What each stage is called, and how long it took, in microseconds: those of two parts

@@ -1,5 +1,7 @@
 //! When to stop copying memory ahead; pure.
 
+use std::fmt;
+
 /// The most rounds there are. Each has a folder of one digit.
 pub const MOST: usize = 9;
 /// So little is soon copied while the processes are frozen, in bytes.
@@ -16,6 +18,17 @@ pub enum Next {
     NoLonger,
     /// None: there have been [`MOST`].
     Enough,
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Round => "another round would gain",
+            Self::LittleIsLeft => "the last round copied little",
+            Self::NoLonger => "the process changes its memory as fast as it is copied",
+            Self::Enough => "there are no more rounds than this",
+        })
+    }
 }
 
 /// What is next after rounds that copied so many bytes each.

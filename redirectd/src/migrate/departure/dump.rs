@@ -3,7 +3,7 @@
 use std::{fs, path::Path, thread, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{failed, given_up};
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
             Criu, Dump, DumpStage, datagrams, huge,
             images::{TREE, tree},
             pages::give::{self, Giver, Stages},
+            precopy::Ahead,
             remnants, sockopts,
         },
         handover::Remains,
@@ -34,7 +35,9 @@ pub(super) struct Halt {
 
 /// Which.
 pub(super) enum Halted {
-    /// All is frozen, nothing is written.
+    /// All runs, and a round of its memory is written.
+    Copied,
+    /// All is frozen, nothing is written but that.
     Frozen,
     /// All is written.
     Written(Written),
@@ -48,7 +51,8 @@ pub(super) struct Written {
     pub(super) behind: Option<(Stages, Giver)>,
 }
 
-/// Writes the processes down, and ends them if each stage is answered well. Where a
+/// Writes the processes down, and ends them if each stage is answered well; before that
+/// their memory is copied while they run, if it is to go so. Where a
 /// server has connections that it has not accepted, of which CRIU writes none down,
 /// it is let run for a moment; as packets are held, no more come meanwhile.
 ///
@@ -63,6 +67,11 @@ pub(super) fn dump(
     if memory == memory::Way::Lazy {
         huge::gather(Tree::of(pid)?.pids(), &|| !halts.is_closed());
     }
+    let dump = Dump { pid, images: images.to_owned(), shell_job: false };
+    let ahead = match memory {
+        memory::Way::Precopy => Some(whole(pid, copy_ahead(&dump, halts))?),
+        memory::Way::Copy | memory::Way::Lazy => None,
+    };
     let mut held = false;
     for _ in 0..ATTEMPTS {
         let mut unaccepted = 0;
@@ -73,32 +82,42 @@ pub(super) fn dump(
             unaccepted = process::unaccepted(&Tree::of(pid)?)?;
             if unaccepted == 0 { Ok(()) } else { Err(failed("it has to accept connections")) }
         };
-        let dumped = attempt(
-            &Dump { pid, images: images.to_owned(), shell_job: false },
-            memory,
-            halts,
-            &mut frozen,
-        );
+        let dumped = attempt(&dump, (memory, ahead.as_ref()), halts, &mut frozen);
         if unaccepted > 0 {
             debug!(pid, unaccepted, "let run to accept the connections that it has");
             thread::sleep(ACCEPTING);
             continue;
         }
-        // CRIU may have been killed in the middle.
-        if dumped.is_err()
-            && let Err(other) = remnants::go_on(pid)
-        {
-            warn!(pid, error = other.one_line(), "a process that stays is not whole");
-        }
-        return dumped;
+        return whole(pid, dumped);
     }
     Err(failed("it does not accept the connections that it has")
         .cure("try again when the server is less busy"))
 }
 
+/// Has the process go on if something went wrong: CRIU may have been killed in the middle.
+fn whole<T>(pid: i32, done: Result<T, Error>) -> Result<T, Error> {
+    if done.is_err()
+        && let Err(other) = remnants::go_on(pid)
+    {
+        warn!(pid, error = other.one_line(), "a process that stays is not whole");
+    }
+    done
+}
+
+/// Copies its memory while it runs, until that gains no more, or it is given up.
+fn copy_ahead(dump: &Dump, halts: &mpsc::Sender<Halt>) -> Result<Ahead, Error> {
+    let pid = dump.pid;
+    let ahead = Criu::new("criu").copy_ahead(dump, &mut |bytes| {
+        debug!(pid, bytes, "memory has been copied ahead");
+        halt(halts, Halted::Copied)
+    })?;
+    info!(pid, rounds = ?ahead.rounds, then = ?ahead.then, "memory has gone ahead of a process");
+    Ok(ahead)
+}
+
 fn attempt(
     dump: &Dump,
-    memory: memory::Way,
+    (memory, ahead): (memory::Way, Option<&Ahead>),
     halts: &mpsc::Sender<Halt>,
     frozen: &mut dyn FnMut() -> Result<(), Error>,
 ) -> Result<Vec<i32>, Error> {
@@ -117,9 +136,10 @@ fn attempt(
         }
     };
     let criu = Criu::new("criu");
-    match source {
-        None => criu.dump(dump, stages)?,
-        Some(source) => criu.dump_lazily(dump, source, stages)?,
+    match (source, ahead) {
+        (Some(source), _) => criu.dump_lazily(dump, source, stages)?,
+        (None, Some(ahead)) => criu.dump_rest(dump, ahead, stages)?,
+        (None, None) => criu.dump(dump, stages)?,
     }
     Ok(pids)
 }

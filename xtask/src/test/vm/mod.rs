@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use xtask::lab::SLOWER;
 
 use self::{
     accelerator::Accelerator,
@@ -34,7 +35,7 @@ use crate::{
 
 /// The tests that are run unless others are named: those that take what this kernel
 /// can.
-const TESTS: [&str; 2] = ["probe::", "precopy::"];
+const TESTS: [&str; 3] = ["probe::", "precopy::", "ahead::"];
 /// Tells a test that the kernel tracks memory; one that finds it does not fails.
 const TRACKS_MEMORY: &str = "REDIRECTD_TEST_TRACKS_MEMORY";
 /// Where programs are found: those of the system, as people's own may be slow scripts.
@@ -104,6 +105,8 @@ fn job(program: &Path, names: &[String]) -> Job {
         ("PATH", PATH.to_owned()),
         ("HOME", "/tmp".to_owned()),
         (TRACKS_MEMORY, "1".to_owned()),
+        // That a kernel there looks at our programs takes some ten seconds.
+        (SLOWER, "6".to_owned()),
     ];
     if let Ok(backtrace) = env::var("RUST_BACKTRACE") {
         variables.push(("RUST_BACKTRACE", backtrace));
@@ -177,7 +180,7 @@ mod tests {
     #[test]
     fn the_names_that_are_given_replace_the_usual_ones() {
         let words = |names: &[String]| job(Path::new("/t/engine"), names).words;
-        assert_eq!(words(&[])[..3], ["/t/engine", "probe::", "precopy::"]);
+        assert_eq!(words(&[])[..4], ["/t/engine", "probe::", "precopy::", "ahead::"]);
         assert_eq!(words(&["lazy".to_owned()])[..3], ["/t/engine", "lazy", "--show-output"]);
     }
 }

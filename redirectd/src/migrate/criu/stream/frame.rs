@@ -18,6 +18,7 @@ const CHUNK_FRAME: u8 = 1;
 const FILE_FRAME: u8 = 2;
 const END_FRAME: u8 = 3;
 const GIVEN_UP_FRAME: u8 = 4;
+const FROZEN_FRAME: u8 = 5;
 
 /// One frame, without the bytes of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub(super) enum Frame {
     End { files: u32 },
     /// There will be no end: the process is not written down.
     GivenUp,
+    /// Memory has gone ahead until here; now the processes are frozen.
+    Frozen,
 }
 
 impl Frame {
@@ -62,6 +65,7 @@ impl Frame {
                 bytes.extend_from_slice(&files.to_be_bytes());
             }
             Self::GivenUp => begin(GIVEN_UP_FRAME, ""),
+            Self::Frozen => begin(FROZEN_FRAME, ""),
         }
         bytes
     }
@@ -86,6 +90,7 @@ impl Frame {
             }),
             END_FRAME => Ok(Self::End { files: stream.read_u32().await.map_err(cut)? }),
             GIVEN_UP_FRAME => Ok(Self::GivenUp),
+            FROZEN_FRAME => Ok(Self::Frozen),
             _ => Err(broken(format!("there are no frames of kind {kind}"))),
         }
     }
@@ -105,6 +110,17 @@ pub(super) fn round(folder: &str) -> Option<usize> {
     let number = (1..=rounds::MOST).find(|number| number.to_string() == folder);
     const { assert!(rounds::MOST < 10, "their folders have names of one digit") };
     number
+}
+
+/// The round that an image of this name is of, if it is of one.
+pub(super) fn round_of(name: &str) -> Option<usize> {
+    round(name.split_once('/')?.0)
+}
+
+/// Whether an image of this name is memory, to which CRIU only ever appends.
+pub(super) fn is_memory(name: &str) -> bool {
+    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+    file.starts_with("pages-")
 }
 
 fn is_plain(name: &str) -> bool {

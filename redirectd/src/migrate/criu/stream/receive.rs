@@ -81,6 +81,7 @@ pub async fn receive(
             }
             Frame::End { files } => return receiver.end(files),
             Frame::GivenUp => return Err(given_up()),
+            Frame::Frozen => return Err(broken("what is for home has come here".into())),
         }
     }
 }

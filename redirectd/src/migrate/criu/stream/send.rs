@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     CHUNK, Sum,
-    frame::{Frame, PREAMBLE, cut, is_name, round},
+    frame::{Frame, PREAMBLE, cut, is_memory, is_name, round, round_of},
 };
 use crate::{
     error::{Error, Kind},
@@ -89,6 +89,27 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
                 () = sleep(LOOK) => {}
             }
         }
+    }
+
+    /// Sends all that is left of the rounds there have been: the next one is to have what
+    /// changes meanwhile.
+    ///
+    /// # Errors
+    /// The stream or a file fails.
+    pub async fn rounds(&mut self) -> Result<(), Error> {
+        for name in self.images()?.into_iter().filter(|name| round_of(name).is_some()) {
+            self.send_more(name).await?;
+        }
+        self.stream.flush().await.map_err(cut)
+    }
+
+    /// Says that the processes are frozen now.
+    ///
+    /// # Errors
+    /// The stream fails.
+    pub async fn frozen(&mut self) -> Result<(), Error> {
+        self.stream.write_all(&Frame::Frozen.encode()).await.map_err(cut)?;
+        self.stream.flush().await.map_err(cut)
     }
 
     /// Sends all that is left, when all is written. The image of the open files
@@ -200,12 +221,6 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
             self.stream.write_all(piece).await.map_err(cut)?;
         }
     }
-}
-
-/// Whether this image is memory, to which CRIU only ever appends.
-fn is_memory(name: &str) -> bool {
-    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
-    file.starts_with("pages-")
 }
 
 /// What is in a folder.
