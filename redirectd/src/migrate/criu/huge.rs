@@ -19,9 +19,10 @@ use std::{
         unix::fs::FileExt as _,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use nix::unistd::{SysconfVar, sysconf};
 use procfs::process::{MMPermissions, MMapPath, Process as Mapped};
 use tracing::debug;
 
@@ -31,7 +32,6 @@ use super::descriptors::Process;
 const ENABLED: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
 /// The bytes of a huge page.
 const SIZE: &str = "/sys/kernel/mm/transparent_hugepage/hpage_pmd_size";
-const PAGE: u64 = 4096;
 /// So much is put together at once, in bytes, until is looked whether that is wanted
 /// still.
 const AT_ONCE: u64 = 32 << 20;
@@ -42,20 +42,35 @@ const ATTEMPTS: u32 = 64;
 /// How long the next attempt waits.
 const MOMENT: Duration = Duration::from_millis(10);
 
+/// How long it may take for all processes of a move together: what is still in small
+/// pages then costs a longer pause, and no more.
+const LONGEST: Duration = Duration::from_secs(10);
+
 /// `madvise(2)`: put into huge pages now.
 const MADV_COLLAPSE: i32 = 25;
 
-/// What `/proc/PID/pagemap` says of a page (`Documentation/admin-guide/mm/pagemap.rst`).
+/// The bytes in `/proc/PID/pagemap` for each page.
+const ENTRY: u64 = 8;
+/// What it says of a page (`Documentation/admin-guide/mm/pagemap.rst`).
 const PRESENT: u64 = 1 << 63;
 const OF_FILE: u64 = 1 << 61;
 const EXCLUSIVE: u64 = 1 << 56;
 
+/// The sizes of pages, in bytes.
+#[derive(Clone, Copy)]
+struct Sizes {
+    page: u64,
+    huge: u64,
+}
+
 /// Puts the memory of the running processes `pids` together, for as long as it is
-/// `wanted`.
+/// `wanted`, and does not take too long.
 pub fn gather(pids: impl IntoIterator<Item = i32>, wanted: &dyn Fn() -> bool) {
-    let Some(size) = size() else { return };
+    let Some(sizes) = sizes() else { return };
+    let begun = Instant::now();
+    let wanted = &|| wanted() && begun.elapsed() < LONGEST;
     for pid in pids {
-        match gather_one(pid, size, wanted) {
+        match gather_one(pid, sizes, wanted) {
             Ok(0) => {}
             Ok(bytes) => debug!(pid, bytes, "memory is in huge pages"),
             Err(why) => debug!(pid, %why, "memory stays in small pages"),
@@ -63,25 +78,26 @@ pub fn gather(pids: impl IntoIterator<Item = i32>, wanted: &dyn Fn() -> bool) {
     }
 }
 
-/// The bytes of a huge page, if the administrator lets there be some.
-fn size() -> Option<u64> {
+/// None if the administrator lets there be no huge pages.
+fn sizes() -> Option<Sizes> {
     let enabled = fs::read_to_string(ENABLED).ok()?;
-    let size = fs::read_to_string(SIZE).ok()?.trim().parse().ok()?;
-    (!enabled.contains("[never]") && size > PAGE).then_some(size)
+    let huge = fs::read_to_string(SIZE).ok()?.trim().parse().ok()?;
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok()??.try_into().ok()?;
+    (!enabled.contains("[never]") && huge > page).then_some(Sizes { page, huge })
 }
 
 /// How many bytes are in huge pages then.
-fn gather_one(pid: i32, size: u64, wanted: &dyn Fn() -> bool) -> io::Result<u64> {
+fn gather_one(pid: i32, sizes: Sizes, wanted: &dyn Fn() -> bool) -> io::Result<u64> {
     let process = Process::open(pid)?;
     let pagemap = File::open(format!("/proc/{pid}/pagemap"))?;
     let maps = Mapped::new(pid).and_then(|process| process.maps()).map_err(io::Error::other)?;
     let (mut gathered, mut attempts) = (0, ATTEMPTS);
     for map in maps.iter().filter(|map| is_its_own(map.perms, &map.pathname)) {
         let (start, end) = map.address;
-        let (mut at, end) = (start.next_multiple_of(size), end - end % size);
+        let (mut at, end) = (start.next_multiple_of(sizes.huge), end - end % sizes.huge);
         while at < end {
-            let piece = AT_ONCE.max(size).min(end - at);
-            for (address, length) in whole(&pagemap, (at, piece), size)? {
+            let piece = AT_ONCE.max(sizes.huge).min(end - at);
+            for (address, length) in whole(&pagemap, (at, piece), sizes)? {
                 if !wanted() {
                     return Ok(gathered);
                 }
@@ -108,21 +124,22 @@ fn is_its_own(permissions: MMPermissions, path: &MMapPath) -> bool {
 
 /// The parts of `piece`, an address and a length, of which each page is there and
 /// nobody else's; as many huge pages side by side as there are.
-fn whole(pagemap: &File, piece: (u64, u64), size: u64) -> io::Result<Vec<(u64, u64)>> {
+fn whole(pagemap: &File, piece: (u64, u64), sizes: Sizes) -> io::Result<Vec<(u64, u64)>> {
     let (start, length) = piece;
-    let entry = size_of::<u64>() as u64;
-    let mut entries = vec![0; usize::try_from(length / PAGE * entry).map_err(io::Error::other)?];
-    pagemap.read_exact_at(&mut entries, start / PAGE * entry)?;
-    let block = usize::try_from(size / PAGE * entry).map_err(io::Error::other)?;
+    let Sizes { page, huge } = sizes;
+    let entries = |bytes: u64| usize::try_from(bytes / page * ENTRY).map_err(io::Error::other);
+    let mut all = vec![0; entries(length)?];
+    pagemap.read_exact_at(&mut all, start / page * ENTRY)?;
     let mut found: Vec<(u64, u64)> = Vec::new();
-    for (address, block) in (start..).step_by(block / 8 * 4096).zip(entries.chunks_exact(block)) {
-        if !block.chunks_exact(8).all(is_there_alone) {
-            continue;
+    let mut address = start;
+    for block in all.chunks_exact(entries(huge)?) {
+        if block.chunks_exact(entries(page)?).all(is_there_alone) {
+            match found.last_mut() {
+                Some((start, length)) if *start + *length == address => *length += huge,
+                _ => found.push((address, huge)),
+            }
         }
-        match found.last_mut() {
-            Some((start, length)) if *start + *length == address => *length += size,
-            _ => found.push((address, size)),
-        }
+        address += huge;
     }
     Ok(found)
 }
