@@ -121,8 +121,9 @@ impl Prepared {
     }
 
     /// Has it go by `redirects`, which are there; those `made` for it go again if it
-    /// stays. If its memory goes ahead or follows, `watch` is told how far that is; of what follows for the first time
-    /// before the process is the destination's. From then on this must not be dropped.
+    /// stays. If its memory goes ahead or follows, `watch` is told how far that is; of what
+    /// follows for the first time before the process is the destination's. From then on this
+    /// must not be dropped.
     ///
     /// # Errors
     /// It is where it was, unless the error says otherwise.
