@@ -70,6 +70,16 @@ fn link_breaks(hit: &mut Hit<'_>) -> Result<()> {
     hit.field.link(true)
 }
 
+/// The same for a process on c whose packets are held: what is held would be lost on its
+/// way there, and waits until c is heard again.
+fn source_falls_silent(hit: &mut Hit<'_>) -> Result<()> {
+    hit.field.link(false)?;
+    hit.go()?;
+    hit.command_says("c is silent")?;
+    hit.holds()?;
+    hit.field.link(true)
+}
+
 /// Before the commit the process stays at home, after it, it is c's.
 #[test]
 fn home_s_daemon() -> Result<()> {
@@ -238,15 +248,8 @@ fn the_link_to_the_source() -> Result<()> {
     for fault in at("c", &["query-ext-files"], "c") {
         field.suffers("d", fault, link_breaks)?;
     }
-    // What is held would be lost on its way to the source.
     for fault in at("c", &["post-dump"], "c") {
-        field.suffers("d", fault, |hit| {
-            hit.field.link(false)?;
-            hit.go()?;
-            hit.command_says("c is silent")?;
-            hit.holds()?;
-            hit.field.link(true)
-        })?;
+        field.suffers("d", fault, source_falls_silent)?;
     }
     // Home waits for what the source has to say.
     for fault in at("c", &["done-dump"], "c") {

@@ -8,7 +8,7 @@ use super::{
     field::Field,
     link_breaks,
     lost::{Loss, Moment},
-    stays,
+    source_falls_silent, stays,
 };
 
 /// A process on c.
@@ -91,7 +91,7 @@ fn the_link_before_the_commit() -> Result<()> {
 fn the_link_to_the_source_before_the_commit() -> Result<()> {
     let mut field = on_c()?;
     for fault in at("d", &["post-restore"], "c") {
-        field.suffers("d", fault, link_breaks)?;
+        field.suffers("d", fault, source_falls_silent)?;
     }
     Ok(())
 }
