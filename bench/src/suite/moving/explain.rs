@@ -55,6 +55,13 @@ it; when the peer's own timer has run out (200 ms at the least, or a probe of th
 milliseconds after the last acknowledgement of a stream), its kernel sends the segment again. That \
 is held too, and nobody waits for it.";
 
+/// Why the pause grows with memory that only follows.
+const PAGES: &str = "\
+While the process is frozen, CRIU goes through all of its memory though it leaves it behind: it has \
+the kernel tell the mappings, find the pages and keep each of them in a pipe. Of a move of 4 GB in \
+small pages that took 653 ms, this was about 370 ms by perf. redirectd has memory put into huge pages \
+before the freeze, as far as the kernel has room for them, which makes it less.";
+
 /// What a figure is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
@@ -185,12 +192,13 @@ fn ask(effort: &Effort, recorder: &mut Recorder) {
     ));
     if !effort.quick {
         let gap = |case, contestant| Figure::new(&Of::Move.metric(Kind::Gap), case, contestant);
-        recorder.target(Target::ratio(
+        let large = Target::ratio(
             "worst gap where 4 GB follow, against a small server's that is copied",
             gap(real::LARGE, real::LAZY),
             gap(real::SMALL, real::COPY),
             Bound::AtMost(2.0),
-        ));
+        );
+        recorder.target(large.because(PAGES));
     }
 }
 

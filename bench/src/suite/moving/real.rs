@@ -187,6 +187,8 @@ fn once(mover: &mut dyn Mover, pid: i32, size: &Size) -> Result<(u64, Heard)> {
         }
     }
     let moved = moved?;
+    // Images that stay are memory that the next one may need.
+    mover.prepare()?;
     ensure!(there && !at_home, "process {pid} is not on the host alone");
     Ok(moved)
 }
