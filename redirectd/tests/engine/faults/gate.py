@@ -5,6 +5,7 @@ held back if the file `close` is in the folder: the file `closed` is made, and t
 `open` waited for. The move is committed then, and whoever leads it does not know.
 """
 
+import contextlib
 import os
 import socket
 import sys
@@ -51,6 +52,9 @@ def serve(near):
         pump(far, near)
     except OSError:
         pass
+    # Closing it is not enough for the other end to hear of it: the other thread reads it.
+    with contextlib.suppress(OSError):
+        near.shutdown(socket.SHUT_RDWR)
     near.close()
 
 
