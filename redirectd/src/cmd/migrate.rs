@@ -47,8 +47,9 @@ use crate::{
 /// it runs, which depends on nothing but freezes it for what it changes meanwhile, and
 /// takes a kernel here that tracks that (CONFIG_MEM_SOFT_DIRTY); or, as `--memory auto`
 /// chooses for a large process, it runs first, and its memory follows. This command comes
-/// back when all of it is there. Until then the process depends on the machine it has left, on the link,
-/// on redirectd on both machines and on this command: if any of them is lost, it ends.
+/// back when all of it is there. Until then the process depends on the machine it has
+/// left, on the link, on redirectd on both machines and on this command: if any of them is
+/// lost, it ends.
 /// So SIGINT, SIGTERM and SIGHUP do not end this command meanwhile; SIGKILL does.
 ///
 /// Takes root's rights.

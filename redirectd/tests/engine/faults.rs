@@ -110,8 +110,7 @@ fn the_destination_s_daemon() -> Result<()> {
 /// The process is a guest, and on its way to another host.
 #[test]
 fn the_source_s_daemon() -> Result<()> {
-    let mut field = Field::new()?;
-    field.three.two.run(&[], "c", &[])?.success()?;
+    let mut field = Field::new()?.on_c()?;
     stays(&mut field, ("c", "d"), daemon_dies("c"))?;
     let ended = at("c", &["post-dump!", "done-dump"], "c");
     let goes = at("d", &["post-restore!", "pre-resume", "post-resume"], "d");
@@ -197,8 +196,7 @@ fn the_destination_s_daemon_and_criu() -> Result<()> {
 /// what is half made of it.
 #[test]
 fn whoever_revives_at_the_source() -> Result<()> {
-    let mut field = Field::new()?;
-    field.three.two.run(&[], "c", &[])?.success()?;
+    let mut field = Field::new()?.on_c()?;
     let both = |hit: &mut Hit<'_>| hit.both_die();
     let criu = |hit: &mut Hit<'_>| hit.criu_dies();
     for dies in [&both as &dyn Fn(&mut Hit<'_>) -> Result<()>, &criu] {
@@ -242,8 +240,7 @@ fn the_link_to_the_destination() -> Result<()> {
 
 #[test]
 fn the_link_to_the_source() -> Result<()> {
-    let mut field = Field::new()?;
-    field.three.two.run(&[], "c", &[])?.success()?;
+    let mut field = Field::new()?.on_c()?;
     // Nothing is held yet.
     for fault in at("c", &["query-ext-files"], "c") {
         field.suffers("d", fault, link_breaks)?;

@@ -4,17 +4,10 @@ use anyhow::Result;
 
 use super::{at, daemon_dies, field::Field, link_breaks, resets};
 
-/// A guest on c.
-fn on_c() -> Result<Field> {
-    let field = Field::new()?;
-    field.three.two.run(&[], "c", &[])?.success()?;
-    Ok(field)
-}
-
 /// Nobody leads the move any more.
 #[test]
 fn home_s_daemon() -> Result<()> {
-    let mut field = on_c()?;
+    let mut field = Field::new()?.on_c()?;
     for fault in at("c", &["post-dump"], "c").chain(resets("c", &["done-dump"], "c")) {
         field.is_evicted(fault, daemon_dies("home"))?;
     }
@@ -23,7 +16,7 @@ fn home_s_daemon() -> Result<()> {
 
 #[test]
 fn the_daemon_of_its_host() -> Result<()> {
-    let mut field = on_c()?;
+    let mut field = Field::new()?.on_c()?;
     for fault in at("c", &["post-dump", "done-dump"], "c") {
         field.is_evicted(fault, daemon_dies("c"))?;
     }
@@ -32,7 +25,7 @@ fn the_daemon_of_its_host() -> Result<()> {
 
 #[test]
 fn the_link() -> Result<()> {
-    let mut field = on_c()?;
+    let mut field = Field::new()?.on_c()?;
     for fault in at("c", &["post-dump"], "c") {
         field.is_evicted(fault, link_breaks)?;
     }

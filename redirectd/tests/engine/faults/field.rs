@@ -53,6 +53,12 @@ impl Field {
         Self::serving(&[], |two| two.serve(SELECT))
     }
 
+    /// The same, the process being a guest on c.
+    pub(super) fn on_c(self) -> Result<Self> {
+        self.three.two.run(&[], "c", self.options)?.success()?;
+        Ok(self)
+    }
+
     /// Memory follows the process.
     pub(super) fn lazily() -> Result<Self> {
         Self::serving(&["--memory", "lazy"], |two| two.serve(SELECT))

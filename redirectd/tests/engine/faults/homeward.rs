@@ -6,16 +6,9 @@ use super::{
     at, command_dies, daemon_dies, field::Field, link_breaks, resets, source_falls_silent,
 };
 
-/// A process on c.
-fn on_c() -> Result<Field> {
-    let field = Field::new()?;
-    field.three.two.run(&[], "c", &[])?.success()?;
-    Ok(field)
-}
-
 #[test]
 fn home_s_daemon() -> Result<()> {
-    let mut field = on_c()?;
+    let mut field = Field::new()?.on_c()?;
     let stays = at("c", &["post-dump"], "c").chain(at("home", &["post-restore"], "c"));
     for fault in stays.chain(at("home", &["post-restore!"], "home")) {
         field.suffers("home", fault, daemon_dies("home"))?;
@@ -25,7 +18,7 @@ fn home_s_daemon() -> Result<()> {
 
 #[test]
 fn the_source_s_daemon() -> Result<()> {
-    let mut field = on_c()?;
+    let mut field = Field::new()?.on_c()?;
     let stays = at("c", &["post-dump", "done-dump"], "c");
     for fault in stays.chain(at("home", &["post-restore!"], "home")) {
         field.suffers("home", fault, daemon_dies("c"))?;
@@ -35,7 +28,7 @@ fn the_source_s_daemon() -> Result<()> {
 
 #[test]
 fn criu() -> Result<()> {
-    let mut field = on_c()?;
+    let mut field = Field::new()?.on_c()?;
     let stays = at("c", &["post-dump"], "c").chain(at("home", &["pre-restore"], "c"));
     for fault in stays.chain(resets("home", &["post-restore!"], "home")) {
         field.suffers("home", fault, |hit| hit.criu_dies())?;
@@ -46,7 +39,7 @@ fn criu() -> Result<()> {
 /// redirectd at home takes it up.
 #[test]
 fn the_command() -> Result<()> {
-    let mut field = on_c()?;
+    let mut field = Field::new()?.on_c()?;
     let stays = at("c", &["post-dump"], "c").chain(at("home", &["post-restore"], "c"));
     for fault in stays.chain(resets("home", &["post-restore!"], "home")) {
         field.suffers("home", fault, command_dies)?;
@@ -56,7 +49,7 @@ fn the_command() -> Result<()> {
 
 #[test]
 fn the_link() -> Result<()> {
-    let mut field = on_c()?;
+    let mut field = Field::new()?.on_c()?;
     for fault in at("c", &["post-dump"], "c") {
         field.suffers("home", fault, source_falls_silent)?;
     }

@@ -11,13 +11,6 @@ use super::{
     source_falls_silent, stays,
 };
 
-/// A process on c.
-fn on_c() -> Result<Field> {
-    let field = Field::lazily()?;
-    field.three.two.run(&[], "c", &["--memory", "lazy"])?.success()?;
-    Ok(field)
-}
-
 /// By what `hit` does the process is lost.
 fn loses(loss: Loss<'_>, hit: impl FnOnce(&mut Field) -> Result<()>) -> Result<()> {
     Field::large(loss.from)?.loses(loss, hit)
@@ -46,7 +39,7 @@ fn the_destination_s_daemon_before_the_commit() -> Result<()> {
 
 #[test]
 fn the_source_s_daemon_before_the_commit() -> Result<()> {
-    stays(&mut on_c()?, ("c", "d"), daemon_dies("c"))
+    stays(&mut Field::lazily()?.on_c()?, ("c", "d"), daemon_dies("c"))
 }
 
 #[test]
@@ -71,7 +64,7 @@ fn criu_at_the_source_before_it_yields() -> Result<()> {
 #[test]
 fn the_command_before_the_commit() -> Result<()> {
     stays(&mut Field::lazily()?, ("home", "c"), command_dies)?;
-    let mut field = on_c()?;
+    let mut field = Field::lazily()?.on_c()?;
     for fault in at("c", &["post-dump"], "c").chain(at("d", &["post-restore"], "c")) {
         field.suffers("d", fault, command_dies)?;
     }
@@ -89,7 +82,7 @@ fn the_link_before_the_commit() -> Result<()> {
 
 #[test]
 fn the_link_to_the_source_before_the_commit() -> Result<()> {
-    let mut field = on_c()?;
+    let mut field = Field::lazily()?.on_c()?;
     for fault in at("d", &["post-restore"], "c") {
         field.suffers("d", fault, source_falls_silent)?;
     }
