@@ -15,7 +15,7 @@ pub use self::{
 
 /// Version of all that is pinned. User space adopts maps of the same version
 /// only.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Source and destination of a packet. `A` is `u32` for IPv4 and `[u32; 4]` for
 /// IPv6; everything is in network byte order.

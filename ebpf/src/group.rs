@@ -33,8 +33,12 @@ pub mod gate {
     pub const BACK_HELD: u8 = 4;
 }
 
+/// In place of how many held packets user space is done with: all packets are held,
+/// until it says how many.
+pub const NOT_YET: u64 = (1 << 56) - 1;
+
 /// A group's word, written by user space alone, as one: a gate, and how many of
-/// the held packets user space is done with.
+/// the held packets user space is done with, or [`NOT_YET`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct GroupWord(pub u64);
@@ -205,6 +209,16 @@ mod tests {
             assert!(word(gate, 2).holds(3, false));
             assert!(!word(gate, 3).holds(3, false));
             assert!(word(gate, 3).holds(4, false), "one came in between");
+        }
+    }
+
+    #[test]
+    fn after_the_decision_all_may_have_to_wait() {
+        for gate in [gate::NEXT_HELD, gate::BACK_HELD] {
+            for held in [0, 1, u64::from(u32::MAX)] {
+                assert!(word(gate, NOT_YET).holds(held, false));
+            }
+            assert_eq!(word(gate, NOT_YET).gate(), gate);
         }
     }
 

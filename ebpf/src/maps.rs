@@ -70,6 +70,10 @@ pub static GROUPS: Array<GroupWord> = Array::pinned(group::GROUPS, 0);
 /// What each group has held. Programs add, user space reads and clears.
 #[map]
 pub static GROUP_COUNTS: Array<GroupCounts> = Array::pinned(group::GROUPS, 0);
+/// For each processor, whether a packet on it is just asked whether it is held, or being held:
+/// odd while one is. tc counts, user space reads.
+#[map]
+pub static BETWEEN: PerCpuArray<u64> = PerCpuArray::pinned(1, 0);
 /// Packets that are held, on their way to user space. tc writes.
 #[map]
 pub static PARKED: RingBuf = RingBuf::pinned(PARKED_BYTES, 0);

@@ -7,7 +7,7 @@
 //! once more and takes the common way, with the tables as they are by then.
 
 use aya_ebpf::{
-    bindings::BPF_RB_AVAIL_DATA,
+    bindings::{__sk_buff, BPF_RB_AVAIL_DATA},
     helpers::generated::{bpf_redirect, bpf_skb_load_bytes},
     programs::TcContext,
 };
@@ -85,16 +85,33 @@ fn pass(ctx: &TcContext, word: SlotWord) -> Result<SlotWord, Reason> {
     else {
         return Ok(word);
     };
-    let group = *group;
-    // SAFETY: a map's value stays valid while the program runs; the field is only
-    // ever added to.
-    let held = unsafe { (&raw const (*counts).packets).read_volatile() };
+    enter_or_leave();
+    // SAFETY: map values stay valid while the program runs. Both are read only after user
+    // space can see that they are.
+    let (group, held) = unsafe {
+        ((&raw const *group).read_volatile(), (&raw const (*counts).packets).read_volatile())
+    };
     if group.holds(held, is_replayed(ctx)) {
         // SAFETY: the context is valid; `cb` is for programs to leave notes in.
         unsafe { (*raw(ctx)).cb[0] = index };
-        return Err(tail_to(ctx, Tail::Park as u32));
+        let not_ready = tail_to(ctx, Tail::Park as u32);
+        enter_or_leave();
+        return Err(not_ready);
     }
+    enter_or_leave();
     Ok(group.effective(word))
+}
+
+/// Called before a group's word is read, and again once it is known what that means for the
+/// packet: it is held, or dropped, or neither. Nothing else comes between on one processor, as
+/// no other packet interrupts a program.
+#[inline(always)]
+fn enter_or_leave() {
+    if let Some(steps) = maps::BETWEEN.get_ptr_mut(0) {
+        // SAFETY: an aligned u64 in a map. Atomic not for other processors, which write their
+        // own, but so that nothing is read before it is written.
+        unsafe { fetch_add(steps, 1) };
+    }
 }
 
 /// The word that counts for a slot with `word`, for a packet that is not held.
@@ -145,6 +162,14 @@ pub fn turn_round(ctx: &TcContext) -> Option<i32> {
 pub fn hold(ctx: &TcContext) -> Result<i32, Reason> {
     // SAFETY: the context is valid while the program runs.
     let skb = unsafe { &*raw(ctx) };
+    let reason = keep(ctx, skb);
+    enter_or_leave();
+    Err(reason)
+}
+
+/// Copies a packet to user space, or says that there is no room for it.
+#[inline(always)]
+fn keep(ctx: &TcContext, skb: &__sk_buff) -> Reason {
     let length = ctx.len();
     let vlan = if skb.vlan_present & 1 == 0 {
         0
@@ -169,7 +194,7 @@ pub fn hold(ctx: &TcContext) -> Result<i32, Reason> {
             _ => false,
         };
     if held {
-        return Err(Reason::Parked);
+        return Reason::Parked;
     }
     if let Some(counts) = maps::GROUP_COUNTS.get_ptr_mut(header.group) {
         // SAFETY: aligned u64s in a map, only ever changed atomically.
@@ -179,7 +204,7 @@ pub fn hold(ctx: &TcContext) -> Result<i32, Reason> {
         }
     }
     note_dropped(ctx, header);
-    Err(Reason::ParkOverflow)
+    Reason::ParkOverflow
 }
 
 /// Tells user space whose packet is dropped, if the ring buffer is not needed for

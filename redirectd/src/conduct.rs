@@ -5,7 +5,9 @@
 //! Source and destination are each a stream: to another node, or, where the one is
 //! home itself, within this program ([`here`]).
 
+mod ahead;
 mod clock;
+mod decision;
 pub mod ends;
 pub mod eviction;
 mod following;
@@ -17,12 +19,17 @@ mod relocation;
 pub mod report;
 mod silence;
 
-use tokio::io::{AsyncWriteExt as _, copy, sink};
+use tokio::io::{copy, sink};
 use tracing::warn;
 
 pub use self::relocation::relocation;
 use self::{
-    clock::Clock, ends::Ways, following::Relay, journal::Journal, report::Report, silence::Silence,
+    clock::{Clock, Stage},
+    ends::Ways,
+    following::Relay,
+    journal::Journal,
+    report::Report,
+    silence::Silence,
 };
 use crate::{
     api::{client::Client, moves::MoveView},
@@ -33,7 +40,7 @@ use crate::{
             Sum,
             relay::{Passed, Relay as ImageRelay},
         },
-        handover::{self, Follows, Leaving, Order, Remains, Told, Word},
+        handover::{self, Follows, Leaving, Order, Remains, Word},
         machine::MoveState,
         memory::Way,
     },
@@ -64,6 +71,8 @@ struct Conductor<'a> {
     source: handover::Way,
     destination: handover::Way,
     watch: &'a Watch<'a>,
+    /// Memory follows: the move is committed before the process is ended.
+    lazily: bool,
     /// The memory that has gone ahead, if any has.
     ahead: Option<WentAhead>,
 }
@@ -103,9 +112,9 @@ async fn conduct(
     let relay = source.pages.zip(destination.pages).map(Relay::begin);
     let silence = Silence::default();
     let (source, destination) = (silence.on(source.way), destination.way);
-    let mut conductor = Conductor { journal, moved, source, destination, watch, ahead: None };
+    let (lazily, ahead) = (relay.is_some(), None);
+    let mut conductor = Conductor { journal, moved, source, destination, watch, lazily, ahead };
     let mut clock = Clock::default();
-    clock.lazily = relay.is_some();
     let (sum, remains) = match conductor.bring(&mut clock).await {
         Ok(brought) => brought,
         Err(error) => {
@@ -160,17 +169,14 @@ impl Conductor<'_> {
         let mut relay = ImageRelay::default();
         let goes_ahead = self.moved.memory.as_ref().is_some_and(|how| how.way == Way::Precopy);
         if goes_ahead {
-            match self.pass(&mut relay).await? {
-                Passed::Frozen => {}
-                _ => return Err(failed("the source does not freeze the process".to_owned())),
-            }
+            self.have_gone_ahead(&mut relay).await?;
         } else {
             match self.hear_source().await? {
                 Leaving::Frozen => {}
                 other => return Err(unexpected(other)),
             }
         }
-        clock.stage();
+        clock.start();
         if let Err(error) = self.journal.park().await {
             return Err(self.stay(error).await);
         }
@@ -185,7 +191,7 @@ impl Conductor<'_> {
             Leaving::Written(remains) => remains,
             other => return Err(unexpected(other)),
         };
-        clock.stage();
+        clock.over(Stage::Dump);
         let (client, moved) = (self.journal.client, self.moved);
         let handed =
             images::hand_over(client, moved, relayed, &remains, &mut self.destination).await;
@@ -196,7 +202,7 @@ impl Conductor<'_> {
             }
             Err(error) => return Err(self.stay(error).await),
         };
-        clock.stage();
+        clock.over(Stage::Revive);
         // Not if home has given the move up meanwhile, and delivered what it held.
         match self.journal.show().await {
             Ok(moved) if moved.state == MoveState::Parked => {}
@@ -206,7 +212,7 @@ impl Conductor<'_> {
             }
             Err(error) => return Err(self.stay(error).await),
         }
-        if clock.lazily {
+        if self.lazily {
             self.have_yielded().await?;
             return Ok((sum, remains));
         }
@@ -215,7 +221,7 @@ impl Conductor<'_> {
             Ok(other) => return Err(unexpected(other)),
             Err(error) => self.ask_source(error).await?,
         }
-        clock.stage();
+        clock.over(Stage::End);
         Ok((sum, remains))
     }
 
@@ -272,88 +278,6 @@ impl Conductor<'_> {
         // What it still says is half an image, perhaps; at its end, the process runs.
         let _ = copy(&mut self.source, &mut sink()).await;
         why
-    }
-
-    /// Commits the move, and has the process run at the destination; gives what it
-    /// has lost.
-    async fn decide(&mut self, clock: &mut Clock) -> Result<Vec<String>, Failed> {
-        match self.journal.commit().await {
-            Ok(flip) => clock.flip = flip,
-            Err(error) if clock.lazily => return Err(self.stay(error).await.into()),
-            Err(error) => return Err(self.revive(error).await),
-        }
-        clock.stage();
-        if clock.lazily {
-            self.have_ended().await?;
-            clock.stage();
-        }
-        let said = match node::say(&mut self.destination, &Word::Go).await {
-            Ok(()) => node::hear(&mut self.destination).await,
-            Err(error) => Err(error),
-        };
-        let lost = match said {
-            Ok(Told::Running { lost }) => lost,
-            Ok(Told::Failed(error)) | Err(error) if clock.lazily => return Err(self.lost(&error)),
-            Ok(Told::Failed(error)) => return Err(self.died(&error).await),
-            Ok(Told::Received | Told::Revived | Told::Follows(_) | Told::Whole(_)) => {
-                return Err(self.unknown("it says what is not its turn").await);
-            }
-            Err(error) => return Err(self.unknown(&error.what).await),
-        };
-        clock.stage();
-        if !clock.lazily {
-            self.forget().await;
-        }
-        Ok(lost)
-    }
-
-    async fn forget(&mut self) {
-        // Who does not hear it asks the journal.
-        let _ = node::say(&mut self.source, &Order::Forget).await;
-        let _ = self.source.shutdown().await;
-    }
-
-    /// The process was ended at the source, and the move is not committed.
-    async fn revive(&mut self, why: Error) -> Failed {
-        let _ = node::say(&mut self.destination, &Word::Never).await;
-        let error = match self.order(Order::Revive).await {
-            // And the move is aborted.
-            Ok(Leaving::Back) => return why.into(),
-            Ok(Leaving::Lost(lost)) => {
-                let what = format!(
-                    "{}; and the process could not be revived where it was: {}",
-                    why.what, lost.what
-                );
-                Error { cure: lost.cure, ..Error::new(Kind::Failed, what) }
-            }
-            Ok(_) => failed(format!("{}; but the move was committed after all", why.what)),
-            Err(error) => failed(format!(
-                "{}; and whether the process is revived at {} is not known: {}",
-                why.what, self.moved.from, error.what
-            )),
-        };
-        Failed { error, begun: true, decided: true }
-    }
-
-    /// The process is the destination's, and is said to have failed there.
-    async fn died(&mut self, why: &Error) -> Failed {
-        self.forget().await;
-        let to = &self.moved.to;
-        let what = format!("the process is {to}'s now, and could not be revived: {}", why.what);
-        let error = Error { cure: why.cure.clone(), ..Error::new(Kind::Failed, what) };
-        Failed { error, begun: true, decided: true }
-    }
-
-    /// The process is the destination's, which does not say that it runs.
-    async fn unknown(&mut self, why: &str) -> Failed {
-        self.forget().await;
-        let to = &self.moved.to;
-        let what = format!("the process is {to}'s now, but {to} does not say that it runs: {why}");
-        let error = Error::new(Kind::Failed, what).cure(format!(
-            "{to} lets it run once it learns from this redirectd that the move is committed; see \
-             `redirect ps` and the log of redirectd there"
-        ));
-        Failed { error, begun: true, decided: true }
     }
 }
 

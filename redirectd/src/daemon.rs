@@ -33,7 +33,7 @@ use tracing::{debug, error, info, warn};
 pub use self::{
     events::Events,
     handle::{Handle, WeakHandle, spawn},
-    moves::{MoveTotals, read_id},
+    moves::{Deliver, MoveTotals, read_id},
     upkeep::TICK,
 };
 use crate::{

@@ -11,7 +11,8 @@
 //! 2. The record of the commit is on the disk: **from here on the process is the
 //!    new host's**.
 //! 3. One write to the kernel's tables flips all redirects of the move.
-//! 4. What was held meanwhile is delivered, and the new placement kept.
+//! 4. What was held meanwhile is delivered, at once or when the process is said to stand, and
+//!    the new placement kept.
 //! 5. A record says that nothing is left to do.
 //!
 //! The record comes before the flip, so that no packet ever reaches a host that
@@ -29,6 +30,7 @@ pub mod book;
 pub mod carried;
 pub mod criu;
 pub mod departure;
+pub mod errands;
 pub mod fate;
 pub mod guests;
 pub mod handover;

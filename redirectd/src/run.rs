@@ -1,5 +1,7 @@
 //! From the daemon's arguments to a running daemon, and to its orderly end.
 
+mod ending;
+
 use std::{
     fs::{self, File},
     io,
@@ -16,10 +18,11 @@ use tokio::{
     signal::unix::{self, SignalKind},
     sync::watch,
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Interval, MissedTickBehavior, interval, timeout},
 };
 use tracing::{error, info, warn};
 
+use self::ending::see_through;
 use crate::{
     api::{
         access::{Access, Caller},
@@ -35,7 +38,10 @@ use crate::{
     error::{Error, Kind},
     log::Log,
     metrics,
-    migrate::{guests::Guests, journal::FileJournal, service::Migration, takeover::Takeover},
+    migrate::{
+        errands::Errands, guests::Guests, journal::FileJournal, service::Migration,
+        takeover::Takeover,
+    },
     node::{self, service::Services},
     state::FileStore,
 };
@@ -167,11 +173,12 @@ pub async fn run(
     let (stop, stopping) = watch::channel(false);
     let path = socket.path().map_err(|e| Error::new(Kind::Failed, e.to_string()))?;
     let guests = Guests::of(&options.state_dir);
-    let migration =
-        Migration::new(handle.weak(), guests.clone(), &options.state_dir, stopping.clone());
+    let errands = Errands::default();
+    let until = (errands.clone(), stopping.clone());
+    let migration = Migration::new(handle.weak(), guests.clone(), &options.state_dir, until);
     let takeover =
         Takeover::new(handle.weak(), guests.clone(), options.state_dir.clone(), stopping.clone());
-    let evictions = Evictions::new(Client::new(path), options.state_dir.clone());
+    let evictions = Evictions::new(Client::new(path), options.state_dir.clone(), errands.clone());
     let services = Services::default().with(migration).with(evictions);
     let nodes = nodes.serve(services, stopping.clone())?;
     tokio::spawn(takeover.run());
@@ -184,10 +191,17 @@ pub async fn run(
     notify(&[sd_notify::NotifyState::Ready]);
     info!("ready");
     let result = attend(&handle, &mut signals).await;
-    // Should its thread be gone, the next daemon does it.
-    let _ = handle.queue(Daemon::give_up_moves).await;
-
     notify(&[sd_notify::NotifyState::Stopping]);
+    errands.stop();
+    // Should its thread be gone, the next daemon does it.
+    let give_up = |daemon: &mut Daemon| {
+        daemon.give_up_moves();
+        Ok(())
+    };
+    let _ = handle.call(give_up).await;
+    if result.is_ok() {
+        see_through(&errands, &handle, &mut signals).await;
+    }
     handle.events().publish(Happening::Stopping);
     let _ = stop.send(true);
     for server in [Some(api), metrics].into_iter().flatten() {
@@ -204,27 +218,39 @@ pub async fn run(
 
 /// Does what comes by itself and by signals, until told to stop.
 async fn attend(handle: &Handle, signals: &mut impl Signals) -> Result<(), Error> {
-    let mut ticks = interval(daemon::TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let watched = sd_notify::watchdog_enabled().is_some();
+    let mut ticks = ticks();
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Reload => reload(handle).await,
                 Signal::Stop => return Ok(()),
             },
-            _ = ticks.tick() => {
-                // Answered by the thread that owns the dataplane: what the watchdog
-                // hears is that this thread lives.
-                handle.call(|daemon| { daemon.tick(); Ok(()) }).await.inspect_err(|error| {
-                    error!(error = error.one_line(), "giving up; the packet path goes on by itself");
-                })?;
-                if watched {
-                    notify(&[sd_notify::NotifyState::Watchdog]);
-                }
-            }
+            _ = ticks.tick() => tick(handle).await?,
         }
     }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(daemon::TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Has the daemon do what comes by itself.
+async fn tick(handle: &Handle) -> Result<(), Error> {
+    // Answered by the thread that owns the dataplane: what the watchdog hears is that
+    // this thread lives.
+    let ticked = handle.call(|daemon| {
+        daemon.tick();
+        Ok(())
+    });
+    ticked.await.inspect_err(|error| {
+        error!(error = error.one_line(), "giving up; the packet path goes on by itself");
+    })?;
+    if sd_notify::watchdog_enabled().is_some() {
+        notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+    Ok(())
 }
 
 async fn reload(handle: &Handle) {

@@ -17,15 +17,20 @@ use nix::{
 };
 use tokio::net::UnixListener;
 
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    migrate::leader::Leader,
+};
 
 /// A caller, as the kernel saw it connect; `None` if the kernel did not say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Caller(Option<Credentials>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Credentials {
     pid: i32,
+    /// Its process, if the kernel gives a descriptor of it.
+    process: Option<Leader>,
     uid: Uid,
     groups: Vec<Gid>,
 }
@@ -97,17 +102,21 @@ impl Connected<IncomingStream<'_, UnixListener>> for Caller {
 }
 
 impl Caller {
-    /// Its process; 0 if that is in a PID namespace that is not seen from here.
+    /// Its process, as the one that leads a move: none if that can be told from no other
+    /// one, as it is in a PID namespace that is not seen from here (before Linux 6.5).
     #[must_use]
-    pub fn pid(&self) -> Option<i32> {
-        self.0.as_ref().map(|credentials| credentials.pid)
+    pub fn leader(&self) -> Option<Leader> {
+        let Credentials { pid, process, .. } = self.0.as_ref()?;
+        process.clone().or_else(|| Leader::of(*pid).ok())
     }
 
     fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
         let peer = getsockopt(&socket, PeerCredentials)?;
         let mut groups = supplementary_groups(socket)?;
         groups.push(Gid::from_raw(peer.gid()));
-        Ok(Self(Some(Credentials { pid: peer.pid(), uid: Uid::from_raw(peer.uid()), groups })))
+        let (pid, uid) = (peer.pid(), Uid::from_raw(peer.uid()));
+        let process = Leader::at_the_other_end_of(socket).ok();
+        Ok(Self(Some(Credentials { pid, process, uid, groups })))
     }
 }
 
@@ -158,7 +167,7 @@ mod tests {
 
     fn caller(uid: u32, groups: &[u32]) -> Caller {
         let groups = groups.iter().copied().map(Gid::from_raw).collect();
-        Caller(Some(Credentials { pid: 1, uid: Uid::from_raw(uid), groups }))
+        Caller(Some(Credentials { pid: 1, process: None, uid: Uid::from_raw(uid), groups }))
     }
 
     #[test]
@@ -189,5 +198,7 @@ mod tests {
         for group in nix::unistd::getgroups().unwrap() {
             assert!(seen.groups.contains(&group), "{group} in {seen:?}");
         }
+        // That one lives.
+        assert!(!Caller(Some(seen)).leader().unwrap().has_ended());
     }
 }

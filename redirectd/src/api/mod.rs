@@ -1,6 +1,6 @@
 //! HTTP and JSON on a Unix socket, between the daemon and whoever steers it.
 //!
-//! Paths begin with the version, `/v1/`; bodies carry it as `"version": 1`.
+//! Paths begin with the version, `/v1/`; answers carry it as `"version": 1`.
 //! Anything that takes something away from a body, or gives it another meaning,
 //! makes a new version; a new field does not.
 

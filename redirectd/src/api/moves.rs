@@ -127,6 +127,25 @@ impl From<Connection> for ConnectionView {
     }
 }
 
+/// `POST /v1/moves/{id}/commit`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommitRequest {
+    /// Packets go on being held, until `deliver` or for as long as the process may be
+    /// parked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold: bool,
+}
+
+/// The answer to `POST /v1/moves/{id}/deliver`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeliverReport {
+    /// Nothing had come to the new host before: neither what was held nor anything later.
+    pub first: bool,
+    /// The move.
+    pub r#move: MoveView,
+}
+
 /// `POST /v1/moves/{id}/abort`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

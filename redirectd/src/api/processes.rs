@@ -115,6 +115,10 @@ pub struct LockRequest {
     pub name: Option<String>,
     /// Whether it is to stay, or may move again.
     pub locked: bool,
+    /// When the kernel says that it began, in ticks since the boot, if it is at home: the
+    /// lock ends with it, if home's redirectd sees it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
 }
 
 /// `POST /v1/evict`: guests are to go home.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::processes::{LockRequest, ProcessList},
     error::{Error, Kind},
-    migrate::away::Traveller,
+    migrate::{away::Traveller, living::started},
     process::Tree,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 ///
 /// Neither `redirect migrate` nor any engine that says which process it moves takes it
 /// along, until `redirect unlock`; but whoever runs the machine that it is a guest on can
-/// evict it. The process must be at home, or have left it.
+/// evict it. The process must be at home, or have left it. The lock ends with the process.
 #[derive(Debug, Args)]
 pub(super) struct Lock {
     /// The process
@@ -39,11 +39,12 @@ impl Lock {
     pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
         let list: ProcessList = context.client.get("/v1/processes").await?;
         let away = list.away.into_iter().find(|away| away.process.pid == self.pid);
-        let name = match away {
-            Some(away) => away.process.name,
-            None => Tree::of(self.pid)?.root().name.clone(),
+        let (name, started) = match away {
+            Some(away) => (away.process.name, None),
+            None => (Tree::of(self.pid)?.root().name.clone(), started(self.pid)),
         };
-        let process = set(context, self.pid, Some(name)).await?;
+        let (pid, name) = (self.pid, Some(name));
+        let process = set(context, LockRequest { pid, name, locked: true, started }).await?;
         say(context, &process, "stays where it is");
         Ok(())
     }
@@ -51,15 +52,14 @@ impl Lock {
 
 impl Unlock {
     pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
-        let process = set(context, self.pid, None).await?;
+        let (pid, name, started) = (self.pid, None, None);
+        let process = set(context, LockRequest { pid, name, locked: false, started }).await?;
         say(context, &process, "may move");
         Ok(())
     }
 }
 
-/// Locks the process of that name, or unlocks it if there is none.
-async fn set(context: &Context, pid: i32, name: Option<String>) -> Result<Traveller, Error> {
-    let request = LockRequest { pid, locked: name.is_some(), name };
+async fn set(context: &Context, request: LockRequest) -> Result<Traveller, Error> {
     let set = context.client.send_to(Method::POST, "/v1/lock", &request).await;
     set.map_err(|error: Error| match error.kind {
         Kind::NotFound => error.cure("`redirect ps` shows those that are locked"),

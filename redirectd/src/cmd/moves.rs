@@ -26,9 +26,9 @@ use crate::{api::moves::MoveView, error::Error, migrate::machine::MoveState};
 /// step: `begin` says which redirects lead to it and where it goes; `park`, once it
 /// is frozen, has home hold its packets; `return`, before it is restored, prepares
 /// its open connections; `commit` gives it to the new host and delivers what was
-/// held. Until then `abort` leaves everything as it was, and what was held is
-/// delivered where the process is. After the commit there is no way back but
-/// another move.
+/// held, or leaves that to `deliver`. Until the commit `abort` leaves everything as
+/// it was, and what was held is delivered where the process is. After it there is no
+/// way back but another move.
 ///
 /// For a process that is at home, a redirect to `home` says what it listens on:
 /// `redirect add web 80 --to home`.
@@ -52,6 +52,7 @@ enum Step {
     Park(step::Park),
     Return(returning::Return),
     Commit(step::Commit),
+    Deliver(step::Deliver),
     Abort(step::Abort),
     Show(show::Show),
     List(list::List),
@@ -64,6 +65,7 @@ impl Move {
             Step::Park(step) => step.run(context).await,
             Step::Return(step) => step.run(context).await,
             Step::Commit(step) => step.run(context).await,
+            Step::Deliver(step) => step.run(context).await,
             Step::Abort(step) => step.run(context).await,
             Step::Show(step) => step.run(context).await,
             Step::List(step) => step.run(context).await,
@@ -99,7 +101,9 @@ pub(super) fn summary(moved: &MoveView) -> String {
     match (moved.state, held, moved.held_seconds) {
         (MoveState::Prepared, ..) => format!("{way}; packets go to {} as before", moved.from),
         (MoveState::Parked, ..) => format!("{way}; packets are held"),
-        (_, _, None) if moved.delivered.is_none() => format!("{way}; being finished"),
+        (_, _, None) if moved.delivered.is_none() => {
+            format!("{way}; being finished, packets are held")
+        }
         (MoveState::Aborted, ..) => {
             format!("{way}; it stays at {}: {}", moved.from, moved.why.as_deref().unwrap_or("-"))
         }

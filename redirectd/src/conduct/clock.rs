@@ -4,59 +4,74 @@ use std::time::{Duration, Instant};
 
 use crate::migrate::carried::Stages;
 
+/// What a stretch of time was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// All was written.
+    Dump,
+    /// All went over, and was revived.
+    Revive,
+    /// The process was ended at the source.
+    End,
+    /// The move was committed.
+    Flip,
+    /// What was held was delivered.
+    Replay,
+    /// The process was let run.
+    Resume,
+}
+
 /// By the clock of whoever leads the move.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
-    /// The move is committed before the process is ended: memory follows.
-    pub(super) lazily: bool,
-    reached: Vec<Instant>,
-    /// When all was at the destination, if that said so.
+    /// When the last stage was over.
+    last: Option<Instant>,
+    took: [Duration; 6],
+    /// When all was at the destination, if that said so, from the end of the dump on.
     pub(super) received: Option<Instant>,
-    /// How long it took home to flip, of the time until it had delivered all, if it
-    /// said so.
-    pub(super) flip: Option<Duration>,
+    transfer: Option<Duration>,
 }
 
 impl Clock {
-    /// The next stage is reached: frozen, written, revived, ended at the source,
-    /// delivered, running. With memory that follows, it is delivered first, then ended.
-    pub(super) fn stage(&mut self) {
-        self.reached.push(Instant::now());
+    /// The process is frozen.
+    pub(super) fn start(&mut self) {
+        self.last = Some(Instant::now());
+    }
+
+    /// What has passed since the last call was for `stage`.
+    pub(super) fn over(&mut self, stage: Stage) {
+        self.over_at(stage, Instant::now());
+    }
+
+    fn over_at(&mut self, stage: Stage, now: Instant) {
+        let last = self.last.replace(now).unwrap_or(now);
+        self.took[stage as usize] += now.saturating_duration_since(last);
+        if stage == Stage::Revive {
+            self.transfer = self.received.map(|there| there.saturating_duration_since(last));
+        }
     }
 
     /// How long each took.
     pub(super) fn stages(&self) -> Stages {
-        let mut pairs = self.reached.windows(2);
-        let mut next = || {
-            let pair = pairs.next();
-            pair.map_or(Duration::ZERO, |pair| pair[1].saturating_duration_since(pair[0]))
-        };
-        let (dump, revive, mut end, mut deliver) = (next(), next(), next(), next());
-        if self.lazily {
-            std::mem::swap(&mut end, &mut deliver);
-        }
-        let resume = next();
-        let received = self.received.zip(self.reached.get(1));
-        let transfer = received.map(|(there, written)| there.saturating_duration_since(*written));
-        let (transfer, restore) = split(revive, transfer);
-        let (flip, replay) = split(deliver, self.flip);
+        let took = |stage: Stage| micros(self.took[stage as usize]);
+        let (transfer, restore) = split(took(Stage::Revive), self.transfer);
+        let (flip, replay) = (took(Stage::Flip), took(Stage::Replay));
         Stages {
-            dump_us: micros(dump),
-            transfer_and_restore_us: micros(revive),
+            dump_us: took(Stage::Dump),
+            transfer_and_restore_us: took(Stage::Revive),
             transfer_us: transfer,
             restore_us: restore,
-            end_us: micros(end),
-            flip_and_replay_us: micros(deliver),
-            flip_us: flip,
-            replay_us: replay,
-            resume_us: micros(resume),
+            end_us: took(Stage::End),
+            flip_and_replay_us: flip + replay,
+            flip_us: Some(flip),
+            replay_us: Some(replay),
+            resume_us: took(Stage::Resume),
         }
     }
 }
 
 /// The first part of `all`, and the rest: together what all is.
-fn split(all: Duration, first: Option<Duration>) -> (Option<u64>, Option<u64>) {
-    let all = micros(all);
+fn split(all: u64, first: Option<Duration>) -> (Option<u64>, Option<u64>) {
     let first = first.map(|first| micros(first).min(all));
     (first, first.map(|first| all - first))
 }
@@ -71,19 +86,31 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Stages that end after 3, 10, 12, 20 and 21 ms.
-    fn clock() -> Clock {
+    /// A clock by which stages ended at these times.
+    fn clock(received: Option<u32>, ends: &[(Stage, u32)]) -> Clock {
         let start = Instant::now();
-        let reached = [0, 3, 10, 12, 20, 21].map(|ms| start + ms * MS).to_vec();
-        Clock { reached, ..Clock::default() }
+        let at = |ms: u32| start + ms * MS;
+        let mut clock = Clock { last: Some(start), ..Clock::default() };
+        clock.received = received.map(at);
+        for (stage, ms) in ends {
+            clock.over_at(*stage, at(*ms));
+        }
+        clock
     }
+
+    const COPIED: [(Stage, u32); 7] = [
+        (Stage::Dump, 3),
+        (Stage::Revive, 10),
+        (Stage::End, 12),
+        (Stage::Flip, 13),
+        (Stage::Resume, 15),
+        (Stage::Replay, 19),
+        (Stage::Resume, 21),
+    ];
 
     #[test]
     fn the_parts_of_a_stage_are_all_of_it() {
-        let mut clock = clock();
-        clock.received = Some(clock.reached[1] + 2 * MS);
-        clock.flip = Some(MS);
-        let stages = clock.stages();
+        let stages = clock(Some(5), &COPIED).stages();
         assert_eq!(
             stages,
             Stages {
@@ -92,10 +119,10 @@ mod tests {
                 transfer_us: Some(2_000),
                 restore_us: Some(5_000),
                 end_us: 2_000,
-                flip_and_replay_us: 8_000,
+                flip_and_replay_us: 5_000,
                 flip_us: Some(1_000),
-                replay_us: Some(7_000),
-                resume_us: 1_000,
+                replay_us: Some(4_000),
+                resume_us: 4_000,
             }
         );
         assert_eq!(stages.frozen_us(), 21_000);
@@ -103,23 +130,24 @@ mod tests {
 
     #[test]
     fn what_nobody_said_is_not_known() {
-        let stages = clock().stages();
+        let stages = clock(None, &COPIED).stages();
         assert_eq!((stages.transfer_us, stages.restore_us), (None, None));
-        assert_eq!((stages.flip_us, stages.replay_us), (None, None));
         assert_eq!(stages.frozen_us(), 21_000);
     }
 
     #[test]
-    fn where_memory_follows_it_is_delivered_before_it_is_ended() {
-        let stages = Clock { lazily: true, ..clock() }.stages();
-        assert_eq!((stages.flip_and_replay_us, stages.end_us), (2_000, 8_000));
+    fn where_memory_follows_it_is_committed_before_it_is_ended() {
+        let mut ends = COPIED;
+        (ends[2], ends[3]) = ((Stage::Flip, 11), (Stage::End, 13));
+        let stages = clock(None, &ends).stages();
+        assert_eq!((stages.flip_us, stages.end_us), (Some(1_000), 2_000));
         assert_eq!(stages.frozen_us(), 21_000);
     }
 
-    /// As home's clock is not that of whoever leads the move, if by a little.
+    /// What the destination says may come late.
     #[test]
     fn a_part_is_not_longer_than_all() {
-        let stages = Clock { flip: Some(9 * MS), ..clock() }.stages();
-        assert_eq!((stages.flip_us, stages.replay_us), (Some(8_000), Some(0)));
+        let stages = clock(Some(90), &COPIED).stages();
+        assert_eq!((stages.transfer_us, stages.restore_us), (Some(7_000), Some(0)));
     }
 }

@@ -12,7 +12,6 @@ use crate::{
     },
     error::{Error, Kind},
     migrate::{
-        criu::Features,
         handover::{ARRIVE, DEPART, INVENTORY, OFFER, PAGES, Passage, SERVICE, Way, Welcome},
         memory,
         papers::Papers,
@@ -76,6 +75,15 @@ impl Source {
         }
     }
 
+    /// What that machine is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Home => AT_HOME,
+            Self::Away(away) => &away.place,
+        }
+    }
+
     /// The redirects that lead to it, if it is known.
     #[must_use]
     pub fn redirects(&self) -> &[String] {
@@ -109,11 +117,7 @@ impl Source {
 /// # Errors
 /// It is there.
 pub fn must_be_elsewhere(inventory: &Inventory, at: &Source, to: &str) -> Result<(), Error> {
-    let place = match at {
-        Source::Home => AT_HOME,
-        Source::Away(away) => &away.place,
-    };
-    if place != to {
+    if at.name() != to {
         return Ok(());
     }
     let Process { pid, name, .. } = inventory.root();
@@ -169,14 +173,6 @@ impl End {
             }
             Self::Node(link) => link.request(SERVICE, OFFER, &needs).await,
         }
-    }
-
-    /// What its CRIU can do; nothing, if that is not known.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn features(&mut self) -> Result<Features, Error> {
-        Ok(self.welcome(Needs::default()).await?.features.unwrap_or_default())
     }
 
     /// The ways by which the process leaves this machine, and whom to wait for.

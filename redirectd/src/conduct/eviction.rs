@@ -1,16 +1,21 @@
 //! A guest goes home, by the word of whoever runs the machine it is on: that
 //! machine's daemon asks home's, which leads the move as any other.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::OnceLock};
 
+use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tracing::warn;
 
-use super::{journey::Journey, report::Report};
+use super::{Now, journey::Journey, report::Report};
 use crate::{
-    api::client::Client,
+    api::{
+        client::Client,
+        processes::{LockRequest, ProcessList},
+    },
     error::{Error, Kind},
-    migrate::memory::Wish,
+    migrate::{away::Traveller, errands::Errands, living::started, memory::Wish},
     node::{
         Nodes,
         members::Member,
@@ -45,16 +50,19 @@ pub async fn evict(nodes: &Nodes, home: &str, pid: i32) -> Result<Report, Error>
 pub struct Evictions {
     client: Client,
     state_dir: PathBuf,
+    errands: Errands,
 }
 
 impl Evictions {
-    /// Those of processes whose home is the daemon behind `client`.
+    /// Those of processes whose home is the daemon behind `client`, which sees `errands`
+    /// through.
     #[must_use]
-    pub fn new(client: Client, state_dir: PathBuf) -> Self {
-        Self { client, state_dir }
+    pub fn new(client: Client, state_dir: PathBuf, errands: Errands) -> Self {
+        Self { client, state_dir, errands }
     }
 
     async fn take_back(&self, from: &Member, pid: i32) -> Result<Report, Error> {
+        self.errands.may_begin()?;
         let journey = Journey {
             pid,
             from: Some(from.name.clone()),
@@ -68,10 +76,34 @@ impl Evictions {
         let prepared = journey.prepare(&self.client).await?;
         prepared.must_be_free()?;
         let redirects = prepared.redirects.clone();
-        prepared
-            .go(&self.client, (redirects, Vec::new()), &|_| ())
-            .await
-            .map_err(|failed| failed.error)
+        // From before the commit on. One for which this comes too late is not committed.
+        let errand = OnceLock::new();
+        let watch = |now: Now| {
+            if let Now::Follows(now) = now
+                && let Some(errand) = errand.get_or_init(|| self.errands.begin(pid).ok())
+            {
+                errand.tell(now);
+            }
+        };
+        let gone = prepared.go(&self.client, (redirects, Vec::new()), &watch).await;
+        let report = gone.map_err(|failed| failed.error)?;
+        if let Err(error) = self.lock_anew(pid).await {
+            warn!(pid, error = error.one_line(), "its lock does not end with it");
+        }
+        Ok(report)
+    }
+
+    /// A lock of the process `pid`, which has come, ends with it from now on.
+    async fn lock_anew(&self, pid: i32) -> Result<(), Error> {
+        let list: ProcessList = self.client.get("/v1/processes").await?;
+        let Some(process) = list.locked.into_iter().find(|process| process.pid == pid) else {
+            return Ok(());
+        };
+        let (name, started) = (Some(process.name), started(pid));
+        let request = LockRequest { pid, name, locked: true, started };
+        let locked: Result<Traveller, Error> =
+            self.client.send_to(Method::POST, "/v1/lock", &request).await;
+        locked.map(drop)
     }
 }
 

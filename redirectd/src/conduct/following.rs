@@ -60,7 +60,7 @@ impl Conductor<'_> {
             Err(error) => error,
         };
         let _ = node::say(&mut self.destination, &Word::Never).await;
-        Err(self.lost(&why))
+        Err(self.lost(&why).await)
     }
 
     /// Waits until all memory is at the destination, or does not come; tells how far it is.
@@ -98,11 +98,14 @@ impl Conductor<'_> {
             }
             _ => why,
         };
-        (Followed { bytes: last.over, took_us, lost: Some(why.what.clone()) }, Err(self.lost(&why)))
+        let followed = Followed { bytes: last.over, took_us, lost: Some(why.what.clone()) };
+        (followed, Err(self.lost(&why).await))
     }
 
     /// The move is committed, and the process is nowhere any more.
-    pub(super) fn lost(&self, why: &Error) -> Failed {
+    pub(super) async fn lost(&mut self, why: &Error) -> Failed {
+        // Its peers are to hear of it.
+        self.deliver().await;
         let (from, to) = (&self.moved.from, &self.moved.to);
         let what = format!(
             "the process has ended: it was {to}'s already, and not all of its memory has come \

@@ -68,5 +68,5 @@ fn pages(papers: &Papers) -> (Option<Way>, Option<Expected>) {
         return (None, None);
     }
     let (near, far) = duplex(UNDER_WAY);
-    (Some(Box::new(near)), Some(Expected::there(Box::new(far))))
+    (Some(Box::new(near)), Some(Expected::there(Box::new(far), papers.passage.pid)))
 }

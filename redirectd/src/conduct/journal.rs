@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use hyper::Method;
+use tokio::time::sleep;
 use tracing::warn;
 
 use crate::{
     api::{
         client::Client,
-        moves::{AbortRequest, MoveView},
+        moves::{AbortRequest, CommitRequest, DeliverReport, MoveView},
     },
     error::{Error, Kind},
     migrate::{
         carried::Carried,
-        fate::{Arbiter, Patience},
+        fate::{Arbiter, Patience, unless_committed},
         handover::Follows,
         machine::MoveState,
         record::Id,
@@ -21,8 +22,11 @@ use crate::{
     node::service::Later,
 };
 
+/// How often is looked whether others have aborted a move.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A move there.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Journal<'a> {
     pub(super) client: &'a Client,
     pub(super) id: Id,
@@ -31,6 +35,25 @@ pub(super) struct Journal<'a> {
 impl Journal<'_> {
     pub(super) async fn show(&self) -> Result<MoveView, Error> {
         self.client.get(&format!("/v1/moves/{}", self.id)).await
+    }
+
+    /// Tells home that the process stays. If home does not hear it, it finds out by itself
+    /// that nobody leads the move any more.
+    pub(super) async fn abort(&self, why: &Error) {
+        let request = AbortRequest { why: Some(why.what.clone()) };
+        let _: Result<MoveView, Error> = self.call("abort", &request).await;
+    }
+
+    /// Waits until somebody else has aborted the move: the error that says so. A daemon
+    /// that dies aborts it when it is started again.
+    pub(super) async fn given_up(&self) -> Error {
+        loop {
+            sleep(LOOK).await;
+            if let Ok(MoveView { state: MoveState::Aborted, why, .. }) = self.show().await {
+                let why = why.unwrap_or_default();
+                return Error::new(Kind::Failed, format!("home has given the move up: {why}"));
+            }
+        }
     }
 
     /// Has home keep how the process was carried over; the move with that.
@@ -48,23 +71,28 @@ impl Journal<'_> {
         self.call("park", &()).await.map(drop)
     }
 
-    /// Commits the move; tells how long the flip took, if home does. Where the daemon
-    /// dies meanwhile, waits for the next one, and hears from that what has become of
-    /// it.
-    pub(super) async fn commit(&self) -> Result<Option<Duration>, Error> {
-        let error = match self.call("commit", &()).await {
-            Ok(moved) => {
-                return Ok(moved.flip_seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()));
-            }
+    /// Commits the move; packets go on being held. Where the daemon dies meanwhile, waits for
+    /// the next one, and hears from that what has become of it.
+    pub(super) async fn commit(&self) -> Result<(), Error> {
+        let error = match self.call("commit", &CommitRequest { hold: true }).await {
+            Ok(_) => return Ok(()),
             Err(error) => error,
         };
         if error.kind == Kind::Unreachable {
             warn!(error = error.one_line(), "waiting for redirectd to say what became of the move");
         }
         match Patience::endless().ask(|| Box::pin(self.known())).await? {
-            MoveState::Committed => Ok(None),
+            MoveState::Committed => Ok(()),
             _ => Err(error),
         }
+    }
+
+    /// Has home deliver what it holds, of a move that is committed: whether nothing had been
+    /// before.
+    pub(super) async fn deliver(&self) -> Result<bool, Error> {
+        let path = format!("/v1/moves/{}/deliver", self.id);
+        let report: DeliverReport = self.client.send_to(Method::POST, &path, &()).await?;
+        Ok(report.first)
     }
 
     /// Waits until the move is decided, by whomever it is.
@@ -105,10 +133,7 @@ impl OwnJournal {
         let why = "the process could not leave, and was revived where it was".to_owned();
         match self.journal().call("abort", &AbortRequest { why: Some(why) }).await {
             Ok(moved) => Ok(moved.state),
-            Err(error) => match self.journal().show().await?.state {
-                MoveState::Committed => Ok(MoveState::Committed),
-                _ => Err(error),
-            },
+            Err(error) => unless_committed(error, self.journal().show().await?.state),
         }
     }
 }
@@ -120,5 +145,9 @@ impl Arbiter for OwnJournal {
 
     fn settle(&self) -> Later<'_, Result<MoveState, Error>> {
         Box::pin(self.abort())
+    }
+
+    fn deliver(&self) -> Later<'_, Result<bool, Error>> {
+        Box::pin(async { self.journal().deliver().await })
     }
 }

@@ -11,19 +11,20 @@ use hyper::Method;
 use super::{
     Failed, Watch, conduct,
     ends::{End, Source, locked, must_be_elsewhere},
+    journal::Journal,
     report::Report,
 };
 use crate::{
     api::{
         client::Client,
-        moves::{AbortRequest, BeginRequest, DEFAULT_TIMEOUT, MoveView},
+        moves::{BeginRequest, DEFAULT_TIMEOUT, MoveView},
     },
     error::{Error, Kind},
     migrate::{
         away::Traveller,
         criu::Criu,
         handover::{Passage, Welcome},
-        memory::{Choice, Situation, Wish, choose},
+        memory::{Choice, Situation, Wish, choose, must_fit},
     },
     process::{Inventory, Needs, Obstacle, Reason, misfits, obstacles},
 };
@@ -74,9 +75,10 @@ impl Journey {
         must_be_elsewhere(&inventory, &at, &self.to)?;
         let mut destination = End::called(&self.to, state_dir).await?;
         let welcome = destination.welcome(Needs::from(&inventory)).await?;
+        let here = source.welcome(Needs::default()).await?;
         let situation = Situation {
             memory: inventory.memory.to_copy,
-            home: source.features().await?,
+            home: here.features.unwrap_or_default(),
             host: welcome.features.unwrap_or_default(),
             link: None,
         };
@@ -85,6 +87,14 @@ impl Journey {
             obstacles.splice(0..0, locked(client, &inventory).await?);
         }
         let memory = choose(self.memory, &situation);
+        if let Ok(Choice { way, .. }) = &memory {
+            for (name, room) in [(at.name(), here.room), (&self.to, welcome.room)] {
+                let fits = must_fit(*way, situation.memory, room.unwrap_or(u64::MAX));
+                let there =
+                    fits.map_err(|why| Error { what: format!("{name}: {}", why.what), ..why });
+                obstacles.splice(0..0, there.err().map(|error| obstacle(error, &inventory)));
+            }
+        }
         if let Err(error) = &memory {
             obstacles.insert(0, obstacle(error.clone(), &inventory));
         }
@@ -154,7 +164,7 @@ impl Prepared {
         let state_dir: &Path = &self.journey.state_dir;
         let done = travel(client, &moved, (passage, state_dir), self.ends, watch).await;
         if let Err(Failed { error, decided: false, .. }) = &done {
-            abort(client, moved.id, error).await;
+            Journal { client, id: moved.id }.abort(error).await;
         }
         done
     }
@@ -176,14 +186,6 @@ async fn travel(
         here.end().await;
     }
     done
-}
-
-/// Tells home that the process stays.
-async fn abort(client: &Client, id: u32, why: &Error) {
-    let request = AbortRequest { why: Some(why.what.clone()) };
-    let path = format!("/v1/moves/{id}/abort");
-    // If home does not hear it, the move's timeout does the same.
-    let _: Result<MoveView, Error> = client.send_to(Method::POST, &path, &request).await;
 }
 
 /// What `error` is to a move.

@@ -1,6 +1,7 @@
 //! The moves of processes, as engines ask for them. What may follow what, and
 //! why in this order, is told in [`crate::migrate`].
 
+mod awaited;
 mod begin;
 mod finish;
 mod following;
@@ -13,7 +14,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use tracing::{error, info, warn};
 
-use self::following::Following;
+use self::{awaited::Awaited, following::Following};
 pub use self::{begin::read_id, totals::MoveTotals};
 use super::Daemon;
 use crate::{
@@ -44,6 +45,8 @@ pub(super) struct Moves {
     pub(super) since: BTreeMap<Id, Instant>,
     /// Who leads those that do not outlive that one undecided.
     pub(super) leaders: BTreeMap<Id, Leader>,
+    /// Those that are committed, with packets held until their processes stand.
+    awaited: BTreeMap<Id, Awaited>,
     /// Those whose processes run, and whose memory follows.
     following: BTreeMap<Id, Following>,
     /// What was delivered of moves that still have something else to do.
@@ -51,6 +54,8 @@ pub(super) struct Moves {
     totals: MoveTotals,
     /// The kernel may not have all redirects that are desired yet.
     recovering: bool,
+    /// No more begin.
+    stopping: bool,
 }
 
 impl Moves {
@@ -60,10 +65,12 @@ impl Moves {
             groups: BTreeMap::new(),
             since: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            awaited: BTreeMap::new(),
             following: BTreeMap::new(),
             delivered: BTreeMap::new(),
             totals: MoveTotals::default(),
             recovering: true,
+            stopping: false,
         }
     }
 
@@ -74,6 +81,15 @@ impl Moves {
                 .cure(format!("`redirect move abort {id}`, and begin another"))
         })
     }
+}
+
+/// When what was held for a process is delivered to its new host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deliver {
+    /// With the commit.
+    AtOnce,
+    /// When whoever puts the process down there says so.
+    WhenTold,
 }
 
 impl Daemon {
@@ -120,12 +136,13 @@ impl Daemon {
     }
 
     /// The process of the move `id` is the new host's. When this returns, that is
-    /// so for good, and what was held has been delivered there, or will be. What is
-    /// left, [`Daemon::settle_moves`] does: the process need not wait for it.
+    /// so for good, and what was held has been delivered there, or will be: at once, or
+    /// by [`Daemon::deliver_move`]. What is left, [`Daemon::settle_moves`] does: the
+    /// process need not wait for it.
     ///
     /// # Errors
     /// It is out of order, or cannot be done: the move is parked as before.
-    pub fn commit_move(&mut self, id: Id) -> Result<MoveView, Error> {
+    pub fn commit_move(&mut self, id: Id, deliver: Deliver) -> Result<MoveView, Error> {
         if self.next(id, Call::Commit)? == Next::Stay {
             return self.show_move(id);
         }
@@ -137,13 +154,20 @@ impl Daemon {
             self.unstage(undo);
             return Err(error);
         }
-        if let Err(error) = self.dataplane.group_commit(group) {
+        let flipped = match deliver {
+            Deliver::AtOnce => self.dataplane.group_commit(group),
+            Deliver::WhenTold => self.dataplane.group_commit_held(group),
+        };
+        if let Err(error) = flipped {
             return self.withdraw(id, undo, error);
         }
         let flip = begin.elapsed();
         info!(id, ?flip, "move committed");
         self.memory_follows(id);
-        self.deliver(id, group, Some(flip));
+        match deliver {
+            Deliver::AtOnce => self.deliver(id, group, Some(flip)),
+            Deliver::WhenTold => self.moves.await_process(id, flip),
+        }
         self.tell(&changes);
         self.tell_move(id);
         self.show_move(id)

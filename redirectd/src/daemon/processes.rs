@@ -1,11 +1,14 @@
 //! The processes that left home, and those that are to stay.
 
+use tracing::{info, warn};
+
 use super::Daemon;
 use crate::{
     api::processes::{AwayView, LockRequest},
     error::{Error, Kind},
     migrate::{
-        away::{Away, Traveller},
+        away::{Away, Lock, Traveller},
+        living::Sight,
         record::Record,
     },
 };
@@ -20,7 +23,7 @@ impl Daemon {
     /// The processes that are not to move.
     #[must_use]
     pub fn locked(&self) -> Vec<Traveller> {
-        self.moves.book.ledger().locked().values().cloned().collect()
+        self.moves.book.ledger().locked().values().map(|lock| lock.process.clone()).collect()
     }
 
     /// Locks a process, or unlocks it; says which one it was. It may be so already.
@@ -35,7 +38,8 @@ impl Daemon {
                 format!("a lock needs a process's id and name, and {} has none", request.pid);
             return Err(Error::new(Kind::Usage, what).cure("`redirect lock PID` gives both"));
         }
-        let locked = self.moves.book.ledger().locked().get(&request.pid).cloned();
+        let locked = self.moves.book.ledger().locked().get(&request.pid);
+        let locked = locked.map(|lock| lock.process.clone());
         let name = request.name.filter(|_| request.locked);
         let process = match (name, locked) {
             (Some(name), _) => Traveller { pid: request.pid, name },
@@ -48,11 +52,31 @@ impl Daemon {
             }
         };
         let record = match request.locked {
-            true => Record::Locked(process.clone()),
+            true => {
+                // A number that leads elsewhere from here, in a container, say, tells nothing.
+                let started = request.started.filter(|&it| Sight::of(request.pid).may_be(it));
+                Record::Locked(Lock { process: process.clone(), started })
+            }
             false => Record::Unlocked { pid: process.pid },
         };
         self.moves.book.write(record)?;
         Ok(process)
+    }
+
+    /// Takes the locks off processes that have ended at home.
+    pub(super) fn unlock_ended(&mut self) {
+        let locked = self.moves.book.ledger().locked().values();
+        let ended = locked.filter(|lock| {
+            lock.started.is_some_and(|started| !Sight::of(lock.process.pid).may_be(started))
+        });
+        for pid in ended.map(|lock| lock.process.pid).collect::<Vec<_>>() {
+            match self.moves.book.write(Record::Unlocked { pid }) {
+                Ok(()) => info!(pid, "a process that was locked has ended"),
+                Err(error) => {
+                    warn!(pid, error = error.one_line(), "a lock does not end with its process");
+                }
+            }
+        }
     }
 
     /// Forgets a process that was seen to have ended where `away` says it is.

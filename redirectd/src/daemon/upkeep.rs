@@ -40,7 +40,7 @@ impl Upkeep {
 
 impl Daemon {
     /// One round of upkeep: idle flows, drained redirects, tables that fill,
-    /// interfaces that came back, a step back that failed. What fails is logged
+    /// interfaces that came back, locks of processes that have ended, a step back that failed. What fails is logged
     /// and tried again in the next round.
     pub fn tick(&mut self) {
         if self.diverged {
@@ -50,6 +50,7 @@ impl Daemon {
             }
         }
         self.follow_moves();
+        self.unlock_ended();
         self.expire();
         self.follow_interfaces();
     }

@@ -362,6 +362,10 @@ impl Dataplane for Fake {
         kernel.relocate(&moved)
     }
 
+    fn group_commit_held(&mut self, group: Group) -> Result<(), Error> {
+        self.group_commit(group)
+    }
+
     fn group_abort(&mut self, group: Group) -> Result<(), Error> {
         let mut kernel = self.kernel();
         kernel.call(GroupCall::Abort)?;

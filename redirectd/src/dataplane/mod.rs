@@ -303,6 +303,13 @@ pub trait Dataplane: Send {
     /// No such group, or it is decided; the kernel refuses.
     fn group_commit(&mut self, group: Group) -> Result<(), Error>;
 
+    /// The same, but packets that come are held until [`Dataplane::group_replay`] even if
+    /// none has been before.
+    ///
+    /// # Errors
+    /// As [`Dataplane::group_commit`].
+    fn group_commit_held(&mut self, group: Group) -> Result<(), Error>;
+
     /// The redirects stay where they lead. One write. Packets go on being held
     /// until [`Dataplane::group_replay`] has delivered those before them.
     ///

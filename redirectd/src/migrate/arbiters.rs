@@ -2,14 +2,16 @@
 
 use std::{fmt, path::PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use super::{
-    fate::Arbiter,
-    handover::{FATE, SERVICE, SETTLE},
+    fate::{Arbiter, unless_committed},
+    handover::{DELIVER, FATE, SERVICE, SETTLE},
     machine::MoveState,
     record::Id,
 };
 use crate::{
-    daemon::{Daemon, WeakHandle},
+    daemon::{Daemon, Deliver, WeakHandle},
     error::Error,
     node::{Nodes, service::Later},
 };
@@ -49,25 +51,33 @@ impl Own {
         let id = self.id;
         let settle = move |daemon: &mut Daemon| match daemon.abort_move(id, SETTLED) {
             Ok(moved) => Ok(moved.state),
-            Err(error) => match daemon.show_move(id)?.state {
-                MoveState::Committed => Ok(MoveState::Committed),
-                _ => Err(error),
-            },
+            Err(error) => unless_committed(error, daemon.show_move(id)?.state),
         };
         self.daemon.call(settle).await
     }
 
-    /// Commits the move, if it is parked still.
+    /// Delivers what is held for the process, if the move is committed: whether nothing had
+    /// come to the new host before.
+    ///
+    /// # Errors
+    /// It is not committed, or the daemon stops.
+    pub async fn deliver(&self) -> Result<bool, Error> {
+        let id = self.id;
+        let deliver = move |daemon: &mut Daemon| {
+            let first = daemon.deliver_move(id);
+            daemon.settle_moves();
+            first
+        };
+        self.daemon.call(deliver).await
+    }
+
+    /// Commits the move, if it is parked still; packets are held until the process stands.
     ///
     /// # Errors
     /// It is decided, or cannot be.
     pub async fn commit(&self) -> Result<(), Error> {
         let id = self.id;
-        let commit = move |daemon: &mut Daemon| {
-            let committed = daemon.commit_move(id).map(drop);
-            daemon.settle_moves();
-            committed
-        };
+        let commit = move |daemon: &mut Daemon| daemon.commit_move(id, Deliver::WhenTold).map(drop);
         self.daemon.call(commit).await
     }
 }
@@ -79,6 +89,10 @@ impl Arbiter for Own {
 
     fn settle(&self) -> Later<'_, Result<MoveState, Error>> {
         Box::pin(self.abort())
+    }
+
+    fn deliver(&self) -> Later<'_, Result<bool, Error>> {
+        Box::pin(Own::deliver(self))
     }
 }
 
@@ -94,7 +108,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    async fn ask(&self, what: &str) -> Result<MoveState, Error> {
+    async fn ask<T: DeserializeOwned>(&self, what: &str) -> Result<T, Error> {
         let mut link = Nodes::connect_beside(&self.state_dir, &self.name).await?;
         link.request(SERVICE, what, &self.id).await
     }
@@ -107,5 +121,9 @@ impl Arbiter for Remote {
 
     fn settle(&self) -> Later<'_, Result<MoveState, Error>> {
         Box::pin(self.ask(SETTLE))
+    }
+
+    fn deliver(&self) -> Later<'_, Result<bool, Error>> {
+        Box::pin(self.ask(DELIVER))
     }
 }

@@ -1,7 +1,10 @@
 //! The side that a process comes to: takes it in, and lets it run when it is this
 //! machine's.
 
+mod home;
 mod lazily;
+#[cfg(test)]
+mod tests;
 
 use std::{path::Path, sync::Arc};
 
@@ -12,20 +15,21 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+use self::home::{Asked, Home, Leading, Ours};
 use super::{
     criu::{
-        Criu, Restore, RestoreStage, connections, datagrams, remnants, sockopts, stream,
+        Criu, Restore, RestoreStage, connections, datagrams, lost, remnants, sockopts, stream,
         workdir::{PLACES, WorkDir},
     },
-    fate::{Arbiter, Patience, decided},
+    fate::{Arbiter, Patience, decided, delivered},
     handover::{Belongings, Told, Way, Word},
     machine::MoveState,
     memory,
-    pages_way::Expected,
+    pages_way::{Expected, PagesWay},
     papers::{Papers, Stage},
 };
 use crate::{
-    error::{Error, Kind},
+    error::Error,
     node,
     process::{Needs, Offer, Tree},
 };
@@ -106,9 +110,10 @@ impl Arrival {
         }
     }
 
-    async fn receive(&mut self, way: &mut Way) -> Result<(Belongings, Option<Way>), Error> {
+    async fn receive(&mut self, way: &mut Way) -> Result<(Belongings, Option<PagesWay>), Error> {
         let free = Offer::for_needs(&Needs::default(), None)?.free_memory;
-        stream::receive::receive(way, self.folder.path(), free).await?;
+        let room = free.min(self.folder.room());
+        stream::receive::receive(way, self.folder.path(), room).await?;
         let belongings: Belongings = node::hear(way).await?;
         self.folder.note(&self.papers.at_stage(Stage::Come(belongings.clone())))?;
         let pages = match self.pages.take() {
@@ -126,49 +131,81 @@ impl Arrival {
         on_arrival: impl FnOnce(i32),
         runtime: &Handle,
     ) -> bool {
-        let mut ours = false;
-        let (arbiter, mut patience) = (Arc::clone(&self.arbiter), self.patience.clone());
-        let mut revived = self.restore(belongings, &mut || {
-            runtime.block_on(the_word(&mut way, &*arbiter, &mut patience))?;
-            ours = true;
-            Ok(())
-        });
+        let arbiter = Some((Arc::clone(&self.arbiter), self.patience.clone()));
+        let mut home = Leading::new(&mut way, arbiter, runtime);
+        let mut revived = self.restore(belongings, &mut home);
+        let ours = home.ours == Ours::Yes;
         if ours && let Err(error) = &revived {
-            // There is no other copy any more: its connections may be lost, the
-            // process need not be.
+            // There is no other copy any more.
             self.warn(error);
             self.again = true;
-            revived = self.restore(belongings, &mut || Ok(()));
+            revived = self.restore(belongings, &mut self.asked(runtime));
         }
         let told = self.finish(revived, ours, on_arrival);
         // Who does not hear it asks home's journal, which knows whose it is.
         let _ = runtime.block_on(node::say(&mut way, &told));
+        if ours {
+            runtime.block_on(self.be_heard(&mut way));
+        }
         matches!(told, Told::Running { .. })
+    }
+
+    /// Waits until home has delivered what it held.
+    async fn be_heard(&mut self, way: &mut Way) {
+        if !matches!(node::hear(way).await, Ok(Word::Heard)) {
+            delivered(&*self.arbiter, &mut self.patience).await;
+        }
+    }
+
+    fn asked<'a>(&'a self, runtime: &'a Handle) -> Asked<'a> {
+        Asked { arbiter: &*self.arbiter, patience: &self.patience, runtime }
     }
 
     /// Does what is left to do of one that was [found](Self::found): revives the
     /// process if it is this machine's, and does not run.
     pub fn resume(mut self, on_arrival: impl FnOnce(i32), runtime: &Handle) {
         let there = || Tree::of(self.papers.passage.pid).is_ok();
-        let belongings = match self.papers.stage.clone() {
-            Stage::Come(_) if self.papers.passage.memory == memory::Way::Lazy => {
-                return self.is_lost();
+        match self.papers.stage.clone() {
+            Stage::Come(_) if self.papers.passage.memory == memory::Way::Lazy => self.lose(runtime),
+            Stage::Come(belongings) => {
+                if !self.revive_again(&belongings, on_arrival, runtime) {
+                    return;
+                }
             }
-            Stage::Come(belongings) => belongings,
-            Stage::Running if there() => return on_arrival(self.papers.passage.pid),
-            // It has ended since; or home has noticed, and it stays where it was.
+            Stage::Running if there() => on_arrival(self.papers.passage.pid),
+            // It has ended since.
+            Stage::Running => {}
+            // Home has noticed, and it stays where it was.
             _ => return,
-        };
+        }
+        // The one before may not have had the time to. Peers of one that has ended are told so.
+        runtime.block_on(delivered(&*self.arbiter, &mut self.patience));
+    }
+
+    /// Revives a process that has come and does not run yet, if it is this machine's; whether
+    /// it is.
+    fn revive_again(
+        &mut self,
+        belongings: &Belongings,
+        on_arrival: impl FnOnce(i32),
+        runtime: &Handle,
+    ) -> bool {
         let cleared = remnants::clear(self.folder.path());
+        // What is there now is done, and not half made.
+        let there = Tree::of(self.papers.passage.pid).is_ok();
         let revived = match runtime.block_on(decided(&*self.arbiter, &mut self.patience)) {
-            Ok(MoveState::Committed) if there() => Ok(mend(&belongings)),
+            Ok(MoveState::Committed) if there => Ok(mend(belongings)),
             Ok(MoveState::Committed) => {
-                cleared.and_then(|()| self.restore(&belongings, &mut || Ok(())))
+                cleared.and_then(|()| self.restore(belongings, &mut self.asked(runtime)))
             }
-            Ok(_) => return,
-            Err(_) => return self.folder.leave(),
+            Ok(_) => return false,
+            Err(_) => {
+                self.folder.leave();
+                return false;
+            }
         };
         self.finish(revived, true, on_arrival);
+        true
     }
 
     /// What is to be told of the last try. `ours`: it is this machine's, which nothing
@@ -197,14 +234,10 @@ impl Arrival {
         }
     }
 
-    /// One try; `word` says whether it may run.
-    fn restore(
-        &self,
-        belongings: &Belongings,
-        word: &mut dyn FnMut() -> Result<(), Error>,
-    ) -> Result<Vec<String>, Error> {
+    /// One try; `home` says whether it may run.
+    fn restore(&self, belongings: &Belongings, home: &mut dyn Home) -> Result<Vec<String>, Error> {
         let criu = Criu::new("criu");
-        self.restore_by(|restore, on_stage| criu.restore(restore, on_stage), belongings, word)
+        self.restore_by(|restore, on_stage| criu.restore(restore, on_stage), belongings, home)
     }
 
     /// One try by `revive`, with all that is to be done at CRIU's stages.
@@ -212,17 +245,17 @@ impl Arrival {
         &self,
         revive: impl FnOnce(&Restore, &mut OnStage<'_>) -> Result<i32, Error>,
         belongings: &Belongings,
-        word: &mut dyn FnMut() -> Result<(), Error>,
+        home: &mut dyn Home,
     ) -> Result<Vec<String>, Error> {
         let restore = Restore { images: self.folder.path().to_owned(), shell_job: false };
         let mut lost = Vec::new();
         revive(&restore, &mut |stage| match stage {
             RestoreStage::Revived { .. } => {
                 datagrams::deliver(&belongings.datagrams)?;
-                word()
+                home.word()
             }
             RestoreStage::Resuming { .. } => {
-                lost = self.resuming(belongings);
+                lost = self.resuming(belongings, home);
                 Ok(())
             }
             RestoreStage::Begun | RestoreStage::Resumed { .. } => Ok(()),
@@ -231,9 +264,10 @@ impl Arrival {
     }
 
     /// It is about to run; gives what it has lost.
-    fn resuming(&self, belongings: &Belongings) -> Vec<String> {
+    fn resuming(&self, belongings: &Belongings, home: &mut dyn Home) -> Vec<String> {
+        let heard = home.standing();
         let mut lost = mend(belongings);
-        if self.again {
+        if self.again && heard {
             lost.extend(connections::give_up(self.papers.passage.pid));
         }
         // It runs whether this is written or not.
@@ -243,44 +277,22 @@ impl Arrival {
         lost
     }
 
-    /// Keeps the images of a process that is this machine's and cannot be revived.
+    /// Keeps the images of a process that is this machine's and cannot be revived: it is lost.
     fn keep(&mut self, error: Error) -> Error {
+        self.tell_peers();
         let folder = self.folder.stay();
         error.cure(format!("its images are kept in {}", Path::display(&folder)))
+    }
+
+    /// Nobody has the process any more.
+    fn tell_peers(&self) {
+        lost::tell_peers(self.papers.passage.pid, self.papers.passage.r#move, self.folder.path());
     }
 
     fn warn(&self, error: &Error) {
         let (pid, r#move) = (self.papers.passage.pid, self.papers.passage.r#move);
         warn!(pid, r#move, error = error.one_line(), "a process could not come here");
     }
-}
-
-/// Says that the process is there, and waits until it is this machine's: by home's
-/// word, or, if that does not come, by what its journal says.
-async fn the_word(
-    way: &mut Way,
-    arbiter: &dyn Arbiter,
-    patience: &mut Patience,
-) -> Result<(), Error> {
-    let word = match node::say(way, &Told::Revived).await {
-        Ok(()) => node::hear(way).await,
-        Err(error) => Err(error),
-    };
-    let ours = match word {
-        Ok(Word::Go) => true,
-        Ok(Word::Never) => false,
-        Err(error) => {
-            warn!(
-                error = error.one_line(),
-                "the word to let a process run does not come; asking home"
-            );
-            decided(arbiter, patience).await? == MoveState::Committed
-        }
-    };
-    if ours {
-        return Ok(());
-    }
-    Err(Error::new(Kind::Failed, "the process stays where it was"))
 }
 
 /// Sets the options of sockets that CRIU has forgotten. From here on the process is

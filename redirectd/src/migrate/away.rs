@@ -35,6 +35,18 @@ impl Traveller {
     }
 }
 
+/// One that is to stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Which one.
+    #[serde(flatten)]
+    pub process: Traveller,
+    /// When the kernel says that it began, in ticks since the boot, if it is at home, and
+    /// home's redirectd sees it: the lock ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
+}
+
 /// One that is not at home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Away {

@@ -32,7 +32,7 @@ use super::{
     handover::{Leaving, Order, Way},
     machine::MoveState,
     memory,
-    pages_way::Expected,
+    pages_way::{Expected, PagesWay},
     papers::{Papers, Stage},
 };
 use crate::{
@@ -171,7 +171,7 @@ impl Departure {
     async fn write_down(
         &mut self,
         side: &mut Side,
-        pages: Option<Way>,
+        pages: Option<PagesWay>,
         coming: &mut mpsc::Receiver<Halt>,
     ) -> Result<Option<Giving>, Error> {
         let (mut proceed, mut proceeds) = (None, None);
@@ -261,7 +261,11 @@ impl Departure {
 
     /// Finds out whose the process is, and revives it if it is this machine's.
     async fn in_doubt(&mut self, way: Option<Way>) -> Left {
-        let (said, left) = match self.revive().await {
+        let revived = match self.revive().await {
+            Err(error) => self.is_lost(error).await,
+            revived => revived,
+        };
+        let (said, left) = match revived {
             Ok(true) => (Leaving::Back, Left::Back),
             Ok(false) => (Leaving::Gone, Left::Gone),
             Err(error) if self.patience.is_over() => {

@@ -27,6 +27,13 @@ pub trait Arbiter: Send + Sync + fmt::Debug {
     /// # Errors
     /// Home does not say; it may be either then.
     fn settle(&self) -> Later<'_, Result<MoveState, Error>>;
+
+    /// Has home deliver what it holds for the process of the move, which is committed: it
+    /// stands here, or never will. Whether nothing had been delivered before.
+    ///
+    /// # Errors
+    /// Home does not say, or the move is not committed.
+    fn deliver(&self) -> Later<'_, Result<bool, Error>>;
 }
 
 /// Until when somebody may go on asking.
@@ -115,6 +122,32 @@ pub async fn settled(arbiter: &dyn Arbiter, patience: &mut Patience) -> Result<M
     patience.ask(|| Box::pin(async { arbiter.settle().await.map(Some) })).await
 }
 
+/// Has home deliver what it holds, sooner or later. Whether nothing had been delivered before;
+/// none if home does not say.
+pub async fn delivered(arbiter: &dyn Arbiter, patience: &mut Patience) -> Option<bool> {
+    let ask = || -> Later<'_, _> {
+        Box::pin(async {
+            match arbiter.deliver().await {
+                Ok(first) => Ok(Some(Some(first))),
+                Err(error) if matches!(error.kind, Kind::Unreachable | Kind::Failed) => Err(error),
+                // It has no such move: it holds nothing.
+                Err(_) => Ok(Some(None)),
+            }
+        })
+    };
+    // If patience is over, the next redirectd does it, or home by itself.
+    patience.ask(ask).await.ok()?
+}
+
+/// What is made of a move that could not be aborted, because of `error`: it is as good if
+/// it is committed, by its `state`.
+///
+/// # Errors
+/// It is not.
+pub fn unless_committed(error: Error, state: MoveState) -> Result<MoveState, Error> {
+    if state == MoveState::Committed { Ok(state) } else { Err(error) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -138,6 +171,9 @@ mod tests {
         fn settle(&self) -> Later<'_, Result<MoveState, Error>> {
             self.next()
         }
+        fn deliver(&self) -> Later<'_, Result<bool, Error>> {
+            Box::pin(async { self.next().await.map(|state| state == MoveState::Committed) })
+        }
     }
 
     fn silent() -> Result<MoveState, Error> {
@@ -158,6 +194,17 @@ mod tests {
         let script = Script(Mutex::new(vec![Ok(MoveState::Aborted), silent(), silent()]));
         let state = settled(&script, &mut Patience::endless()).await.unwrap();
         assert_eq!(state, MoveState::Aborted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn home_is_asked_to_deliver_until_it_has_or_refuses() {
+        let refusal = Err(Error::new(Kind::NotFound, "no such move"));
+        for (last, said) in [(Ok(MoveState::Committed), Some(true)), (refusal, None)] {
+            let answers = vec![silent(), last, silent(), silent()];
+            let script = Script(Mutex::new(answers));
+            assert_eq!(delivered(&script, &mut Patience::endless()).await, said);
+            assert_eq!(script.0.lock().unwrap().len(), 1, "it is asked no more than that");
+        }
     }
 
     #[tokio::test(start_paused = true)]

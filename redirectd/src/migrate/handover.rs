@@ -14,7 +14,9 @@
 //!    [`Told::Revived`].
 //! 5. Home says [`Order::End`], the source ends its copy: [`Leaving::Gone`].
 //! 6. Home commits the move, and says [`Word::Go`]; the destination lets the process
-//!    run: [`Told::Running`]. Home says [`Order::Forget`] to the source.
+//!    run. As soon as that cannot fail any more it says [`Told::Standing`], and home delivers
+//!    what it holds; then [`Told::Running`]. Home says [`Word::Heard`], and [`Order::Forget`]
+//!    to the source.
 //!
 //! Where memory goes ahead of the process, the images begin to go in step 2, while it runs;
 //! that it is frozen is said by a frame among them, in place of [`Leaving::Frozen`]. What
@@ -26,11 +28,12 @@
 //! 5. Home says [`Order::Yield`]: from [`Leaving::Yielded`] on, the source lets the frozen
 //!    process run only if home's journal says so.
 //! 6. Home commits the move, and says [`Order::End`]: [`Leaving::Gone`]. The pages go.
-//! 7. Home says [`Word::Go`]: [`Told::Running`], and then [`Told::Follows`], until
+//! 7. Home says [`Word::Go`]: [`Told::Standing`], [`Told::Running`], and then [`Told::Follows`], until
 //!    [`Told::Whole`]. The source has [`Leaving::Emptied`] all.
 //!
-//! The destination asks for no fate then: without home there is no memory, and the process
-//! ends. So it does whenever its memory does not come.
+//! The destination asks for no fate before it lets the process run: without home there is no
+//! memory, and the process ends. So it does whenever its memory does not come. Only then it asks
+//! whether the process was its own, and nobody has it any more: peers hear a reset ([`lost`]).
 //!
 //! Until the commit the process is the source's. What goes wrong before step 5
 //! leaves it running there, as if nothing had been. Whoever waits for a word in
@@ -38,13 +41,16 @@
 //! killed, asks home's journal for the move's [`FATE`], again and again: the
 //! destination lets the process run if the move is committed, and ends its copy if
 //! it is aborted; the source revives its copy, and has home abort the move
-//! ([`SETTLE`]) before that may speak, or forgets it if the move is committed.
+//! ([`SETTLE`]) before that may speak, or forgets it if the move is committed. A destination
+//! that is not [`Word::Heard`] has home [`DELIVER`] what it holds, which home does anyhow when
+//! the move's time is up.
 //!
 //! Who dies is dead to the others when its connection ends, or, where only the link
 //! is cut, some seconds after that. What it had in hand is told by the [`papers`] beside
 //! the images: redirectd on that machine takes it up ([`takeover`]), if it was itself
 //! as soon as it is started again. A move whose leader has died is aborted by home's
-//! redirectd, if it is not committed. Where the source has fallen silent, or was told to
+//! redirectd, if it is not committed: at once while nothing is held, as where memory goes
+//! ahead, else when CRIU has let go of the process. Where the source has fallen silent, or was told to
 //! end the process and does not answer, home waits for it, packets held, until the
 //! move's time is up. A CRIU that was killed leaves [`remnants`], which are cleared.
 //!
@@ -54,6 +60,7 @@
 //! the process, what is held is delivered to sockets that end; such connections may
 //! be lost.
 //!
+//! [`lost`]: super::criu::lost
 //! [`stream`]: super::criu::stream
 //! [`papers`]: super::papers
 //! [`takeover`]: super::takeover
@@ -92,9 +99,14 @@ pub const ARRIVE: &str = "arrive";
 pub const PAGES: &str = "pages";
 
 /// The request to home for what became of a move, by its number: a
-/// [`super::machine::MoveState`]. Home answers it, and [`SETTLE`], to the nodes that the
-/// process leaves and goes to, and to nobody else.
+/// [`super::machine::MoveState`]. Home answers it, [`SETTLE`] and [`DELIVER`] to the nodes
+/// that the process leaves and goes to, and to nobody else.
 pub const FATE: &str = "fate";
+
+/// The request to home to deliver what it holds for the process of a move, which is committed:
+/// it stands at the destination, or never will. Answered by whether nothing had been delivered
+/// before.
+pub const DELIVER: &str = "deliver";
 
 /// The request to home to abort a move, unless it is committed: what it is then.
 pub const SETTLE: &str = "settle";
@@ -132,6 +144,9 @@ pub struct Welcome {
     /// What its CRIU can do, if that is known.
     #[serde(default)]
     pub features: Option<Features>,
+    /// The bytes of images that it has room for, if that is known.
+    #[serde(default)]
+    pub room: Option<u64>,
 }
 
 /// What is known of the processes once they are written down, and not in the images.
@@ -227,6 +242,8 @@ pub enum Told {
     Received,
     /// All is revived, and waits for the word.
     Revived,
+    /// It stands: its sockets speak, and it will run. What is held may come.
+    Standing,
     /// It runs.
     Running {
         /// What it has lost on the way, one line each.
@@ -246,6 +263,8 @@ pub enum Told {
 pub enum Word {
     /// The process is the destination's: let it run.
     Go,
+    /// It was heard that it runs, and what was held is delivered.
+    Heard,
     /// It stays at the source.
     Never,
 }

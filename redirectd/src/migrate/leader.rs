@@ -1,14 +1,18 @@
 //! Whoever leads a move, for as long as it lives.
 
-use std::{io, os::fd::AsFd as _};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd},
+    sync::Arc,
+};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::criu::Process;
 
 /// A process that leads a move; another one of its number is not taken for it.
-#[derive(Debug)]
-pub struct Leader(Process);
+#[derive(Debug, Clone)]
+pub struct Leader(Arc<Process>);
 
 impl Leader {
     /// The process `pid` of this PID namespace.
@@ -16,7 +20,16 @@ impl Leader {
     /// # Errors
     /// There is none, or the kernel does not tell (before Linux 5.3).
     pub fn of(pid: i32) -> io::Result<Self> {
-        Process::open(pid).map(Self)
+        Process::open(pid).map(Arc::new).map(Self)
+    }
+
+    /// The process that made the connection to the other end of `socket`, which is of Unix;
+    /// one of another PID namespace as well.
+    ///
+    /// # Errors
+    /// The kernel does not tell (before Linux 6.5).
+    pub fn at_the_other_end_of(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        Process::at_the_other_end_of(socket).map(Arc::new).map(Self)
     }
 
     /// Whether it has ended, be it a zombie still.

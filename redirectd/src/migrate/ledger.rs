@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 pub use self::entry::{FORGOTTEN, Move};
 use super::{
-    away::{Away, Traveller},
+    away::{Away, Lock},
     carried::Carried,
     machine::{MoveState, Owner},
     record::{Id, Moment, Outcome, Plan, Record},
@@ -29,7 +29,7 @@ pub struct Ledger {
     placements: BTreeMap<String, Placement>,
     /// Those that past moves brought elsewhere.
     away: BTreeMap<i32, Away>,
-    locked: BTreeMap<i32, Traveller>,
+    locked: BTreeMap<i32, Lock>,
     last: Id,
 }
 
@@ -105,7 +105,7 @@ impl Ledger {
 
     /// The processes that are not to move, by their numbers.
     #[must_use]
-    pub fn locked(&self) -> &BTreeMap<i32, Traveller> {
+    pub fn locked(&self) -> &BTreeMap<i32, Lock> {
         &self.locked
     }
 
@@ -147,7 +147,7 @@ impl Ledger {
                 self.away.remove(&pid);
                 self.locked.remove(&pid);
             }
-            Record::Locked(process) => drop(self.locked.insert(process.pid, process)),
+            Record::Locked(lock) => drop(self.locked.insert(lock.process.pid, lock)),
             Record::Unlocked { pid } => drop(self.locked.remove(&pid)),
             Record::Counted { last } => self.last = self.last.max(last),
         }
@@ -162,6 +162,11 @@ impl Ledger {
             return Err(format!("move {id} takes `{}`, which another move has", shift.name()));
         }
         self.last = id;
+        let moves = plan.process.as_ref().and_then(|process| self.locked.get_mut(&process.pid));
+        if let Some(lock) = moves {
+            // Wherever it is revived, it begins anew.
+            lock.started = None;
+        }
         self.open.insert(id, Move::new(id, plan, at));
         Ok(())
     }

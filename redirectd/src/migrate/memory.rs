@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::criu::Features;
+use super::criu::{Features, pipes};
 use crate::error::{Error, Kind};
 
 /// Memory for which leaving it behind is not worth what it costs: a second
@@ -88,9 +88,9 @@ pub fn choose(wish: Wish, situation: &Situation) -> Result<Choice, Error> {
     match (wish, cannot_follow(situation)) {
         (Wish::Copy, _) => choice(Way::Copy, "it was asked for".into()),
         (Wish::Lazy, None) => choice(Way::Lazy, "it was asked for".into()),
-        (Wish::Lazy, Some(why)) => {
+        (Wish::Lazy, Some(Lack { why, cure })) => {
             Err(Error::new(Kind::Failed, format!("{why}, so memory cannot follow"))
-                .cure("take --memory copy, or a kernel with userfaultfd (CONFIG_USERFAULTFD)"))
+                .cure(format!("take --memory copy, or {cure}")))
         }
         (Wish::Precopy, _) if situation.home.tracks_memory => {
             choice(Way::Precopy, "it was asked for".into())
@@ -100,7 +100,31 @@ pub fn choose(wish: Wish, situation: &Situation) -> Result<Choice, Error> {
     }
 }
 
-fn best(situation: &Situation, cannot_follow: Option<String>) -> Choice {
+/// Whether the images of a process fit where it goes, if `memory` bytes of it go by `way`
+/// and there is `room` for so many. Of memory that goes ahead this is the first round:
+/// what the next ones have, nobody knows before.
+///
+/// # Errors
+/// They do not.
+pub fn must_fit(way: Way, memory: u64, room: u64) -> Result<(), Error> {
+    let missing = match way {
+        Way::Copy | Way::Precopy => memory.saturating_sub(room),
+        Way::Lazy => 0,
+    };
+    if missing == 0 {
+        return Ok(());
+    }
+    let (memory, room, missing) = (Bytes(memory), Bytes(room), Bytes(missing));
+    let what = format!(
+        "there is room for {room} of images, on a tmpfs, and {memory} are to go: {missing} are missing"
+    );
+    Err(Error::new(Kind::Failed, what).cure(
+        "make that tmpfs larger (`mount -o remount,size=…`), or take --memory lazy, which has \
+         no memory in its images",
+    ))
+}
+
+fn best(situation: &Situation, cannot_follow: Option<Lack>) -> Choice {
     let Situation { memory, link, .. } = *situation;
     let amount = Bytes(memory);
     let time = link.filter(|link| *link > 0).map(|link| copying(memory, link));
@@ -110,14 +134,14 @@ fn best(situation: &Situation, cannot_follow: Option<String>) -> Choice {
             (Way::Copy, format!("{amount} are copied in about {} ms", time.as_millis()))
         }
         // It writes some of the memory twice, but needs nothing of the host.
-        (_, Some(why)) if situation.home.tracks_memory => {
+        (_, Some(Lack { why, .. })) if situation.home.tracks_memory => {
             (Way::Precopy, format!("{why}; most of {amount} goes while the process runs"))
         }
-        (Some(time), Some(why)) => {
+        (Some(time), Some(Lack { why, .. })) => {
             let ms = time.as_millis();
             (Way::Copy, format!("{why}; copying {amount} freezes the process for about {ms} ms"))
         }
-        (None, Some(why)) => {
+        (None, Some(Lack { why, .. })) => {
             (Way::Copy, format!("{why}; the process is frozen while {amount} are copied"))
         }
         (Some(time), None) => {
@@ -129,11 +153,25 @@ fn best(situation: &Situation, cannot_follow: Option<String>) -> Choice {
     Choice { way, why }
 }
 
+/// Why memory cannot follow a process.
+struct Lack {
+    why: &'static str,
+    cure: String,
+}
+
 /// Why memory cannot follow the process, if so.
-fn cannot_follow(situation: &Situation) -> Option<String> {
-    // At home it takes nothing of the kernel.
-    let why = "the kernel on the host lets no process run before its memory is there";
-    (!situation.host.lazy_pages).then(|| why.to_owned())
+fn cannot_follow(situation: &Situation) -> Option<Lack> {
+    if !situation.host.lazy_pages {
+        let why = "the kernel on the host lets no process run before its memory is there";
+        let cure = "a kernel with userfaultfd (CONFIG_USERFAULTFD)".to_owned();
+        return Some(Lack { why, cure });
+    }
+    // That is all it takes at home.
+    situation.home.narrow_pipes.then(|| Lack {
+        why: "CRIU may have no pipe of 4 MiB on the machine that the process leaves, to leave its \
+              memory in",
+        cure: format!("{}, there", pipes::CURE),
+    })
 }
 
 fn no_precopy() -> Error {
@@ -149,7 +187,7 @@ fn copying(memory: u64, link: u64) -> Duration {
 }
 
 /// An amount of memory as people say it.
-struct Bytes(u64);
+pub(crate) struct Bytes(pub(crate) u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -162,8 +200,25 @@ impl fmt::Display for Bytes {
 mod tests {
     use super::*;
 
-    const ALL: Features = Features { tracks_memory: true, lazy_pages: true };
-    const NONE: Features = Features { tracks_memory: false, lazy_pages: false };
+    #[test]
+    fn images_that_do_not_fit_are_told_with_what_is_missing() {
+        let mib = |mib: u64| mib << 20;
+        for way in [Way::Copy, Way::Precopy] {
+            must_fit(way, mib(48), mib(48)).unwrap();
+            let told = must_fit(way, mib(48), mib(40)).unwrap_err().to_string();
+            for part in ["room for 40 MiB", "48 MiB are to go: 8 MiB are missing", "--memory lazy"]
+            {
+                assert!(told.contains(part), "{part:?} is not in {told}");
+            }
+        }
+        must_fit(Way::Lazy, mib(48), 0).unwrap();
+        must_fit(Way::Copy, 0, 0).unwrap();
+    }
+
+    const ALL: Features = Features { tracks_memory: true, lazy_pages: true, narrow_pipes: false };
+    const NONE: Features =
+        Features { tracks_memory: false, lazy_pages: false, narrow_pipes: false };
+    const NARROW: Features = Features { narrow_pipes: true, ..NONE };
 
     fn situation(mib: u64, host: Features, link: Option<u64>) -> Situation {
         Situation { memory: mib << 20, home: NONE, host, link }
@@ -204,6 +259,25 @@ mod tests {
         let ahead = chosen(400, NONE);
         assert_eq!(ahead.way, Way::Precopy);
         assert!(ahead.why.contains("most of 400 MiB goes while the process runs"), "{ahead:?}");
+    }
+
+    #[test]
+    fn memory_does_not_follow_out_of_pipes_that_are_too_narrow() {
+        let narrow = Situation { home: NARROW, ..situation(400, ALL, None) };
+        let choice = choose(Wish::Auto, &narrow).unwrap();
+        assert_eq!(choice.way, Way::Copy);
+        assert!(choice.why.contains("no pipe of 4 MiB on the machine that"), "{choice:?}");
+        let tracked = Situation { home: Features { tracks_memory: true, ..NARROW }, ..narrow };
+        assert_eq!(choose(Wish::Auto, &tracked).unwrap().way, Way::Precopy);
+        let error = choose(Wish::Lazy, &narrow).unwrap_err();
+        let cure = error.cure.unwrap();
+        assert!(error.what.ends_with("so memory cannot follow"), "{}", error.what);
+        assert!(cure.contains("--memory copy") && cure.contains("fs.pipe-max-size to"), "{cure}");
+        // What leaves no memory behind needs no pipes, nor does the host.
+        let host = Situation { host: Features { narrow_pipes: true, ..ALL }, ..narrow };
+        let host = Situation { home: NONE, ..host };
+        assert_eq!(choose(Wish::Lazy, &host).unwrap().way, Way::Lazy);
+        assert_eq!(choose(Wish::Copy, &narrow).unwrap().way, Way::Copy);
     }
 
     #[test]

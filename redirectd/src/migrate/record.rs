@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    away::{Away, Traveller},
+    away::{Away, Lock, Traveller},
     carried::Carried,
     ledger::Move,
     machine::MoveState,
@@ -239,7 +239,7 @@ pub enum Record {
         pid: i32,
     },
     /// A process is not to move.
-    Locked(Traveller),
+    Locked(Lock),
     /// It may move again.
     Unlocked {
         /// Its number.

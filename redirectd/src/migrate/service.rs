@@ -13,12 +13,17 @@ use tokio::{sync::watch, task::spawn_blocking};
 use super::{
     arbiters::{Own, Remote},
     arrival::Arrival,
-    criu::Criu,
+    criu::{
+        Criu,
+        workdir::{self, PLACES},
+    },
     departure::Departure,
+    errands::Errands,
     fate::{Arbiter, Patience},
     guests::Guests,
     handover::{
-        ARRIVE, DEPART, FATE, GUESTS, INVENTORY, OFFER, PAGES, Passage, SERVICE, SETTLE, Welcome,
+        ARRIVE, DELIVER, DEPART, FATE, GUESTS, INVENTORY, OFFER, PAGES, Passage, SERVICE, SETTLE,
+        Welcome,
     },
     memory,
     pages_way::{Expected, PagesWays},
@@ -42,29 +47,33 @@ pub struct Migration {
     guests: Guests,
     /// Where memory is to come by, of processes that come or leave.
     pages: PagesWays,
+    errands: Errands,
     /// Where this node's key is.
     state_dir: PathBuf,
     stopping: watch::Receiver<bool>,
 }
 
 impl Migration {
-    /// That of the daemon with this `state_dir`, until `stopping`.
+    /// That of the daemon with this `state_dir`, which sees `errands` through, until
+    /// `stopping`.
     #[must_use]
     pub fn new(
         daemon: WeakHandle,
         guests: Guests,
         state_dir: &Path,
-        stopping: watch::Receiver<bool>,
+        (errands, stopping): (Errands, watch::Receiver<bool>),
     ) -> Self {
-        let pages = PagesWays::default();
-        Self { daemon, guests, pages, state_dir: state_dir.to_owned(), stopping }
+        let pages = PagesWays::new(errands.clone());
+        Self { daemon, guests, pages, errands, state_dir: state_dir.to_owned(), stopping }
     }
 
     async fn answer(&self, from: &Member, name: &str, body: Value) -> Result<Value, Error> {
         match name {
             OFFER => {
                 let needs: Needs = read(body)?;
-                write(&blocking(move || welcome(&needs)).await?)
+                let mut welcome = blocking(move || welcome(&needs)).await?;
+                welcome.refusal = self.errands.may_begin().err().or(welcome.refusal);
+                write(&welcome)
             }
             INVENTORY => {
                 let pid = self.guests.named(read(body)?, &from.name)?.pid;
@@ -76,6 +85,7 @@ impl Migration {
                 write(&its.map(|guest| guest.pid).collect::<Vec<_>>())
             }
             FATE => write(&self.own(from, read(body)?).await?.state().await?),
+            DELIVER => write(&self.own(from, read(body)?).await?.deliver().await?),
             SETTLE => write(&self.own(from, read(body)?).await?.abort().await?),
             _ => Err(no_such("request", SERVICE, name)),
         }
@@ -90,6 +100,7 @@ impl Migration {
 
     /// A process comes from the node `from`.
     fn arrive(&self, from: &Member, passage: Passage) -> Result<Taker, Error> {
+        self.errands.may_begin()?;
         rights::check()?;
         self.guests.room()?;
         let arbiter = self.arbiter(from, passage.r#move);
@@ -106,6 +117,7 @@ impl Migration {
 
     /// A guest from the node `from` leaves.
     fn depart(&self, from: &Member, passage: Passage) -> Result<Taker, Error> {
+        self.errands.may_begin()?;
         self.guests.named(passage.pid, &from.name)?;
         rights::check()?;
         let arbiter = self.arbiter(from, passage.r#move);
@@ -137,7 +149,7 @@ impl Migration {
     /// The way for that, if it is to come.
     fn expected(&self, from: &Member, passage: &Passage) -> Option<Expected> {
         let lazily = passage.memory == memory::Way::Lazy;
-        lazily.then(|| self.pages.expect(&from.name, passage.r#move))
+        lazily.then(|| self.pages.expect(&from.name, passage))
     }
 
     fn arbiter(&self, home: &Member, id: Id) -> Arc<dyn Arbiter> {
@@ -189,7 +201,8 @@ pub fn welcome(needs: &Needs) -> Result<Welcome, Error> {
     let criu = Criu::new("criu");
     let engine = criu.version().ok().map(|version| version.to_string());
     let offer = Offer::for_needs(needs, engine)?;
-    Ok(Welcome { offer, refusal: rights::check().err(), features: criu.features().ok() })
+    let (refusal, features) = (rights::check().err(), criu.features().ok());
+    Ok(Welcome { offer, refusal, features, room: workdir::room(&PLACES) })
 }
 
 async fn blocking<T: Send + 'static>(

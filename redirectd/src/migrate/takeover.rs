@@ -11,9 +11,10 @@
 //!   committed the move.
 //! - It was kept frozen until home would say whose it is, as its memory was to follow
 //!   it: it runs on by now, and is ended if home has committed the move.
-//! - It came: it is revived again if the move is committed, and its connections are reset,
-//!   as a copy that is lost may have heard more; else it is forgotten. One whose memory was
-//!   to follow is lost.
+//! - It came: it is revived again if the move is committed, and its connections are reset if
+//!   home has delivered anything already, to a copy that is lost; else it is forgotten. One
+//!   whose memory was to follow is lost, and so is one that cannot be revived again: if the
+//!   move is committed, its peers hear a reset.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -30,6 +31,7 @@ use super::{
     departure::Departure,
     fate::{Arbiter, Patience},
     guests::Guests,
+    machine::MoveState,
     papers::{Papers, Stage},
     record::Id,
 };
@@ -82,8 +84,9 @@ impl Takeover {
         }
     }
 
-    /// Aborts the moves whose leader has died, but for those of processes that it was
-    /// ending: see above.
+    /// Aborts the moves whose leader has died. Those of processes that it was ending, see
+    /// above, are not, nor those of processes that CRIU may have frozen still, as what is
+    /// held is for one that runs.
     async fn end_forsaken(&self) {
         let mut forsaken = self.daemon.call(|daemon| Ok(daemon.forsaken_moves())).await;
         if let Ok(ids @ [_, ..]) = forsaken.as_deref_mut() {
@@ -94,8 +97,15 @@ impl Takeover {
             let own = |papers: &&Papers| papers.home.is_none() && papers.are_of(&self.state_dir);
             let taken: Vec<Id> =
                 all.iter().filter(own).filter(leaves).map(|p| p.passage.r#move).collect();
-            for id in ids.iter().copied().filter(|id| !taken.contains(id)) {
-                let abort = move |daemon: &mut Daemon| daemon.abort_move(id, FORSAKEN).map(drop);
+            for id in ids.iter().copied() {
+                let at_work = taken.contains(&id);
+                let abort = move |daemon: &mut Daemon| {
+                    // Nobody has it held any more, who has not by now.
+                    if at_work && daemon.show_move(id)?.state != MoveState::Prepared {
+                        return Ok(());
+                    }
+                    daemon.abort_move(id, FORSAKEN).map(drop)
+                };
                 if let Err(error) = self.daemon.call(abort).await {
                     warn!(id, error = error.one_line(), "a move that nobody leads is not aborted");
                 }

@@ -6,7 +6,7 @@ use redirectd::{
     dataplane::{Dataplane, Phase, fake::GroupCall},
     rule::Protocol,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     following::Following,
@@ -68,6 +68,32 @@ fn a_move_goes_from_host_to_host_step_by_step() {
     }
     let said = server.ok(&["move", "list"]);
     assert!(said.contains("committed") && said.contains("web"), "{said}");
+}
+
+#[test]
+fn packets_may_be_held_beyond_the_commit() {
+    let server = serving();
+    server.ok(&["move", "begin", "web", "--to", "d"]);
+    server.ok(&["move", "park", "1"]);
+    let said = server.fails(1, &["move", "deliver", "1"]);
+    assert!(said.contains("it is parked") && said.contains("cure: commit it"), "{said}");
+    let said = server.ok(&["move", "commit", "1", "--hold"]);
+    assert!(said.contains("committed move 1") && said.contains("packets are held"), "{said}");
+    assert_eq!(phase(&server), Some(Phase::Committed));
+    let said = server.fails(1, &["move", "abort", "1"]);
+    assert!(said.contains("is committed"), "{said}");
+    let said = server.ok(&["move", "deliver", "1"]);
+    assert!(said.contains("committed move 1") && said.contains("held"), "{said}");
+    assert!(!said.contains("before"), "{said}");
+    assert_eq!((target(&server).as_str(), phase(&server)), ("192.0.2.4:8080", None));
+    server.ok(&["move", "begin", "web", "--to", "c"]);
+    let again = server.json(&["move", "deliver", "1"]);
+    assert_eq!((&again["first"], &again["move"]["state"]), (&json!(false), &json!("committed")));
+    let said = server.ok(&["move", "deliver", "1"]);
+    assert!(said.contains("had been delivered before"), "{said}");
+    server.ok(&["move", "park", "2"]);
+    server.ok(&["move", "commit", "2", "--hold"]);
+    assert_eq!(server.json(&["move", "deliver", "2"])["first"], true);
 }
 
 #[test]

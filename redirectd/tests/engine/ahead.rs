@@ -4,12 +4,12 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use xtask::lab::{Machine, soon, until};
+use xtask::lab::{Machine, Process, soon, until};
 
 use crate::{
     following::{Slow, start},
     memory::{self, Memory},
-    nodes::{PID, Two, refused},
+    nodes::{PID, Three, Two, refused},
     programs::Talk,
     restless,
     tracked::memory_is_tracked,
@@ -46,26 +46,49 @@ fn changes(memory: &mut Memory) -> Result<u64> {
     Ok(changes.parse()?)
 }
 
-/// Home → c → home, with an open connection, while the process changes its memory.
+/// Home → c → d → home, with an open connection, while the process changes its memory.
+/// The first time that it is to go from c to d, whoever moves it changes their mind.
 #[test]
-fn memory_goes_ahead_to_a_host_and_home() -> Result<()> {
-    let two = Two::joined()?;
-    serve(&two, restless::PROGRAM)?;
+fn memory_goes_ahead_to_hosts_and_home() -> Result<()> {
+    let three = Three::joined()?;
+    let two = &three.two;
+    serve(two, restless::PROGRAM)?;
     if !memory_is_tracked()? {
-        return is_refused(&two);
+        return is_refused(two);
     }
     let mut memory = Memory::open(two.peer(), SERVER)?;
     let mut before = changes(&mut memory)?;
-    for (to, on, off) in [("c", &two.c, &two.home), ("home", &two.home, &two.c)] {
+    for to in ["c", "d", "home"] {
+        if to == "d" {
+            is_interrupted(&three)?;
+        }
         let said = two.run(&[], to, PRECOPY)?.success()?;
         let report: Value = serde_json::from_str(&said).context(said.clone())?;
-        ensure!(on.has(PID) && !off.has(PID), "{PID} is not on {to} alone");
+        three.must_be_on(to)?;
         let after = changes(&mut memory)?;
         ensure!(after > before, "it went on from {before} to {after}");
         before = after;
-        went_ahead(&two, &report)?;
+        went_ahead(two, &report)?;
     }
     Ok(())
+}
+
+/// `redirect migrate` to d ends by what people type, and all that it has begun: c, where
+/// the process is, notices by itself.
+fn is_interrupted(three: &Three) -> Result<()> {
+    let two = &three.two;
+    let slow = Slow::link(&two.lan.c)?;
+    let mut command = start(two, "d", PRECOPY)?;
+    comes_to(&three.d).with_context(|| command.log())?;
+    two.home.run(&["pkill", "-INT", "--exact", "redirect"])?.success()?;
+    let status = command.wait(GOING)?;
+    ensure!(!status.success(), "{status}: {}", command.log());
+    is_given_up(two)?;
+    for machine in [&two.c, &three.d] {
+        nothing_stays(machine)?;
+    }
+    drop(slow);
+    three.must_be_on("c")
 }
 
 /// The report, and what home keeps, tell the rounds.
@@ -97,22 +120,76 @@ fn images(machine: &Machine) -> std::path::PathBuf {
     machine.proc().join("../run/redirectd")
 }
 
-/// Nothing is left of a move on either side, and the process goes on at home.
-fn goes_on(two: &Two, talk: &mut Talk) -> Result<()> {
-    until(GOING, "the move is aborted", || {
-        let moves = two.moves().ok()?;
-        moves.iter().all(|one| one["state"] == "aborted").then_some(())
-    })?;
-    for machine in [&two.home, &two.c] {
-        until(GOING, "no images stay", || {
-            let left = fs::read_dir(images(machine)).into_iter().flatten().count();
-            (left == 0).then_some(())
-        })?;
-    }
-    two.goes_on_at_home(talk)
+/// Waits until memory has come to `machine`, in the first round.
+fn comes_to(machine: &Machine) -> Result<()> {
+    let come = images(machine).join(format!("arriving-{PID}/1/pages-1.img"));
+    let comes = || fs::metadata(&come).ok().filter(|file| file.len() > 0);
+    until(GOING, "memory comes", comes).map(drop)
 }
 
-/// The command dies, and c's redirectd, each in the first round.
+/// The last move comes to nothing.
+fn is_given_up(two: &Two) -> Result<()> {
+    until(GOING, "the move is aborted", || {
+        let moves = two.moves().ok()?;
+        let last = moves.last()?;
+        (last["state"] == "aborted" && !last["delivered"].is_null()).then_some(())
+    })
+}
+
+/// No images are left on `machine`.
+fn nothing_stays(machine: &Machine) -> Result<()> {
+    until(GOING, "no images stay", || {
+        let left = fs::read_dir(images(machine)).into_iter().flatten().count();
+        (left == 0).then_some(())
+    })
+}
+
+/// What happens in the first round of a move to c.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// c's redirectd dies.
+    Destination,
+    /// Home's does.
+    Home,
+    /// Nothing comes through between home and c.
+    Link,
+}
+
+impl Fault {
+    const ALL: [Self; 3] = [Self::Destination, Self::Home, Self::Link];
+
+    /// It happens, and the command ends; `slow` is gone then.
+    fn hits(self, two: &mut Two, slow: Slow<'_>, command: &mut Process) -> Result<()> {
+        match self {
+            Self::Destination => {
+                two.c_daemon.sigkill()?;
+                two.c_daemon.start_again()?;
+            }
+            Self::Home => {
+                two.daemon.sigkill()?;
+                two.daemon.start_again()?;
+            }
+            Self::Link => two.link(false)?,
+        }
+        // It has to hear of home's end though the round takes long.
+        let slow = Some(slow).filter(|_| self == Self::Home);
+        let status = command.wait(GOING)?;
+        drop(slow);
+        ensure!(status.code() == Some(1), "{status}");
+        if self == Self::Home {
+            let why = "home has given the move up: redirectd ended while the move was under way";
+            ensure!(command.log().contains(why), "it does not say why");
+        }
+        is_given_up(two)?;
+        if self == Self::Link {
+            two.link(true)?;
+        }
+        Ok(())
+    }
+}
+
+/// Each time the process runs on at home, with its connection, nothing stays, and the next
+/// move begins.
 #[test]
 fn a_process_goes_on_if_the_rounds_come_to_nothing() -> Result<()> {
     let mut two = Two::joined()?;
@@ -122,26 +199,22 @@ fn a_process_goes_on_if_the_rounds_come_to_nothing() -> Result<()> {
     }
     let mut talk = Talk::open(two.peer(), SERVER)?;
     assert_eq!(talk.line()?, "10.0.0.2");
-    for dies in ["command", "daemon"] {
-        let slow = Slow::link(&two.lan.home)?;
+    let lan = two.lan.home.clone();
+    for fault in Fault::ALL {
+        let slow = Slow::link(&lan)?;
         let mut command = start(&two, "c", PRECOPY)?;
-        let come = images(&two.c).join(format!("arriving-{PID}/1/pages-1.img"));
-        let comes = || fs::metadata(&come).ok().filter(|file| file.len() > 0);
-        until(GOING, "memory comes to c", comes).with_context(|| command.log())?;
+        comes_to(&two.c).with_context(|| command.log())?;
         assert_eq!(two.moves()?.last().context("a move")?["state"], "prepared");
         // It runs all the while.
         assert_eq!(talk.line()?, "10.0.0.2");
-        if dies == "command" {
-            two.home.run(&["pkill", "-KILL", "--exact", "redirect"])?.success()?;
-            drop(slow);
-        } else {
-            two.c_daemon.sigkill()?;
-            drop(slow);
-            let status = command.wait(GOING)?;
-            ensure!(status.code() == Some(1), "{status}: {}", command.log());
-            two.c_daemon.start_again()?;
-        }
-        goes_on(&two, &mut talk).with_context(|| format!("after the {dies} died"))?;
+        let hit = fault.hits(&mut two, slow, &mut command);
+        let whole = hit.and_then(|()| {
+            for machine in [&two.home, &two.c] {
+                nothing_stays(machine)?;
+            }
+            two.goes_on_at_home(&mut talk)
+        });
+        whole.with_context(|| format!("{fault:?}: {}", command.log()))?;
     }
     two.migrate(PRECOPY)?.success()?;
     assert_eq!(talk.line()?, "10.0.0.3");

@@ -12,6 +12,7 @@ mod hit;
 mod homeward;
 mod lazily;
 mod lost;
+mod waiting;
 
 use anyhow::Result;
 
@@ -98,10 +99,9 @@ fn home_s_daemon() -> Result<()> {
 fn the_destination_s_daemon() -> Result<()> {
     let mut field = Field::new()?;
     stays(&mut field, ("home", "c"), daemon_dies("c"))?;
-    let ended = resets("home", &["post-dump!", "done-dump"], "c");
-    let goes = resets("c", &["post-restore!"], "c");
-    let runs = at("c", &["pre-resume", "post-resume", "done-restore"], "c");
-    for fault in ended.chain(goes).chain(runs) {
+    let ended = at("home", &["post-dump!", "done-dump"], "c");
+    let stages = ["post-restore!", "pre-resume", "post-resume", "done-restore"];
+    for fault in ended.chain(at("c", &stages, "c")) {
         field.suffers("c", fault, daemon_dies("c"))?;
     }
     Ok(())
@@ -135,13 +135,27 @@ fn criu_at_the_destination() -> Result<()> {
     let mut field = Field::new()?;
     let stays = at("c", &["pre-restore"], "home");
     // It has said already that the process waits.
-    let again = resets("c", &["post-restore"], "c");
-    let runs = at("c", &["pre-resume", "post-resume"], "c");
-    for fault in stays.chain(again).chain(runs) {
+    let runs = at("c", &["post-restore", "pre-resume", "post-resume"], "c");
+    for fault in stays.chain(runs) {
         field.suffers("c", fault, |hit| hit.criu_dies())?;
     }
+    for fault in at("c", &["post-restore!"], "c") {
+        field.suffers("c", fault, |hit| {
+            hit.field.waits()?;
+            hit.criu_dies()
+        })?;
+    }
+    Ok(())
+}
+
+/// What is half made of the process has what the peer has said, and is lost.
+#[test]
+fn home_s_daemon_and_criu_at_the_destination() -> Result<()> {
+    let mut field = Field::new()?;
     for fault in resets("c", &["post-restore!"], "c") {
         field.suffers("c", fault, |hit| {
+            // The next one does not know that the process is waited for.
+            hit.daemon_dies("home")?;
             hit.field.acknowledged()?;
             hit.criu_dies()
         })?;
@@ -158,6 +172,22 @@ fn the_command() -> Result<()> {
     let goes = at("home", &["post-dump!", "done-dump"], "c");
     for fault in goes.chain(at("c", &["post-restore!", "pre-resume"], "c")) {
         field.suffers("c", fault, command_dies)?;
+    }
+    Ok(())
+}
+
+/// Nothing is held yet, so home does not wait for CRIU to end the move; the next one does.
+#[test]
+fn the_command_while_criu_works_and_the_process_runs() -> Result<()> {
+    let mut field = Field::new()?;
+    for fault in at("home", &["pre-dump"], "home") {
+        field.suffers("c", fault, |hit| {
+            hit.another_is_refused("is in move")?;
+            hit.command_dies()?;
+            hit.move_is("aborted")?;
+            hit.another_is_refused("at work for another move still")?;
+            hit.go()
+        })?;
     }
     Ok(())
 }
@@ -183,9 +213,9 @@ fn the_destination_s_daemon_and_criu() -> Result<()> {
     for fault in at("c", &["post-restore"], "home") {
         field.suffers("c", fault, |hit| hit.both_die())?;
     }
-    for fault in resets("c", &["post-restore!"], "c") {
+    for fault in at("c", &["post-restore!"], "c") {
         field.suffers("c", fault, |hit| {
-            hit.field.acknowledged()?;
+            hit.field.waits()?;
             hit.both_die()
         })?;
     }
@@ -214,7 +244,7 @@ fn whoever_revives_at_the_source() -> Result<()> {
     Ok(())
 }
 
-/// What the peer sends comes to what is half made of the process, which cannot run yet.
+/// What the peer sends is held: what is half made of the process cannot run yet.
 #[test]
 fn whoever_revives_between_commit_and_word() -> Result<()> {
     let mut field = Field::new()?;

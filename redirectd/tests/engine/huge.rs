@@ -1,6 +1,7 @@
 //! Memory is put into huge pages before it is left behind, and stays what it was.
 
 use std::{
+    cell::Cell,
     fs,
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -30,6 +31,14 @@ for line in sys.stdin:
     right &= all(sparse[n * page:n * page + 72] == content(n) for n in range(0, size // page, 2))
     print(right, flush=True)
 ";
+/// Has room for 1 GiB, and none of that is there.
+const EMPTY: &str = "\
+import mmap, sys
+NORESERVE = 0x4000
+empty = mmap.mmap(-1, 1 << 30, mmap.MAP_PRIVATE | NORESERVE)
+print('ready', flush=True)
+sys.stdin.read()
+";
 /// What of the memory that is all there lies between boundaries of 2 MiB, in KiB.
 const WHOLE: u64 = 14 << 10;
 /// What filling half of what is missing would add, in KiB.
@@ -54,8 +63,12 @@ impl Drop for Program {
 
 impl Program {
     fn start() -> Result<Self> {
+        Self::run(PROGRAM)
+    }
+
+    fn run(program: &str) -> Result<Self> {
         let mut command = Command::new("python3");
-        command.args(["-c", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("python3 does not start")?;
         let to = child.stdin.take().context("no way to it")?;
         let from = BufReader::new(child.stdout.take().context("no way from it")?);
@@ -78,17 +91,20 @@ impl Program {
     }
 }
 
+/// Not against the administrator's word.
+fn may() -> bool {
+    !fs::read_to_string(ENABLED).is_ok_and(|said| said.contains("[never]"))
+}
+
 #[test]
 fn memory_that_is_all_there_comes_into_huge_pages_and_no_other() -> Result<()> {
     let mut program = Program::start()?;
     let before = program.sum("Rss")?;
-    // Not against the administrator's word.
-    let may = !fs::read_to_string(ENABLED).is_ok_and(|said| said.contains("[never]"));
-    let wanted = if may { WHOLE } else { 0 };
+    let wanted = if may() { WHOLE } else { 0 };
     let pid = program.child.id().cast_signed();
     // Until the kernel has found room for all.
     until(PATIENCE, "memory is in huge pages", || {
-        huge::gather([pid], &|| true);
+        huge::gather([pid], huge::LONGEST, &|| true);
         program.sum("AnonHugePages").ok().filter(|huge| *huge >= wanted)
     })?;
     let after = program.sum("Rss")?;
@@ -102,7 +118,33 @@ fn memory_that_is_all_there_comes_into_huge_pages_and_no_other() -> Result<()> {
 fn what_is_not_wanted_any_more_is_left_alone() -> Result<()> {
     let program = Program::start()?;
     let before = program.sum("AnonHugePages")?;
-    huge::gather([program.child.id().cast_signed()], &|| false);
+    huge::gather([program.child.id().cast_signed()], huge::LONGEST, &|| false);
     assert_eq!(program.sum("AnonHugePages")?, before);
+    Ok(())
+}
+
+/// The process goes on, and what is in small pages stays there.
+#[test]
+fn when_its_time_is_up_it_ends() -> Result<()> {
+    let mut program = Program::start()?;
+    let before = program.sum("AnonHugePages")?;
+    huge::gather([program.child.id().cast_signed()], Duration::ZERO, &|| true);
+    assert_eq!(program.sum("AnonHugePages")?, before);
+    program.to.write_all(b"\n")?;
+    assert_eq!(program.line()?, "True");
+    Ok(())
+}
+
+/// Nor is it looked for without end where none is.
+#[test]
+fn it_ends_in_memory_that_is_not_there_too() -> Result<()> {
+    let program = Program::run(EMPTY)?;
+    let asked = Cell::new(0);
+    let wanted = || {
+        asked.set(asked.get() + 1);
+        asked.get() < 16
+    };
+    huge::gather([program.child.id().cast_signed()], huge::LONGEST, &wanted);
+    assert_eq!(asked.get(), if may() { 16 } else { 0 });
     Ok(())
 }

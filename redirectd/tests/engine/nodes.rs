@@ -113,6 +113,21 @@ impl Two {
         Ok(())
     }
 
+    /// Lets c and home reach each other, or not: what they send each other goes
+    /// nowhere, and nobody is told.
+    pub(crate) fn link(&self, goes: bool) -> Result<()> {
+        for (host, other) in [(&self.lan.home, "10.0.0.3"), (&self.lan.c, "10.0.0.2")] {
+            let wrong = ["lladdr", "02:00:00:00:00:99", "nud", "permanent"];
+            match goes {
+                true => host.ip(&["neigh", "del", other, "dev", "eth0"])?,
+                false => {
+                    host.ip(&[&["neigh", "replace", other, "dev", "eth0"], &wrong[..]].concat())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn peer(&self) -> &Host {
         &self.lan.peer
     }

@@ -2,13 +2,13 @@
 //! own socket tells it, and the line.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, ErrorKind, Write as _},
     net::{SocketAddr, TcpStream, UdpSocket},
     os::fd::AsRawFd as _,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use xtask::lab::{Host, Machine, soon};
 
 /// What a peer waits for one answer at most. The longest silence of a move is
@@ -216,6 +216,15 @@ impl Talk {
         };
         ensure!(done == 0, "SIOCOUTQ: {}", std::io::Error::last_os_error());
         Ok(bytes)
+    }
+
+    /// Waits, without a word, until the connection has come to an end.
+    pub(crate) fn ends(&mut self) -> Result<()> {
+        match self.connection.fill_buf() {
+            Ok([]) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
+            other => bail!("the connection has no end but {other:?}"),
+        }
     }
 
     /// Takes the answer to the last line.

@@ -226,6 +226,7 @@ fn receive(listener: &TcpListener, count: &AtomicUsize) -> Result<bool> {
 fn bulk(ends: &Ends, name: char) -> Result<()> {
     let mut scene = Scene::tc()?;
     patient(&scene)?;
+    scene.lan.keep_order()?;
     let (host, endpoint) =
         if name == 'c' { (&scene.lan.c, ends.c) } else { (&scene.lan.home, ends.home) };
     let endpoint: SocketAddr = endpoint.parse()?;
@@ -244,6 +245,29 @@ fn bulk(ends: &Ends, name: char) -> Result<()> {
         let held = mover.held(group, 4)?;
         assert!(held.traffic.bytes > 1514 * held.traffic.packets, "no batches: {held:?}");
         assert_delivered(&mover.abort(group)?, 4);
+    }
+    stream.flow()?;
+    stream.finish()
+}
+
+/// A packet that comes as the delivery ends is either delivered with the others, or after
+/// them: none is forgotten.
+#[test]
+fn bulk_is_parked_again_and_again() -> Result<()> {
+    const TIMES: usize = 1000;
+    let mut scene = Scene::tc()?;
+    patient(&scene)?;
+    scene.lan.keep_order()?;
+    let home: SocketAddr = V4.home.parse()?;
+    let listener = scene.lan.home.enter(|| TcpListener::bind(home))?;
+    let mut mover = Mover::take_over(&mut scene)?;
+    mover.add(at_home(&V4)?)?;
+    let stream = Bulk::start(echo::connect(&scene.lan.peer, V4.home)?, listener);
+    stream.flow()?;
+    for _ in 0..TIMES {
+        let group = mover.park(&["echo"], V4.d)?;
+        mover.held(group, 1)?;
+        assert_delivered(&mover.abort(group)?, 1);
     }
     stream.flow()?;
     stream.finish()

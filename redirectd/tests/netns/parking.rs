@@ -150,6 +150,7 @@ pub(crate) fn at_home(ends: &Ends) -> Result<Redirect> {
 /// Away from home, and home again. The peer is where `from` is an address of.
 fn there_and_back(attach: &str, ends: &Ends, from: &str) -> Result<()> {
     let mut scene = Scene::in_lab(Lab::alone()?, attach)?;
+    scene.lan.keep_order()?;
     let from_home = from != ends.peer;
     let peer = if from_home { scene.lan.home.clone() } else { scene.lan.peer.clone() };
     let servers =

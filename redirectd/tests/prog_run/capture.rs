@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::net::if_::if_nametoindex;
+use nix::{
+    net::if_::if_nametoindex,
+    sys::socket::{setsockopt, sockopt::RcvBufForce},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::network::{BACK_MAC, way_to};
@@ -17,6 +20,8 @@ use crate::network::{BACK_MAC, way_to};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Longer than any frame here.
 const LONGEST: usize = 4096;
+/// Room for frames that nobody has looked at yet, in bytes.
+const ROOM: usize = 16 << 20;
 /// `ETH_P_ALL` of linux/if_ether.h.
 const ALL: u16 = 3;
 
@@ -47,6 +52,7 @@ impl Capture {
             )
         };
         assert_eq!(bound, 0, "{}", io::Error::last_os_error());
+        setsockopt(&socket, RcvBufForce, &ROOM).expect("root may have as much");
         socket.set_nonblocking(true).expect("a socket can do without waiting");
         Self(socket)
     }
@@ -68,14 +74,18 @@ impl Capture {
     }
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        let mut frame = vec![0; LONGEST];
-        match self.0.read(&mut frame) {
-            Ok(length) => {
-                frame.truncate(length);
-                Some(frame)
+        loop {
+            let mut frame = vec![0; LONGEST];
+            match self.0.read(&mut frame) {
+                // What the kernel says to all its neighbours, when it likes.
+                Ok(_) if frame[0] & 1 == 1 => {}
+                Ok(length) => {
+                    frame.truncate(length);
+                    return Some(frame);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) => panic!("{error}"),
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => panic!("{error}"),
         }
     }
 }

@@ -1,7 +1,11 @@
 //! The home node under test: the real programs and tables in the real kernel,
 //! and what they do with one packet.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    os::fd::{AsFd as _, OwnedFd},
+};
 
 use aya::maps::{HashMap, Map, MapData};
 use nix::net::if_::if_nametoindex;
@@ -204,6 +208,13 @@ impl Home {
         xdp_fate(frame, run::xdp(program, frame, LOOPBACK))
     }
 
+    /// The tc entry at the front.
+    pub(crate) fn front_entry(&mut self) -> FrontEntry {
+        let program = self.bpf.program(TestProgram::Tc).expect("it is loaded");
+        let program = program.try_clone_to_owned().expect("one more descriptor");
+        FrontEntry { program, interface: self.front }
+    }
+
     fn receive_as(&mut self, frame: &[u8], arrival: Arrival) -> Outcome {
         let before = self.reasons();
         let (fate, by_xdp) = self.pass_through(frame, arrival);
@@ -224,6 +235,21 @@ impl Home {
         let program = self.bpf.program(TestProgram::Tc).expect("it is loaded");
         let ran = run::tc(program, frame, arrival);
         (ran.map_or(Fate::Passed, |ran| tc_fate(frame, ran)), false)
+    }
+}
+
+/// The tc program, for packets that come while home does something else.
+pub(crate) struct FrontEntry {
+    program: OwnedFd,
+    interface: u32,
+}
+
+impl FrontEntry {
+    /// Gives `frame` to the program.
+    pub(crate) fn receive(&self, frame: &[u8]) -> Fate {
+        let arrival = Arrival { interface: self.interface, ..Arrival::default() };
+        let ran = run::tc(self.program.as_fd(), frame, arrival);
+        tc_fate(frame, ran.expect("it is long enough"))
     }
 }
 

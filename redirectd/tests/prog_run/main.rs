@@ -26,6 +26,7 @@ mod capacity;
 mod checksums;
 mod connections;
 mod counters;
+mod delivery;
 mod expiry;
 mod failure;
 mod fragments;

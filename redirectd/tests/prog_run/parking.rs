@@ -2,7 +2,7 @@
 //! they are parked.
 
 use redirectd::{
-    dataplane::{Attach, Dataplane as _},
+    dataplane::{Attach, Dataplane as _, Group},
     rule::Protocol,
 };
 use xtask::lab::soon;
@@ -10,15 +10,23 @@ use xtask::lab::soon;
 use crate::{
     capture::Capture,
     frame::{ACK, Frame, PUSH, SYN, TTL},
-    home::{Entry, Fate, TABLES, at_entry, at_home},
+    home::{Entry, Fate, Home, TABLES, at_entry, at_home},
     moving::{
         PROTOCOLS, abort, add, begin, commit, complaint, complaint_arrives, data, held, park,
         process,
     },
-    network::{BACK, FAMILIES, V4},
+    network::{BACK, FAMILIES, Family, V4},
     table::Row,
     talk::{HOST_PORT, Talk},
 };
+
+/// A process at the host, with a flow of each protocol, and parked on its way to the second.
+fn talking(home: &mut Home, family: &Family) -> ([Talk; 2], Group) {
+    add(home, &process(family, family.host));
+    let talks = PROTOCOLS.map(|protocol| Talk::new(protocol, family, 40_000));
+    talks.iter().for_each(|talk| home.table(&talk.opening()));
+    (talks, park(home, family, family.host, family.second))
+}
 
 #[test]
 fn nothing_changes_before_it_is_parked() {
@@ -139,15 +147,41 @@ fn a_packet_after_the_flip_waits_for_those_before_it() {
     });
 }
 
+/// A process may be committed and not stand yet: then packets wait, held ones or not; and they do
+/// after a restart, too.
+#[test]
+fn packets_may_have_to_wait_though_none_was_held() {
+    at_home(|home| {
+        for family in FAMILIES {
+            let (talks, group) = talking(home, &family);
+            home.bpf.group_commit_held(group).expect("it is parked");
+            home.restart().expect("it adopts its own");
+            let (mut there, mut sent) = (Vec::new(), Vec::new());
+            for talk in &talks {
+                let frame = data(talk)(talk.peer_sends());
+                home.table(&[held("it is waited for", &frame), held("it still is", &frame)]);
+                let now = Talk { host: (family.second, HOST_PORT).into(), ..*talk };
+                let arrives = data(talk)(now.host_gets()).ttl(TTL - 1).bytes();
+                sent.extend([arrives.clone(), arrives]);
+                there.push(now);
+            }
+            let mut capture = Capture::towards(family.second);
+            let replayed = home.bpf.group_replay(group).expect("it is committed");
+            assert_eq!((replayed.held.traffic.packets, replayed.lost), (4, 0));
+            assert_eq!(capture.frames(4), sent);
+            for (talk, now) in talks.iter().zip(there) {
+                home.table(&[now.reaches_host("all is delivered", data(talk)).by_xdp()]);
+            }
+        }
+    });
+}
+
 /// With nothing held there is nothing to wait for.
 #[test]
 fn a_packet_after_the_flip_goes_to_the_new_host_at_once() {
     at_home(|home| {
         for family in FAMILIES {
-            add(home, &process(&family, family.host));
-            let talks = PROTOCOLS.map(|protocol| Talk::new(protocol, &family, 40_000));
-            talks.iter().for_each(|talk| home.table(&talk.opening()));
-            let group = park(home, &family, family.host, family.second);
+            let (talks, group) = talking(home, &family);
             home.bpf.group_commit(group).expect("it is parked");
             for talk in &talks {
                 let there = Talk { host: (family.second, HOST_PORT).into(), ..*talk };

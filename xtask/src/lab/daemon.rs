@@ -4,6 +4,8 @@ use std::{
     fs,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -228,6 +230,16 @@ impl Daemon {
             Some(pid) => Ok(kill(pid, signal)?),
             None => process.signal(signal),
         }
+    }
+
+    /// Waits for its end; gives how it ended, and what it wrote.
+    ///
+    /// # Errors
+    /// When it is not running, or does not end within `limit`.
+    pub fn ends(&mut self, limit: Duration) -> Result<(ExitStatus, String)> {
+        let mut process = self.process.take().context("redirectd is not running")?;
+        let status = process.wait(limit).with_context(|| process.log())?;
+        Ok((status, process.log()))
     }
 
     /// What it has written since it was started last.

@@ -11,10 +11,13 @@ use super::{Answer, Api, answer, probe, read};
 use crate::{
     api::{
         access::Caller,
-        moves::{AbortRequest, BeginRequest, MoveList, MoveView, ReturnReport, ReturnRequest},
+        moves::{
+            AbortRequest, BeginRequest, CommitRequest, DeliverReport, MoveList, MoveView,
+            ReturnReport, ReturnRequest,
+        },
     },
-    daemon::{Daemon, read_id},
-    migrate::{carried::Carried, handover::Follows, leader::Leader},
+    daemon::{Daemon, Deliver, read_id},
+    migrate::{carried::Carried, handover::Follows},
 };
 
 /// Those that change something.
@@ -24,6 +27,7 @@ pub(super) fn changes() -> Router<Api> {
         .route("/v1/moves/{id}/park", post(park))
         .route("/v1/moves/{id}/return", post(prepare_return))
         .route("/v1/moves/{id}/commit", post(commit))
+        .route("/v1/moves/{id}/deliver", post(deliver))
         .route("/v1/moves/{id}/abort", post(abort))
         .route("/v1/moves/{id}/follow", post(follow))
         .route("/v1/moves/{id}/report", post(report))
@@ -49,8 +53,8 @@ async fn begin(
     body: Bytes,
 ) -> Answer<MoveView> {
     let request: BeginRequest = read(&body)?;
-    // One that is not seen from here is not waited for: the move's timeout ends it.
-    let leader = caller.pid().filter(|_| request.led).and_then(|pid| Leader::of(pid).ok());
+    // One that cannot be watched is not waited for: the move's timeout ends it.
+    let leader = caller.leader().filter(|_| request.led);
     let asked = request.clone();
     let unresolved = api.daemon.call(move |daemon| Ok(daemon.unresolved_destination(&asked)));
     let resolved = match unresolved.await? {
@@ -84,12 +88,27 @@ async fn prepare_return(
     answer(api.daemon.call(move |daemon| daemon.return_move(id, &request)).await)
 }
 
-async fn commit(State(api): State<Api>, Path(id): Path<String>) -> Answer<MoveView> {
+async fn commit(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Answer<MoveView> {
     let id = read_id(&id)?;
-    let committed = api.daemon.call(move |daemon| daemon.commit_move(id)).await;
+    // Whoever does not know of `hold` may send nothing, or `null`.
+    let request: Option<CommitRequest> = if body.is_empty() { None } else { read(&body)? };
+    let CommitRequest { hold } = request.unwrap_or_default();
+    let deliver = if hold { Deliver::WhenTold } else { Deliver::AtOnce };
+    let committed = api.daemon.call(move |daemon| daemon.commit_move(id, deliver)).await;
     // Before anything else is asked, but the process need not wait for it.
     api.daemon.queue(|daemon| daemon.settle_moves()).await?;
     answer(committed)
+}
+
+async fn deliver(State(api): State<Api>, Path(id): Path<String>) -> Answer<DeliverReport> {
+    let id = read_id(&id)?;
+    let deliver = move |daemon: &mut Daemon| {
+        let first = daemon.deliver_move(id)?;
+        Ok(DeliverReport { first, r#move: daemon.show_move(id)? })
+    };
+    let delivered = api.daemon.call(deliver).await;
+    api.daemon.queue(|daemon| daemon.settle_moves()).await?;
+    answer(delivered)
 }
 
 async fn abort(State(api): State<Api>, Path(id): Path<String>, body: Bytes) -> Answer<MoveView> {
@@ -107,7 +126,7 @@ async fn follow(
 ) -> Answer<MoveView> {
     let id = read_id(&id)?;
     let now: Follows = read(&body)?;
-    let leader = caller.pid().and_then(|pid| Leader::of(pid).ok());
+    let leader = caller.leader();
     answer(api.daemon.call(move |daemon| daemon.follow_move(id, now, leader)).await)
 }
 

@@ -1,5 +1,6 @@
-//! `redirect move park`, `commit`, `abort`
+//! `redirect move park`, `commit`, `deliver`, `abort`
 
+use anstream::println;
 use clap::Args;
 use clap_complete::ArgValueCompleter;
 use hyper::Method;
@@ -7,8 +8,8 @@ use serde::Serialize;
 
 use super::path;
 use crate::{
-    api::moves::{AbortRequest, MoveView},
-    cmd::{Context, completions},
+    api::moves::{AbortRequest, CommitRequest, DeliverReport, MoveView},
+    cmd::{Context, completions, output},
     error::Error,
 };
 
@@ -33,6 +34,26 @@ pub(super) struct Park {
 /// before.
 #[derive(Debug, Args)]
 pub(super) struct Commit {
+    /// The number of the move
+    #[arg(add = ArgValueCompleter::new(completions::move_ids))]
+    id: u32,
+
+    /// Go on holding packets until `redirect move deliver`, or for as long as the move may
+    /// be parked
+    ///
+    /// A copy that is restored and lost before it runs takes along what has come to its
+    /// sockets. If nothing has, it can be restored once more.
+    #[arg(long)]
+    hold: bool,
+}
+
+/// The process stands at the new host: deliver there what was held
+///
+/// After `redirect move commit --hold`, once the process runs or nothing can keep it from
+/// running; or once it is lost for good, for its peers to hear of it. Again, for a move of
+/// which all has been delivered, does nothing.
+#[derive(Debug, Args)]
+pub(super) struct Deliver {
     /// The number of the move
     #[arg(add = ArgValueCompleter::new(completions::move_ids))]
     id: u32,
@@ -61,7 +82,25 @@ impl Park {
 
 impl Commit {
     pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
-        send(context, self.id, "/commit", &()).await
+        send(context, self.id, "/commit", &CommitRequest { hold: self.hold }).await
+    }
+}
+
+impl Deliver {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Error> {
+        let path = path(self.id, "/deliver");
+        let report: DeliverReport = context.client.send_to(Method::POST, &path, &()).await?;
+        if context.json {
+            output::json(&report);
+            return Ok(());
+        }
+        super::print(&report.r#move, false);
+        if !report.first {
+            println!(
+                "it had been delivered before: an earlier copy may have taken packets with it"
+            );
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     desired::{Origin, not_found},
     error::{Error, Kind},
     migrate::{
+        errands::stopping,
         leader::Leader,
         ledger::Move,
         record::{Id, Moment, Plan, Record, Shift},
@@ -42,6 +43,9 @@ impl Daemon {
         resolved: Option<(String, Vec<IpAddr>)>,
     ) -> Result<MoveView, Error> {
         let timeout = timeout(request.timeout_seconds)?;
+        if self.moves.stopping {
+            return Err(stopping());
+        }
         self.must_not_be_locked(request)?;
         self.must_be_whole(request)?;
         let shifts = match resolved {
@@ -100,7 +104,7 @@ impl Daemon {
     fn must_not_be_locked(&self, request: &BeginRequest) -> Result<(), Error> {
         let Some(process) = &request.process else { return Ok(()) };
         match self.moves.book.ledger().locked().get(&process.pid) {
-            Some(lock) if !request.though_locked => Err(lock.locked(&process.name)),
+            Some(lock) if !request.though_locked => Err(lock.process.locked(&process.name)),
             _ => Ok(()),
         }
     }

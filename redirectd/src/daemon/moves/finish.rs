@@ -27,7 +27,9 @@ impl Daemon {
             (there.id, there.state.is_decided(), waited.and_then(|waited| there.overdue(waited)))
         });
         for (id, decided, overdue) in due.collect::<Vec<_>>() {
-            if decided {
+            if self.moves.awaited.contains_key(&id) {
+                self.look_after_awaited(id);
+            } else if decided {
                 self.resume(id);
             } else if let Some(why) = overdue {
                 self.give_up(id, &why);
@@ -36,9 +38,13 @@ impl Daemon {
         self.moves.book.tidy();
     }
 
-    /// Aborts all moves that are not decided: the daemon stops, and nobody else would
-    /// deliver what is held.
+    /// Aborts all moves that are not decided, delivers for those that are, and begins no more:
+    /// the daemon stops, and nobody else would deliver what is held.
     pub fn give_up_moves(&mut self) {
+        self.moves.stopping = true;
+        for id in self.moves.awaited.keys().copied().collect::<Vec<_>>() {
+            self.await_no_more(id);
+        }
         let open = self.moves.book.ledger().open().filter(|there| !there.state.is_decided());
         for id in open.map(|there| there.id).collect::<Vec<_>>() {
             self.give_up(id, "redirectd was stopped");

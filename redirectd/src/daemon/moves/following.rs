@@ -27,6 +27,13 @@ pub(super) struct Following {
     now: Follows,
 }
 
+impl Following {
+    /// It has ended with who brings it.
+    pub(super) fn is_over(&self) -> bool {
+        self.leader.as_ref().is_some_and(Leader::has_ended)
+    }
+}
+
 impl Daemon {
     /// The move `id`, which is committed now, has brought a process whose memory follows,
     /// if so.
@@ -84,9 +91,7 @@ impl Daemon {
     /// How far the memory is that follows by the move `id`, if any does.
     pub(super) fn follows(&self, id: Id) -> Option<Follows> {
         let following = self.moves.following.get(&id)?;
-        // It ends with who brings it.
-        let over = following.leader.as_ref().is_some_and(Leader::has_ended);
-        (!over).then_some(following.now)
+        (!following.is_over()).then_some(following.now)
     }
 
     /// The processes whose memory is not all where they are.

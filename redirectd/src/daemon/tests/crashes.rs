@@ -30,7 +30,8 @@ const PLACES: [&str; 4] = ["home", "192.0.2.3", "d", "192.0.2.5"];
 enum Ask {
     Begin(usize, usize),
     Park(usize),
-    Commit(usize),
+    Commit(usize, Deliver),
+    Deliver(usize),
     Abort(usize),
     Tick,
 }
@@ -54,7 +55,9 @@ fn ask() -> impl Strategy<Value = Ask> {
     prop_oneof![
         3 => (which.clone(), 0..PLACES.len()).prop_map(|(name, to)| Ask::Begin(name, to)),
         3 => which.clone().prop_map(Ask::Park),
-        3 => which.clone().prop_map(Ask::Commit),
+        2 => which.clone().prop_map(|name| Ask::Commit(name, Deliver::AtOnce)),
+        2 => which.clone().prop_map(|name| Ask::Commit(name, Deliver::WhenTold)),
+        2 => which.clone().prop_map(Ask::Deliver),
         1 => which.prop_map(Ask::Abort),
         1 => Just(Ask::Tick),
     ]
@@ -126,10 +129,15 @@ impl World {
                 begun
             }
             Ask::Park(name) => self.daemon.park_move(self.latest[name]?),
-            Ask::Commit(name) => {
-                let committed = self.daemon.commit_move(self.latest[name]?);
+            Ask::Commit(name, deliver) => {
+                let committed = self.daemon.commit_move(self.latest[name]?, deliver);
                 self.daemon.settle_moves();
                 committed
+            }
+            Ask::Deliver(name) => {
+                let _ = self.daemon.deliver_move(self.latest[name]?);
+                self.daemon.settle_moves();
+                return None;
             }
             Ask::Abort(name) => self.daemon.abort_move(self.latest[name]?, "as asked"),
             Ask::Tick => {
@@ -233,13 +241,22 @@ proptest! {
 /// in each.
 #[test]
 fn whatever_fails_twice_in_a_row_there_is_one_owner() {
+    let commits = [Deliver::AtOnce, Deliver::WhenTold].map(|deliver| Ask::Commit(0, deliver));
+    let [commit, hold] = commits;
+    let asks = [commit, Ask::Abort(0), Ask::Tick];
+    fail_twice(&asks, &asks);
+    fail_twice(&[hold], &[commit, hold, Ask::Deliver(0), Ask::Abort(0), Ask::Tick]);
+}
+
+fn fail_twice(first: &[Ask], second: &[Ask]) {
     let faults = [Fault::Refused, Fault::Doubted, Fault::Lost].map(Mishap::Journal);
     let places = (0..5).flat_map(|n| [Mishap::Failure(n), Mishap::Death(n), Mishap::Blackout(n)]);
     let mishaps: Vec<_> = [Mishap::Nothing].into_iter().chain(faults).chain(places).collect();
-    let asks = [Ask::Commit(0), Ask::Abort(0), Ask::Tick];
-    let all = || asks.iter().flat_map(|ask| mishaps.iter().map(|mishap| (*ask, *mishap)));
-    for first in all() {
-        for second in all() {
+    let all = |asks: &[Ask]| -> Vec<_> {
+        asks.iter().flat_map(|ask| mishaps.iter().map(|mishap| (*ask, *mishap))).collect()
+    };
+    for first in all(first) {
+        for second in all(second) {
             let mut world = World::new();
             world.live(Ask::Begin(0, 2), Mishap::Nothing);
             world.live(Ask::Park(0), Mishap::Nothing);
@@ -261,7 +278,7 @@ fn a_daemon_that_dies_in_a_commit_leaves_one_owner() {
             world.live(Ask::Begin(0, 2), Mishap::Nothing);
             world.live(Ask::Park(0), Mishap::Nothing);
             let mishap = if blackout { Mishap::Blackout(deeds) } else { Mishap::Death(deeds) };
-            world.live(Ask::Commit(0), mishap);
+            world.live(Ask::Commit(0, Deliver::AtOnce), mishap);
             world.check();
             let moved = world.daemon.show_move(world.latest[0].unwrap()).unwrap();
             // The first thing prepares the store, the second is the record.

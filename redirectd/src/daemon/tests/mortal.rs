@@ -178,6 +178,11 @@ impl<T: Dataplane> Dataplane for Mortal<T> {
         self.0.group_commit(group)
     }
 
+    fn group_commit_held(&mut self, group: Group) -> Result<(), Error> {
+        self.1.deed()?;
+        self.0.group_commit_held(group)
+    }
+
     fn group_abort(&mut self, group: Group) -> Result<(), Error> {
         self.1.deed()?;
         self.0.group_abort(group)

@@ -1,6 +1,7 @@
 //! Moves, step by step.
 
 mod asked;
+mod awaited;
 mod failing;
 mod led;
 mod placements;
@@ -54,7 +55,7 @@ impl Scene {
 
     /// As the API does it.
     fn commit(&mut self, id: Id) -> Result<MoveView, Error> {
-        let committed = self.daemon.commit_move(id);
+        let committed = self.daemon.commit_move(id, Deliver::AtOnce);
         self.daemon.settle_moves();
         committed
     }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use redirectd_ebpf::group::{GROUPS, GroupCounts, GroupWord, gate};
+use redirectd_ebpf::group::{GROUPS, GroupCounts, GroupWord, NOT_YET, gate};
 
 use super::{
     Bpf, connect, follow,
@@ -59,7 +59,11 @@ impl Groups {
 
     /// The groups, each with how many of its held packets were delivered.
     pub(super) fn delivered(&self, maps: &Maps) -> Result<Vec<(Group, u64)>, Error> {
-        self.all.keys().map(|group| Ok((*group, word(maps, *group)?.done()))).collect()
+        let done = |group| {
+            let done = word(maps, group)?.done();
+            Ok((group, if done == NOT_YET { 0 } else { done }))
+        };
+        self.all.keys().copied().map(done).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -159,7 +163,7 @@ impl Bpf {
     }
 
     pub(super) fn park(&mut self, group: Group) -> Result<(), Error> {
-        self.step(group, &[Phase::Begun], gate::PARKED)
+        self.step(group, &[Phase::Begun], GroupWord::new(gate::PARKED, 0))
     }
 
     pub(super) fn return_from(
@@ -178,17 +182,24 @@ impl Bpf {
     }
 
     pub(super) fn commit(&mut self, group: Group) -> Result<(), Error> {
-        self.step(group, &[Phase::Begun, Phase::Parked], gate::NEXT_HELD)
+        self.decide(group, GroupWord::new(gate::NEXT_HELD, 0))
+    }
+
+    pub(super) fn commit_held(&mut self, group: Group) -> Result<(), Error> {
+        self.decide(group, GroupWord::new(gate::NEXT_HELD, NOT_YET))
     }
 
     pub(super) fn abort(&mut self, group: Group) -> Result<(), Error> {
-        self.step(group, &[Phase::Begun, Phase::Parked], gate::BACK_HELD)
+        self.decide(group, GroupWord::new(gate::BACK_HELD, 0))
+    }
+
+    fn decide(&mut self, group: Group, word: GroupWord) -> Result<(), Error> {
+        self.step(group, &[Phase::Begun, Phase::Parked], word)
     }
 
     /// One write of the group's word, and with it of what all its slots mean.
-    fn step(&mut self, group: Group, from: &[Phase], gate: u8) -> Result<(), Error> {
+    fn step(&mut self, group: Group, from: &[Phase], word: GroupWord) -> Result<(), Error> {
         let entry = self.groups.get(group, from)?;
-        let word = GroupWord::new(gate, 0);
         park::set_gate(&mut self.maps, group, word)?;
         entry.phase = phase(word);
         Ok(())

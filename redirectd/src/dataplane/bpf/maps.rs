@@ -52,6 +52,7 @@ pub(super) struct Maps {
     pub records: HashMap<MapData, u32, Record>,
     pub groups: Array<MapData, GroupWord>,
     pub group_counts: Array<MapData, GroupCounts>,
+    pub between: PerCpuArray<MapData, u64>,
 }
 
 impl Maps {
@@ -82,6 +83,7 @@ impl Maps {
             records: take(ebpf, "RECORDS")?,
             groups: take(ebpf, "GROUPS")?,
             group_counts: take(ebpf, "GROUP_COUNTS")?,
+            between: take(ebpf, "BETWEEN")?,
         })
     }
 }

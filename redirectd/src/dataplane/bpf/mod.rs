@@ -184,6 +184,10 @@ impl Dataplane for Bpf {
         self.commit(group)
     }
 
+    fn group_commit_held(&mut self, group: Group) -> Result<(), Error> {
+        self.commit_held(group)
+    }
+
     fn group_abort(&mut self, group: Group) -> Result<(), Error> {
         self.abort(group)
     }

@@ -11,12 +11,19 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::Arrival;
+use super::{
+    Arrival,
+    home::{Leading, Ours},
+};
 use crate::{
     error::{Error, Kind},
     migrate::{
         criu::{Criu, lazy::LazyPages, pages::Progress, remnants},
-        handover::{Belongings, Follows, Told, Way, Word},
+        errands::Errand,
+        fate::decided,
+        handover::{Belongings, Follows, Told, Way},
+        machine::MoveState,
+        pages_way::PagesWay,
     },
     node,
 };
@@ -29,6 +36,7 @@ struct Taking {
     lazy: Arc<LazyPages>,
     task: JoinHandle<Result<(), Error>>,
     progress: watch::Receiver<Progress>,
+    errand: Errand,
 }
 
 impl Arrival {
@@ -37,8 +45,8 @@ impl Arrival {
     ///
     /// Without that word it never runs: whoever would give it brings the memory, too.
     pub(super) fn revive_lazily(
-        self,
-        (mut way, pages): (Way, Way),
+        mut self,
+        (mut way, pages): (Way, PagesWay),
         belongings: &Belongings,
         on_arrival: impl FnOnce(i32),
         runtime: &Handle,
@@ -49,26 +57,31 @@ impl Arrival {
             let (come, progress) = watch::channel(Progress::default());
             let lazy = Arc::new(lazy);
             let its = Arc::clone(&lazy);
+            let PagesWay { way: pages, errand } = pages;
             let task = runtime.spawn(async move { taker.take(pages, &its, &come).await });
-            Taking { lazy, task, progress }
+            Taking { lazy, task, progress, errand }
         });
+        let mut home = Leading::new(&mut way, None, runtime);
         let revived = began.and_then(|mut taking| {
             let lazy = &taking.lazy;
             let restored = self.restore_by(
                 |restore, on_stage| criu.restore_lazily(restore, lazy, on_stage),
                 belongings,
-                &mut || runtime.block_on(the_word(&mut way)),
+                &mut home,
             );
             match restored {
                 Ok(lost) => Ok((taking, lost)),
                 Err(error) => Err(runtime.block_on(taking.end()).unwrap_or(error)),
             }
         });
-        let (taking, lost) = match revived {
+        let (mut taking, lost) = match revived {
             Ok(revived) => revived,
             Err(error) => {
+                let ours = home.ours;
                 self.warn(&error);
                 let _ = runtime.block_on(node::say(&mut way, &Told::Failed(error)));
+                drop(way);
+                self.does_not_run(ours, runtime);
                 return false;
             }
         };
@@ -95,23 +108,40 @@ impl Arrival {
             }
         };
         let _ = runtime.block_on(node::say(&mut way, &told));
+        // Only now is all of it told.
+        drop(taking);
         give_back();
         matches!(told, Told::Whole(_))
     }
 
     /// Clears what is left of one whose memory cannot come any more.
-    pub(super) fn is_lost(&self) {
+    pub(super) fn lose(&mut self, runtime: &Handle) {
         let (pid, r#move) = (self.papers.passage.pid, self.papers.passage.r#move);
         warn!(pid, r#move, "a process that was coming does not: its memory is elsewhere");
         if let Err(error) = remnants::clear(self.folder.path()) {
             self.warn(&error);
+        }
+        self.does_not_run(Ours::Perhaps, runtime);
+    }
+
+    /// Nothing is left of it here: if it was this machine's, nobody has it.
+    fn does_not_run(&mut self, ours: Ours, runtime: &Handle) {
+        match ours {
+            Ours::No => {}
+            Ours::Yes => self.tell_peers(),
+            Ours::Perhaps => match runtime.block_on(decided(&*self.arbiter, &mut self.patience)) {
+                Ok(MoveState::Committed) => self.tell_peers(),
+                Ok(_) => {}
+                // The next redirectd hears whose it was.
+                Err(_) => self.folder.leave(),
+            },
         }
     }
 }
 
 impl Taking {
     /// Waits until all memory is here, and tells home by `way` how far it is.
-    async fn follow(mut self, way: &mut Way) -> Result<Follows, Error> {
+    async fn follow(&mut self, way: &mut Way) -> Result<Follows, Error> {
         let mut ticks = interval(TELLING);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = None;
@@ -122,6 +152,7 @@ impl Taking {
                     let now = Follows::from(*self.progress.borrow());
                     if told != Some(now) {
                         told = Some(now);
+                        self.errand.tell(now);
                         // If home does not hear it, it brings no memory either.
                         let _ = node::say(way, &Told::Follows(now)).await;
                     }
@@ -149,15 +180,6 @@ fn give_back() {
     // SAFETY: it changes nothing but what of the free memory is the kernel's.
     unsafe {
         libc::malloc_trim(0);
-    }
-}
-
-/// Says that the process is there, and waits until it is this machine's.
-async fn the_word(way: &mut Way) -> Result<(), Error> {
-    node::say(way, &Told::Revived).await?;
-    match node::hear(way).await? {
-        Word::Go => Ok(()),
-        Word::Never => Err(Error::new(Kind::Failed, "the process stays where it was")),
     }
 }
 

@@ -1,13 +1,16 @@
-//! TCP connections of a process that is revived a second time.
+//! TCP connections of a process that is revived a second time, or has run where it must not.
 //!
-//! From the commit or the abort on, packets come to the sockets of the copy that was revived first,
-//! and its kernel acknowledges what they bring, whether the copy ever runs or not. When
-//! that copy is ended, CRIU sees to it that no peer hears of it; so a peer goes on with a
-//! connection of whose data the images know nothing, and which nobody sends again. Once
-//! the copy is gone, none can tell which connections that has happened to. So all are
-//! reset, for the peer and for the process.
+//! Once home delivers, which is at the abort, and after the commit when the process is
+//! said to stand, packets come to the sockets of the copy that was revived first, and its
+//! kernel acknowledges what they bring, whether the copy ever runs or not. When that copy
+//! is ended, CRIU sees to it that no peer hears of it; so a peer goes on with a connection
+//! of whose data the images know nothing, and which nobody sends again. Once the copy is
+//! gone, none can tell which connections that has happened to. So all are reset, for the
+//! peer and for the process.
+//!
+//! Those of a process that nobody has any more are [`super::lost`]'s.
 
-use std::{io, os::fd::OwnedFd};
+use std::{io, net::SocketAddr, os::fd::OwnedFd};
 
 use super::descriptors;
 use crate::{
@@ -23,25 +26,29 @@ const NO_CONNECTION: [u8; 2] = [7, 10];
 /// in the images.
 #[must_use]
 pub fn give_up(pid: i32) -> Option<String> {
-    match reset(pid) {
+    let all = Tree::of(pid).map(|tree| tree.running().map(|process| process.pid).collect());
+    match all.and_then(|pids: Vec<i32>| reset(&pids)) {
         Ok(0) => None,
         Ok(count) => Some(format!("open connections, as it was revived twice: {count}")),
         Err(error) => Some(error.one_line()),
     }
 }
 
-/// Resets them: how many.
-fn reset(pid: i32) -> Result<usize, Error> {
-    let failed = |why: io::Error| {
-        let what = format!("the connections of process {pid} cannot be reset: {why}");
-        Error::new(Kind::Failed, what)
-            .cure(format!("restart process {pid} if connections of it stay silent"))
-    };
+/// Resets the connections of these processes: how many.
+///
+/// # Errors
+/// One of them cannot be looked at, or the kernel refuses.
+pub fn reset(pids: &[i32]) -> Result<usize, Error> {
     let mut count = 0;
-    for process in Tree::of(pid)?.running() {
-        for (_, socket) in descriptors::sockets(process.pid).map_err(failed)? {
+    for &pid in pids {
+        let failed = |why: io::Error| {
+            let what = format!("the connections of process {pid} cannot be reset: {why}");
+            Error::new(Kind::Failed, what)
+                .cure(format!("restart process {pid} if connections of it stay silent"))
+        };
+        for (_, socket) in descriptors::sockets(pid).map_err(failed)? {
             // One that several processes have is closed when it comes again.
-            if is_connection(&socket) && !is_within(&socket) {
+            if is_connection(&socket) && !descriptors::peer(&socket).is_some_and(is_within) {
                 descriptors::disconnect(&socket).map_err(failed)?;
                 count += 1;
             }
@@ -57,9 +64,9 @@ fn is_connection(socket: &OwnedFd) -> bool {
     info.is_some_and(|info| info.first().is_some_and(|state| !NO_CONNECTION.contains(state)))
 }
 
-/// Whether its peer is at a loopback address.
-fn is_within(socket: &OwnedFd) -> bool {
-    descriptors::peer(socket).is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+/// Whether a connection to `peer` has both its ends on the machine that it moves with.
+pub(super) fn is_within(peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
 }
 
 #[cfg(test)]
@@ -78,13 +85,20 @@ mod tests {
         let (accepted, _) = listener.accept().unwrap();
         let listener = OwnedFd::from(listener);
         let socket = OwnedFd::from(accepted.try_clone().unwrap());
-        assert!(is_connection(&socket) && is_within(&socket) && !is_connection(&listener));
+        assert!(is_connection(&socket) && !is_connection(&listener));
         descriptors::disconnect(&socket).unwrap();
         assert!(!is_connection(&socket));
         for end in [&mut peer, &mut { accepted }] {
             let error = end.read(&mut [0]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         }
+    }
+
+    #[test]
+    fn loopback_is_within_the_machine() {
+        let of = |peer: &str| is_within(peer.parse().unwrap());
+        assert!(of("127.0.0.1:4000") && of("[::1]:4000") && of("[::ffff:127.0.0.1]:4000"));
+        assert!(!of("10.0.0.2:4000") && !of("[fd00::2]:4000"));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use nix::sys::socket::{SockaddrStorage, getpeername};
 /// algorithm.
 const VALUE_MAX: usize = 16;
 
+/// `asm-generic/socket.h`: a pidfd of the process at the other end.
+const SO_PEERPIDFD: libc::c_int = 77;
+
 /// A process, by a descriptor that stays its own.
 #[derive(Debug)]
 pub(in crate::migrate) struct Process(OwnedFd);
@@ -27,6 +30,25 @@ impl Process {
     pub(in crate::migrate) fn open(pid: i32) -> io::Result<Self> {
         // SAFETY: pidfd_open takes two integers.
         owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map(Self)
+    }
+
+    /// The one that made the connection to the other end of `socket`, which is of Unix, be
+    /// it seen from this PID namespace or not (Linux 6.5).
+    pub(in crate::migrate) fn at_the_other_end_of(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        let mut pidfd: libc::c_int = -1;
+        let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes to `pidfd`, and how many to
+        // `length`; both outlive the call.
+        let done = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_PEERPIDFD,
+                (&raw mut pidfd).cast(),
+                &raw mut length,
+            )
+        };
+        if done < 0 { Err(io::Error::last_os_error()) } else { owned(pidfd.into()).map(Self) }
     }
 
     /// Its file `fd` (Linux 5.6).

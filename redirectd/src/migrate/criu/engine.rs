@@ -13,6 +13,7 @@ use tracing::warn;
 use super::{
     failure,
     messages::{self, CgroupMode, NetworkLock, Notify, Options, Request, RequestType, Response},
+    pipes::Pipes,
     remnants,
     worker::Worker,
 };
@@ -49,6 +50,9 @@ pub struct Features {
     pub tracks_memory: bool,
     /// Processes may run before their memory is there.
     pub lazy_pages: bool,
+    /// Memory cannot be left behind: CRIU may have no pipe that is large enough for it.
+    #[serde(default)]
+    pub narrow_pipes: bool,
 }
 
 /// A tree of processes to be written down.
@@ -205,6 +209,7 @@ impl Criu {
             Some(messages::Features { mem_track, lazy_pages }) => Ok(Features {
                 tracks_memory: mem_track.unwrap_or_default(),
                 lazy_pages: lazy_pages.unwrap_or_default(),
+                narrow_pipes: Pipes::check().is_err(),
             }),
             None => Err(failure::explain("CRIU cannot try out the kernel", "", &response)),
         }

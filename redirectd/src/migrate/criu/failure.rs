@@ -140,12 +140,16 @@ const CAUSES: &[Cause] = &[
         what: "the kernel allows CRIU no more pipes",
         cure: "set the sysctl fs.pipe-user-pages-soft to 0 for the time of the move",
     },
+    Cause {
+        signs: &["No space left on device"],
+        what: "there is no room left on the tmpfs for its images",
+        cure: "make room there (`df`), or take --memory lazy, which has no memory in its images",
+    },
 ];
 
 /// The error for what CRIU could not do, from its log and its answer.
 pub(super) fn explain(what: &str, log: &str, response: &Response) -> Error {
     let errors: Vec<&str> = log.lines().filter_map(said).collect();
-    let cause = CAUSES.iter().find(|cause| errors.iter().any(|line| cause.fits(line)));
     let first = errors[..errors.len().min(LINES)].join("; ");
     let criu = match (first.is_empty(), &response.message, response.errno) {
         (false, ..) => first,
@@ -153,6 +157,9 @@ pub(super) fn explain(what: &str, log: &str, response: &Response) -> Error {
         (true, None, Some(errno)) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
         (true, None, None) => "it gives no reason".to_owned(),
     };
+    // Where there is no room, there is none for its log.
+    let fits = |cause: &&Cause| errors.iter().any(|line| cause.fits(line)) || cause.fits(&criu);
+    let cause = CAUSES.iter().find(fits);
     match cause {
         Some(cause) => {
             let text = format!("{what}: {}; CRIU says: {criu}", cause.what);
@@ -219,6 +226,10 @@ mod tests {
              assign requested address\n",
             &["is not this machine's"],
         ),
+        (
+            "Error (criu/page-xfer.c:309): Unable to spill data: No space left on device\n",
+            &["no room left on the tmpfs", "--memory lazy", "Unable to spill data"],
+        ),
     ];
 
     #[test]
@@ -231,6 +242,13 @@ mod tests {
             }
             assert!(!told.contains("RLIMIT") && !told.contains(".c:"), "{told}");
         }
+    }
+
+    #[test]
+    fn that_there_is_no_room_is_told_where_there_is_none_for_the_log() {
+        let response = Response { errno: Some(libc::ENOSPC), ..Response::default() };
+        let told = explain("it failed", "", &response).to_string();
+        assert!(told.contains("no room left on the tmpfs") && told.contains("cure: "), "{told}");
     }
 
     #[test]

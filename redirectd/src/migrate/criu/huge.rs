@@ -44,7 +44,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 
 /// How long it may take for all processes of a move together: what is still in small
 /// pages then costs a longer pause, and no more.
-const LONGEST: Duration = Duration::from_secs(10);
+pub const LONGEST: Duration = Duration::from_secs(10);
 
 /// `madvise(2)`: put into huge pages now.
 const MADV_COLLAPSE: i32 = 25;
@@ -64,11 +64,11 @@ struct Sizes {
 }
 
 /// Puts the memory of the running processes `pids` together, for as long as it is
-/// `wanted`, and does not take too long.
-pub fn gather(pids: impl IntoIterator<Item = i32>, wanted: &dyn Fn() -> bool) {
+/// `wanted`, and no longer than `longest`.
+pub fn gather(pids: impl IntoIterator<Item = i32>, longest: Duration, wanted: &dyn Fn() -> bool) {
     let Some(sizes) = sizes() else { return };
     let begun = Instant::now();
-    let wanted = &|| wanted() && begun.elapsed() < LONGEST;
+    let wanted = &|| wanted() && begun.elapsed() < longest;
     for pid in pids {
         match gather_one(pid, sizes, wanted) {
             Ok(0) => {}
@@ -96,6 +96,10 @@ fn gather_one(pid: i32, sizes: Sizes, wanted: &dyn Fn() -> bool) -> io::Result<u
         let (start, end) = map.address;
         let (mut at, end) = (start.next_multiple_of(sizes.huge), end - end % sizes.huge);
         while at < end {
+            // Of memory that is not there, much may be looked through for nothing.
+            if !wanted() {
+                return Ok(gathered);
+            }
             let piece = AT_ONCE.max(sizes.huge).min(end - at);
             for (address, length) in whole(&pagemap, (at, piece), sizes)? {
                 if !wanted() {

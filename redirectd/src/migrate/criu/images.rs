@@ -7,9 +7,10 @@
 //!
 //! The addresses of a process's sockets are in `files.img` and nowhere else
 //! ([`sockets`], [`readdress`]); the queues of open TCP connections hold none. Of
-//! these, the clocks are put forward ([`clock`]).
+//! these, the clocks are put forward ([`clock`]). [`connections`] reads how far they had come.
 
 pub mod clock;
+pub mod connections;
 pub mod file;
 pub mod pagemap;
 pub mod readdress;

@@ -20,6 +20,9 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::error::{Error, Kind};
 
 const LIMIT: &str = "/proc/sys/fs/pipe-max-size";
+/// What lets CRIU have its pipe.
+pub(in crate::migrate) const CURE: &str =
+    "give it CAP_SYS_RESOURCE, or set the sysctl fs.pipe-max-size to 4194304";
 /// The largest pipe that CRIU 4.2 asks for, in bytes, as the kernel rounds it up.
 const NEEDED: u64 = 4 << 20;
 
@@ -41,18 +44,22 @@ impl Pipes {
     /// Finds out whether there is such a right.
     ///
     /// # Errors
-    /// This process has neither the capability nor may it write the sysctl.
+    /// This process has not the capability, may not write the sysctl, and finds too little
+    /// there.
     pub(super) fn check() -> Result<Self, Error> {
         if caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_RESOURCE).unwrap_or(false) {
             return Ok(Self { limit: None });
         }
         match OpenOptions::new().read(true).write(true).open(LIMIT) {
             Ok(limit) => Ok(Self { limit: Some(limit) }),
+            Err(_)
+                if File::open(LIMIT).and_then(|mut limit| read(&mut limit)).is_ok_and(enough) =>
+            {
+                Ok(Self { limit: None })
+            }
             Err(why) => {
                 let what = "memory cannot be left behind: CRIU may have no pipe of 4 MiB for it";
-                Err(Error::new(Kind::NotPermitted, format!("{what} ({LIMIT}: {why})")).cure(
-                    "give it CAP_SYS_RESOURCE, or set the sysctl fs.pipe-max-size to 4194304",
-                ))
+                Err(Error::new(Kind::NotPermitted, format!("{what} ({LIMIT}: {why})")).cure(CURE))
             }
         }
     }
@@ -78,10 +85,8 @@ impl Pipes {
 }
 
 fn widened(mut limit: Flock<File>) -> io::Result<Widened> {
-    let mut before = String::new();
-    limit.read_to_string(&mut before)?;
-    let before = before.trim().parse().map_err(io::Error::other)?;
-    if before < NEEDED {
+    let before = read(&mut limit)?;
+    if !enough(before) {
         write(&mut limit, NEEDED)?;
     }
     Ok(Widened { limit, before })
@@ -89,11 +94,21 @@ fn widened(mut limit: Flock<File>) -> io::Result<Widened> {
 
 impl Drop for Widened {
     fn drop(&mut self) {
-        if self.before < NEEDED {
+        if !enough(self.before) {
             // A larger limit that stays harms nobody.
             let _ = write(&mut self.limit, self.before);
         }
     }
+}
+
+fn enough(bytes: u64) -> bool {
+    bytes >= NEEDED
+}
+
+fn read(limit: &mut File) -> io::Result<u64> {
+    let mut bytes = String::new();
+    limit.read_to_string(&mut bytes)?;
+    bytes.trim().parse().map_err(io::Error::other)
 }
 
 fn write(limit: &mut File, bytes: u64) -> io::Result<()> {

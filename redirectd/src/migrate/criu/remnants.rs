@@ -25,28 +25,41 @@ use crate::{
 
 /// How long killed processes may take to go.
 const GOING: Duration = Duration::from_secs(5);
-/// `TCP_REPAIR_OFF`, of `linux/tcp.h`.
+/// `TCP_REPAIR_OFF` and `TCP_REPAIR_ON`, of `linux/tcp.h`.
 const OFF: i32 = 0;
+const ON: i32 = 1;
 
-/// Whether a CRIU that nobody waits for is still at work in the folder `images`.
+/// Whether a CRIU that nobody waits for is still at work in the folder `images`. It has
+/// its log open from beginning to end.
 #[must_use]
 pub fn works(images: &Path) -> bool {
     let made = in_tree(images);
     holders(images).iter().any(|pid| !made.contains(pid))
 }
 
-/// Ends the processes that are half made from `images`: they have never run.
+/// Ends the processes that are half made from `images`: they have never run. Their peers hear
+/// nothing of it, though their sockets may speak already.
 ///
 /// # Errors
 /// One of them does not go.
 pub fn clear(images: &Path) -> Result<(), Error> {
     let made = in_tree(images);
     let half: Vec<i32> = holders(images).into_iter().filter(|pid| made.contains(pid)).collect();
+    half.iter().for_each(|&pid| silence(pid));
     for &pid in &half {
         // It may have gone by itself.
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
     gone::wait(Path::new("/proc"), &half, GOING)
+}
+
+/// Has the TCP connections of the process `pid` end without a word.
+fn silence(pid: i32) {
+    // Of one that has gone by itself, they have ended.
+    for (_, socket) in descriptors::sockets(pid).unwrap_or_default() {
+        // Listeners, and sockets of other protocols, have none.
+        let _ = descriptors::set(&socket, libc::IPPROTO_TCP, libc::TCP_REPAIR, &ON.to_ne_bytes());
+    }
 }
 
 /// Kills what works in the folder `images` for this process, but for those in `spared`:
@@ -86,22 +99,37 @@ fn in_tree(images: &Path) -> BTreeSet<i32> {
     tree.into_iter().flatten().map(|process| process.pid).collect()
 }
 
-/// The processes, other than this one, that have a file in the folder open.
+/// The processes, other than this one, that have a file in the folder open to write.
+/// Who only looks at one, as people do at a log, is none of ours.
 fn holders(images: &Path) -> Vec<i32> {
     let own = std::process::id().cast_signed();
     let holds = |pid: &i32| {
-        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        open.flat_map(|fd| fs::read_link(fd.path())).any(|file| file.starts_with(images))
+        let mut open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        open.any(|fd| {
+            fs::read_link(fd.path()).is_ok_and(|file| file.starts_with(images))
+                && fd.file_name().to_str().is_some_and(|fd| writes(*pid, fd))
+        })
     };
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|&pid| pid != own).filter(holds).collect()
 }
 
+/// Whether the process `pid` may write to what it has open as `fd`.
+fn writes(pid: i32, fd: &str) -> bool {
+    let told = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+    let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags
+        .and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok())
+        .is_some_and(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY)
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
-        os::unix::process::ExitStatusExt as _,
+        io::{ErrorKind, Read as _},
+        net::{TcpListener, TcpStream},
+        os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
         process::{Command, Stdio},
     };
 
@@ -122,5 +150,34 @@ mod tests {
         abandon(folder.path(), &[]);
         assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
         assert!(!works(folder.path()));
+    }
+
+    #[test]
+    fn the_peer_of_who_is_silenced_hears_no_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let accepted = Stdio::from(OwnedFd::from(accepted));
+        let mut child = Command::new("sleep").arg("60").stdin(accepted).spawn().unwrap();
+        silence(child.id().cast_signed());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // There is no socket any more; what it hears now is of its own making.
+        peer.set_nonblocking(true).unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn who_only_looks_on_is_not_waited_for_and_not_harmed() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("dump.log");
+        fs::write(&log, "(00.000000) Version: 4.2").unwrap();
+        let log = fs::File::open(&log).unwrap();
+        let mut child = Command::new("sleep").arg("60").stdin(Stdio::from(log)).spawn().unwrap();
+        assert!(!works(folder.path()));
+        abandon(folder.path(), &[]);
+        assert!(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

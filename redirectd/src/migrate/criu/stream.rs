@@ -17,6 +17,7 @@
 mod frame;
 pub mod receive;
 pub mod relay;
+mod room;
 pub mod send;
 #[cfg(test)]
 mod tests;

@@ -12,11 +12,15 @@ use std::{
 };
 
 use nix::{
-    sys::statfs::{TMPFS_MAGIC, statfs},
+    sys::{
+        statfs::{TMPFS_MAGIC, statfs},
+        statvfs::statvfs,
+    },
     unistd::geteuid,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::remnants;
 use crate::{
     durable,
     error::{Error, Kind},
@@ -41,10 +45,11 @@ impl WorkDir {
     /// an earlier one of the same name has left goes.
     ///
     /// # Errors
-    /// None of them is, it cannot be made, or somebody works in it.
+    /// None of them is, it cannot be made, or somebody works in it: be it a CRIU that
+    /// nobody waits for any more.
     pub fn create(places: &[impl AsRef<Path>], name: &str) -> Result<Self, Error> {
         let places = || places.iter().map(AsRef::as_ref);
-        let Some(place) = places().find(|place| is_on_tmpfs(place)) else {
+        let Some(place) = first_on_tmpfs(places()) else {
             let tried: Vec<_> = places().map(|place| place.display().to_string()).collect();
             let what = format!("there is no tmpfs for images: tried {}", tried.join(", "));
             return Err(Error::new(Kind::Failed, what)
@@ -54,6 +59,9 @@ impl WorkDir {
         let made = make_own(place).and_then(|()| {
             if path.exists() {
                 let _alone = lock(&path)?;
+                if remnants::works(&path) {
+                    return Err(at_work());
+                }
                 fs::remove_dir_all(&path)?;
             }
             DirBuilder::new().mode(0o700).create(&path)?;
@@ -116,6 +124,12 @@ impl WorkDir {
         &self.path
     }
 
+    /// How many bytes there is room for in it.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        free_at(&self.path)
+    }
+
     /// Lets it stay for people, and says where it is.
     #[must_use]
     pub fn stay(&mut self) -> PathBuf {
@@ -150,10 +164,31 @@ fn papers(places: &[impl AsRef<Path>]) -> impl Iterator<Item = PathBuf> {
 /// Takes the folder at `path` for this process, until that ends in any way.
 fn lock(path: &Path) -> io::Result<File> {
     let folder = File::open(path)?;
-    folder.try_lock().map_err(|_| {
-        io::Error::new(io::ErrorKind::ResourceBusy, "it is at work for another move still")
-    })?;
+    folder.try_lock().map_err(|_| at_work())?;
     Ok(folder)
+}
+
+fn at_work() -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, "it is at work for another move still")
+}
+
+/// How many bytes there is room for in a new folder below `places`; none if that is not
+/// known.
+#[must_use]
+pub fn room(places: &[impl AsRef<Path>]) -> Option<u64> {
+    first_on_tmpfs(places.iter().map(AsRef::as_ref)).map(free_at)
+}
+
+/// What is free on the file system of `place`, or of where it would be made, in bytes.
+fn free_at(place: &Path) -> u64 {
+    let there = place.ancestors().find_map(|path| statvfs(path).ok());
+    // One without a limit tells no size.
+    let limited = there.filter(|fs| fs.blocks() > 0);
+    limited.map_or(u64::MAX, |fs| fs.blocks_available().saturating_mul(fs.fragment_size()))
+}
+
+fn first_on_tmpfs<'a>(mut places: impl Iterator<Item = &'a Path>) -> Option<&'a Path> {
+    places.find(|place| is_on_tmpfs(place))
 }
 
 /// Whether `place`, or where it would be made, is on a tmpfs.
@@ -182,7 +217,10 @@ fn make_own(place: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::{
+        os::unix::fs::{PermissionsExt as _, symlink},
+        process::Command,
+    };
 
     use super::*;
 
@@ -226,6 +264,36 @@ mod tests {
         assert!(left("frozen").is_empty(), "it is at work again");
         drop(found);
         assert_eq!(fs::read_dir(&places[0]).unwrap().count(), 0);
+    }
+
+    /// Whoever had it do so has died.
+    #[test]
+    fn a_folder_in_which_somebody_still_writes_is_not_taken_away() {
+        let shm = shm();
+        let places = [shm.path().join("place")];
+        let mut folder = WorkDir::create(&places, "move-1").unwrap();
+        let image = folder.path().join("pages-1.img");
+        let writes = File::create(&image).unwrap();
+        folder.leave();
+        drop(folder);
+        let mut child = Command::new("sleep").arg("60").stdout(writes).spawn().unwrap();
+        let told = WorkDir::create(&places, "move-1").unwrap_err();
+        assert!(told.what.contains("at work") && told.cure.is_some(), "{told}");
+        assert!(image.exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        WorkDir::create(&places, "move-1").unwrap();
+        assert!(!image.exists());
+    }
+
+    #[test]
+    fn there_is_as_much_room_as_on_its_tmpfs() {
+        let shm = shm();
+        let places = [shm.path().join("a/b")];
+        let before = room(&places).unwrap();
+        let folder = WorkDir::create(&places, "move-1").unwrap();
+        assert!(folder.room() > 0 && before > 0);
+        assert_eq!(room(&[env!("CARGO_MANIFEST_DIR")]), None, "it is on a disk");
     }
 
     #[test]

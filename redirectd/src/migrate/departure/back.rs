@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::given_up;
+use super::{Departure, given_up};
 use crate::{
     error::Error,
     migrate::{
-        criu::{Criu, Restore, RestoreStage, connections},
+        criu::{Criu, Restore, RestoreStage, connections, lost},
+        fate::settled,
         machine::MoveState,
     },
 };
@@ -75,5 +77,19 @@ impl Back {
             Ok(())
         };
         Criu::new("criu").restore(&restore, on_stage).map(drop)
+    }
+}
+
+impl Departure {
+    /// It could not be revived, because of `error`. Unless it is the destination's after all,
+    /// nobody has it once the move is settled.
+    pub(super) async fn is_lost(&mut self, error: Error) -> Result<bool, Error> {
+        if settled(&*self.arbiter, &mut self.patience).await? == MoveState::Committed {
+            return Ok(false);
+        }
+        let (pid, r#move) = (self.pid(), self.papers.passage.r#move);
+        let images = self.folder.path().to_owned();
+        let _ = spawn_blocking(move || lost::tell_peers(pid, r#move, &images)).await;
+        Err(error)
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn dump(
     halts: &mpsc::Sender<Halt>,
 ) -> Result<Vec<i32>, Error> {
     if memory == memory::Way::Lazy {
-        huge::gather(Tree::of(pid)?.pids(), &|| !halts.is_closed());
+        huge::gather(Tree::of(pid)?.pids(), huge::LONGEST, &|| !halts.is_closed());
     }
     let dump = Dump { pid, images: images.to_owned(), shell_job: false };
     let ahead = match memory {

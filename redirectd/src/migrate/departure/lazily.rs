@@ -15,16 +15,18 @@ use crate::{
     error::Error,
     migrate::{
         criu::{
-            end, gone,
+            connections, end, gone,
             pages::{
                 Progress,
                 give::{Giver, Stages},
             },
         },
+        errands::Errand,
         fate::settled,
-        handover::{Leaving, Order, Way},
+        handover::{Follows, Leaving, Order},
         living::Living,
         machine::MoveState,
+        pages_way::PagesWay,
         papers::Stage,
     },
     node,
@@ -36,6 +38,8 @@ pub(super) struct Giving {
     /// All processes that have it, by their numbers here and in the images.
     pids: Vec<i32>,
     task: JoinHandle<Result<(), Error>>,
+    progress: watch::Receiver<Progress>,
+    errand: Errand,
 }
 
 impl Drop for Giving {
@@ -50,17 +54,20 @@ impl Giving {
         images: &Path,
         pids: &[i32],
         (mut stages, giver): (Stages, Giver),
-        way: Way,
+        PagesWay { way, errand }: PagesWay,
     ) -> Result<Self, Error> {
-        let (progress, _) = watch::channel(Progress::default());
+        let (gone, progress) = watch::channel(Progress::default());
         let numbers: Vec<(i32, i32)> = pids.iter().map(|&pid| (pid, pid)).collect();
         stages.frozen(images, &numbers)?;
-        let task = tokio::spawn(async move { giver.give(way, &progress).await });
-        Ok(Self { stages, pids: pids.to_owned(), task })
+        let task = tokio::spawn(async move { giver.give(way, &gone).await });
+        Ok(Self { stages, pids: pids.to_owned(), task, progress, errand })
     }
 
     /// Waits until all is over.
     async fn end(&mut self) -> Result<(), Error> {
+        while self.progress.changed().await.is_ok() {
+            self.errand.tell(Follows::from(*self.progress.borrow_and_update()));
+        }
         (&mut self.task).await.map_err(|why| failed(&why.to_string())).flatten()
     }
 }
@@ -161,8 +168,14 @@ impl Departure {
         if pids.is_empty() {
             return Left::Gone;
         }
-        error!(pid = self.pid(), "a process that is another machine's ran on here; ended");
+        let pid = self.pid();
+        error!(pid, "a process that is another machine's ran on here; ended");
         let ended = spawn_blocking(move || {
+            // Its peers are not to believe that it has said all.
+            match connections::reset(&pids) {
+                Ok(reset) => warn!(pid, reset, "reset the connections of a process that is lost"),
+                Err(error) => warn!(pid, error = error.one_line(), "peers may not hear of its end"),
+            }
             end(&pids).map_err(|why| failed(&format!("cannot run sh to end them: {why}")))?;
             gone::wait(Path::new("/proc"), &pids, GOING)
         });

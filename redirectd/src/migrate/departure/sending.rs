@@ -18,6 +18,7 @@ use crate::{
     migrate::{
         criu::stream::send::Sender,
         handover::{Leaving, Way},
+        pages_way::PagesWay,
     },
     node,
 };
@@ -32,7 +33,7 @@ pub(super) async fn send(
     images: &Path,
     to: &mut WriteHalf<Way>,
     proceeds: Option<oneshot::Receiver<()>>,
-    pages: Option<Way>,
+    pages: Option<PagesWay>,
     coming: &mut mpsc::Receiver<Halt>,
 ) -> Result<(Answer, Option<Giving>), Error> {
     let mut sender = Sender::new(images, &mut *to).await?;

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use super::{super::record::Shift, *};
+use super::{
+    super::{away::Traveller, record::Shift},
+    *,
+};
 use crate::rule::{PortRange, Protocol, Redirect};
 
 fn redirect(name: &str, target: &str) -> Redirect {
@@ -55,7 +58,10 @@ fn record() -> impl Strategy<Value = Record> {
         2 => id.prop_map(move |id| Record::Settled { id, at, outcome: Outcome::default() }),
         1 => (6..8).prop_map(|pid| Record::Ended { pid }),
         1 => (6..8).prop_map(|pid| Record::Unlocked { pid }),
-        1 => (6..8).prop_map(|pid| Record::Locked(Traveller { pid, name: "nginx".to_owned() })),
+        1 => (6..8).prop_map(|pid| {
+            let process = Traveller { pid, name: "nginx".to_owned() };
+            Record::Locked(Lock { process, started: Some(7) })
+        }),
         1 => name.prop_map(|name| Record::Unplaced { name: name.to_owned() }),
     ]
 }

@@ -181,6 +181,7 @@ fn objects_of_the_kernel_are_saved_or_not() {
     for stops in [
         "[io_uring]",
         "[perf_event]",
+        "bpf-map",
         "bpf-prog",
         "[userfaultfd]",
         "kvm-vm",

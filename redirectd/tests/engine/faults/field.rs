@@ -185,10 +185,10 @@ impl Field {
         let command = self.start_by("c", &gate.socket())?;
         gate.closed()?;
         self.talk.say()?;
-        self.acknowledged()?;
+        self.waits()?;
         hit(self)?;
         gate.open()?;
-        let fault = Fault { on: "c", at: "the commit", then_on: "c", may_reset: true };
+        let fault = Fault { on: "c", at: "the commit", then_on: "c", may_reset: false };
         self.sees(fault, ("home", before), command)
     }
 
@@ -199,7 +199,17 @@ impl Field {
         until(LONGEST, "what the peer has said is acknowledged", all).map(drop)
     }
 
-    fn start(&self, to: &str) -> Result<Process> {
+    /// Waits until the move is committed, and sees that what the peer has said is held still.
+    pub(super) fn waits(&self) -> Result<()> {
+        let last = || self.three.two.moves().ok()?.pop();
+        let committed = || last().filter(|moved| moved["state"] == "committed");
+        let moved = until(LONGEST, "the move is committed", committed)?;
+        let held = moved["held"]["traffic"]["packets"].as_u64().is_some_and(|packets| packets > 0);
+        ensure!(moved["delivered"].is_null() && held, "nothing is held: {moved}");
+        Ok(())
+    }
+
+    pub(super) fn start(&self, to: &str) -> Result<Process> {
         self.start_by(to, &self.three.two.daemon.socket().display().to_string())
     }
 
@@ -310,16 +320,6 @@ impl Field {
     /// Lets c and home reach each other, or not: what they send each other goes
     /// nowhere, and nobody is told.
     pub(super) fn link(&self, goes: bool) -> Result<()> {
-        let lan = &self.three.two.lan;
-        for (host, other) in [(&lan.home, "10.0.0.3"), (&lan.c, "10.0.0.2")] {
-            let wrong = ["lladdr", "02:00:00:00:00:99", "nud", "permanent"];
-            match goes {
-                true => host.ip(&["neigh", "del", other, "dev", "eth0"])?,
-                false => {
-                    host.ip(&[&["neigh", "replace", other, "dev", "eth0"], &wrong[..]].concat())?;
-                }
-            }
-        }
-        Ok(())
+        self.three.two.link(goes)
     }
 }

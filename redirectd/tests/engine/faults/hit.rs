@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use xtask::lab::{Process, until};
 
 use super::field::{Field, LONGEST};
+use crate::nodes::refused;
 
 /// A move to be hit, as it is where it was stopped.
 pub(super) struct Hit<'a> {
@@ -59,6 +60,22 @@ impl Hit<'_> {
         let parked = moves.iter().any(|moved| moved["state"] == "parked");
         ensure!(parked, "nothing is held: {moves:?}");
         Ok(())
+    }
+
+    /// Waits until the last move is in this state.
+    pub(super) fn move_is(&self, state: &str) -> Result<()> {
+        let there = || {
+            let moves = self.field.three.two.moves().ok()?;
+            moves.iter().all(|moved| moved["state"] == state).then_some(())
+        };
+        until(LONGEST, &format!("the move is {state}"), there)
+    }
+
+    /// Another `redirect migrate` of the process is refused with these words.
+    pub(super) fn another_is_refused(&self, words: &str) -> Result<()> {
+        let done = self.field.three.two.migrate(&[])?;
+        println!("another one: {done}");
+        refused(&done, 1, words)
     }
 
     /// Waits until `redirect migrate` has said `text`.

@@ -2,9 +2,7 @@
 
 use anyhow::Result;
 
-use super::{
-    at, command_dies, daemon_dies, field::Field, link_breaks, resets, source_falls_silent,
-};
+use super::{at, command_dies, daemon_dies, field::Field, link_breaks, source_falls_silent};
 
 #[test]
 fn home_s_daemon() -> Result<()> {
@@ -30,7 +28,7 @@ fn the_source_s_daemon() -> Result<()> {
 fn criu() -> Result<()> {
     let mut field = Field::new()?.on_c()?;
     let stays = at("c", &["post-dump"], "c").chain(at("home", &["pre-restore"], "c"));
-    for fault in stays.chain(resets("home", &["post-restore!"], "home")) {
+    for fault in stays.chain(at("home", &["post-restore!"], "home")) {
         field.suffers("home", fault, |hit| hit.criu_dies())?;
     }
     Ok(())
@@ -41,7 +39,7 @@ fn criu() -> Result<()> {
 fn the_command() -> Result<()> {
     let mut field = Field::new()?.on_c()?;
     let stays = at("c", &["post-dump"], "c").chain(at("home", &["post-restore"], "c"));
-    for fault in stays.chain(resets("home", &["post-restore!"], "home")) {
+    for fault in stays.chain(at("home", &["post-restore!"], "home")) {
         field.suffers("home", fault, command_dies)?;
     }
     Ok(())

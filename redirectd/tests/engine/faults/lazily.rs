@@ -100,6 +100,11 @@ fn the_destination_s_daemon_between_commit_and_end() -> Result<()> {
     loses(BETWEEN, |field| field.daemon_dies("c"))
 }
 
+#[test]
+fn the_destination_s_daemon_and_criu_between_commit_and_end() -> Result<()> {
+    loses(BETWEEN, |field| field.daemon_and_criu_die("c"))
+}
+
 /// It would run on.
 #[test]
 fn the_source_s_daemon_between_commit_and_end() -> Result<()> {

@@ -50,6 +50,8 @@ impl Field {
         loss: Loss<'_>,
         hit: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
+        let mut waiting = Talk::open(self.three.two.peer(), SERVER)?;
+        waiting.line()?;
         self.hit(loss, hit, |field, command| {
             let runs =
                 |field: &Self| ["home", "c", "d"].into_iter().any(|name| field.runs_on(name));
@@ -65,7 +67,8 @@ impl Field {
             let told = code == Some(1) && command.log().contains("the process has ended");
             ensure!(code.is_none() || told, "the move ended with {code:?}");
             field.peer_hears_of_it()?;
-            field.nothing_stays(NOWHERE, 1)
+            field.nothing_stays(NOWHERE, 1)?;
+            waiting.ends().context("a peer that only waits")
         })?;
         self.begin_anew()?;
         self.three.two.run(&[], loss.to, &["--memory", "lazy"])?.success()?;
@@ -135,6 +138,13 @@ impl Field {
         // The one that setup brings goes by the name of its loader.
         let line = ["pkill", "-KILL", "--exact", "criu|ld-linux.*"];
         self.machine(name).run(&line)?.success().map(drop)
+    }
+
+    /// The daemon on `name` and whatever CRIU does there die at once; the daemon is started again.
+    pub(super) fn daemon_and_criu_die(&mut self, name: &str) -> Result<()> {
+        let line = ["pkill", "-KILL", "--exact", "redirectd|criu|ld-linux.*"];
+        self.machine(name).run(&line)?.success()?;
+        self.daemon_dies(name)
     }
 
     /// Its connection has come to an end for the peer.

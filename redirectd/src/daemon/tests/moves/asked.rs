@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::{
     migrate::{
+        errands::Errands,
         guests::Guests,
         handover::{DEPART, FATE, GUESTS, INVENTORY, SETTLE},
         service::Migration,
@@ -24,7 +25,8 @@ async fn a_node_hears_of_its_own_processes_and_takes_no_others() {
     let (handle, thread) = spawn(scene.daemon).unwrap();
     let (_stop, stopping) = watch::channel(false);
     let guests = Guests::of(state.path());
-    let service = Migration::new(handle.weak(), guests.clone(), state.path(), stopping);
+    let service =
+        Migration::new(handle.weak(), guests.clone(), state.path(), (Errands::default(), stopping));
     let (own, other) = (member("c"), member("d"));
     let pid = std::process::id().cast_signed();
     let refused = |error: Error| {
@@ -62,7 +64,8 @@ async fn the_nodes_of_a_move_hear_what_became_of_it_and_no_others() {
     let (handle, thread) = spawn(scene.daemon).unwrap();
     let (_stop, stopping) = watch::channel(false);
     let guests = Guests::of(state.path());
-    let service = Migration::new(handle.weak(), guests, state.path(), stopping);
+    let service =
+        Migration::new(handle.weak(), guests, state.path(), (Errands::default(), stopping));
     let (party, third) = (member("d"), member("c"));
     for id in [coming, gone, leaving] {
         for what in [FATE, SETTLE] {

@@ -1,9 +1,11 @@
 //! Where the processes are that moves tell of, and which are to stay.
 
+use std::process::Command;
+
 use super::*;
 use crate::{
     api::processes::{AwayView, LockRequest},
-    migrate::{away::Traveller, carried::Carried},
+    migrate::{away::Traveller, carried::Carried, living::started},
 };
 
 const PID: i32 = 4711;
@@ -17,7 +19,7 @@ fn going(to: &str) -> BeginRequest {
 }
 
 fn lock(name: Option<&str>) -> LockRequest {
-    LockRequest { pid: PID, name: name.map(str::to_owned), locked: name.is_some() }
+    LockRequest { pid: PID, name: name.map(str::to_owned), locked: name.is_some(), started: None }
 }
 
 impl Scene {
@@ -40,7 +42,7 @@ fn a_process_is_where_the_last_commit_has_left_it() {
     let mut scene = Scene::new();
     let id = scene.leaving("d");
     assert_eq!(scene.away(), None);
-    scene.daemon.commit_move(id).unwrap();
+    scene.daemon.commit_move(id, Deliver::AtOnce).unwrap();
     assert!(!scene.is_over(id));
     assert_eq!(scene.away(), Some(("d".to_owned(), id)), "before all is delivered");
     scene.daemon.settle_moves();
@@ -94,6 +96,52 @@ fn one_that_is_locked_stays_whatever_it_calls_itself() {
     }
     let error = scene.daemon.set_lock(lock(None)).unwrap_err();
     assert_eq!((error.kind, error.what.as_str()), (Kind::NotFound, "process 4711 is not locked"));
+}
+
+#[test]
+fn a_lock_ends_with_its_process_and_not_before() {
+    let mut scene = Scene::new();
+    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = child.id().cast_signed();
+    let began = started(pid).unwrap();
+    let lock = |started| LockRequest { pid, started, ..lock(Some("sh")) };
+    let locked = |scene: &mut Scene| {
+        scene.daemon.tick();
+        scene.daemon.locked().iter().any(|process| process.pid == pid)
+    };
+    scene.daemon.set_lock(lock(Some(began))).unwrap();
+    assert!(locked(&mut scene), "whatever it calls itself");
+    scene.restart(FILE);
+    assert!(locked(&mut scene));
+    // Whoever asks means another one of that number.
+    scene.daemon.set_lock(lock(Some(began + 1))).unwrap();
+    assert!(locked(&mut scene));
+    scene.daemon.set_lock(lock(Some(began))).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    scene.restart(FILE);
+    assert!(!locked(&mut scene));
+    // One that is not seen here may live.
+    scene.daemon.set_lock(lock(Some(began))).unwrap();
+    assert!(locked(&mut scene));
+}
+
+#[test]
+fn one_that_is_moved_though_it_is_locked_may_be_revived_under_its_number() {
+    let mut scene = Scene::new();
+    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid = child.id().cast_signed();
+    let request = LockRequest { pid, started: started(pid), ..lock(Some("nginx")) };
+    scene.daemon.set_lock(request).unwrap();
+    let process = Traveller { pid, ..process("nginx") };
+    let going = BeginRequest { process: Some(process), though_locked: true, ..going("d") };
+    let id = scene.daemon.begin_move(&going, None).unwrap().id;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    scene.daemon.tick();
+    scene.daemon.abort_move(id, "it is revived").unwrap();
+    scene.daemon.tick();
+    assert_eq!(scene.daemon.locked().len(), 1);
 }
 
 #[test]

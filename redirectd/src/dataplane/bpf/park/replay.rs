@@ -3,11 +3,12 @@
 
 use std::{
     collections::VecDeque,
+    sync::atomic::{Ordering, fence},
     thread,
     time::{Duration, Instant},
 };
 
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, MapData, PerCpuValues};
 use redirectd_ebpf::{
     abi::count,
     group::{GroupCounts, GroupWord},
@@ -56,6 +57,7 @@ impl Parking {
             let (packets, missing) = self.take(group, counts.packets);
             lost += missing + self.send_all(maps, packets)?;
             set_gate(maps, group, GroupWord::new(held, counts.packets))?;
+            wait_for_those_between(maps, started)?;
             if self::counts(maps, group)?.packets == counts.packets {
                 break;
             }
@@ -156,6 +158,28 @@ impl Machinery {
 /// What the programs have counted of `group`.
 pub(in crate::dataplane::bpf) fn counts(maps: &Maps, group: Group) -> Result<GroupCounts, Error> {
     maps.group_counts.get(&group, 0).map_err(|error| maps::failed("read", "GROUP_COUNTS", &error))
+}
+
+/// Waits until every packet that was being asked when this is called, by a word that may be
+/// older than the last, has got its answer and is counted if that is to be held. One that is
+/// asked later sees the last word. `started` is when the delivery was.
+fn wait_for_those_between(maps: &Maps, started: Instant) -> Result<(), Error> {
+    fence(Ordering::SeqCst);
+    let before = between(maps)?;
+    loop {
+        let now = between(maps)?;
+        let mut processors = before.iter().zip(now.iter());
+        let over = processors.all(|(before, now)| before % 2 == 0 || before != now);
+        // The kernel lets no program take as long.
+        if over || started.elapsed() > LONGEST {
+            return Ok(());
+        }
+        thread::yield_now();
+    }
+}
+
+fn between(maps: &Maps) -> Result<PerCpuValues<u64>, Error> {
+    maps.between.get(&0, 0).map_err(|error| maps::failed("read", "BETWEEN", &error))
 }
 
 /// Writes the word of `group`.

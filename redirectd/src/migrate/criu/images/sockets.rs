@@ -157,7 +157,7 @@ fn address(fields: &[Field<'_>], field: u32, family: Family) -> Result<IpAddr, M
 }
 
 /// The number in a field that is there once; the last counts, as in protobuf.
-fn number(fields: &[Field<'_>], field: u32) -> Result<u64, Malformed> {
+pub(super) fn number(fields: &[Field<'_>], field: u32) -> Result<u64, Malformed> {
     let field = fields.iter().rfind(|one| one.number == field);
     match field.map(|field| field.value) {
         Some(Value::Number(number)) => Ok(number),

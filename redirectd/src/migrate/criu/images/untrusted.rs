@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     clock::put_forward,
+    connections,
     file::Image,
     readdress::{Relocation, readdress},
     sockets::{INET_SOCKET, Socket, sockets},
@@ -34,10 +35,13 @@ pub fn images(bytes: &[u8]) {
     }
 }
 
-/// A clock that is put forward can be put forward again.
+/// A clock that is put forward can be put forward again, and all else of the connection is as
+/// it was.
 fn connection(image: &[u8]) {
+    let reached = connections::reached(image);
     if let Ok(later) = put_forward(image, 1000) {
         assert!(put_forward(&later, 1000).is_ok(), "what was edited can be read");
+        assert_eq!(connections::reached(&later), reached);
     }
 }
 
@@ -47,7 +51,9 @@ fn files(image: &[u8]) {
     if let Ok(records) = Image::Files.records(image) {
         assert_eq!(Image::Files.image(records), image);
     }
+    let open = connections::open(image);
     let Ok(before) = sockets(image) else {
+        assert!(open.is_err(), "what is malformed was read");
         assert!(readdress(image, &Relocation::default()).is_err(), "what is malformed was edited");
         return;
     };

@@ -88,6 +88,9 @@ impl Frame {
                 length: stream.read_u64().await.map_err(cut)?,
                 checksum: stream.read_u32().await.map_err(cut)?,
             }),
+            END_FRAME | GIVEN_UP_FRAME | FROZEN_FRAME if !name.is_empty() => {
+                Err(broken(format!("a frame of kind {kind} is of no file, and names one")))
+            }
             END_FRAME => Ok(Self::End { files: stream.read_u32().await.map_err(cut)? }),
             GIVEN_UP_FRAME => Ok(Self::GivenUp),
             FROZEN_FRAME => Ok(Self::Frozen),
@@ -144,4 +147,76 @@ pub(super) fn broken(what: String) -> Error {
 /// The connection failed.
 pub(super) fn cut(error: std::io::Error) -> Error {
     Error::new(Kind::Failed, format!("the stream of images was cut: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    fn read(bytes: &mut &[u8]) -> Result<Frame, Error> {
+        Builder::new_current_thread().build().unwrap().block_on(Frame::read(bytes))
+    }
+
+    fn frames() -> impl Strategy<Value = Frame> {
+        let name = || "([1-9]/)?[A-Za-z0-9_-][A-Za-z0-9._-]{0,98}";
+        prop_oneof![
+            (name(), 0..=CHUNK).prop_map(|(name, length)| Frame::Chunk { name, length }),
+            (name(), any::<u64>(), any::<u32>()).prop_map(|(name, length, checksum)| Frame::File {
+                name,
+                length,
+                checksum
+            }),
+            any::<u32>().prop_map(|files| Frame::End { files }),
+            Just(Frame::GivenUp),
+            Just(Frame::Frozen),
+        ]
+    }
+
+    #[test]
+    fn that_all_is_frozen_is_said_by_a_frame_of_its_own() {
+        let bytes = Frame::Frozen.encode();
+        assert_eq!(bytes, [FROZEN_FRAME, 0]);
+        assert_eq!(read(&mut &bytes[..]).unwrap(), Frame::Frozen);
+        for kind in [END_FRAME, GIVEN_UP_FRAME, FROZEN_FRAME] {
+            let error = read(&mut &[kind, 1, b'x', 0, 0, 0, 1][..]).unwrap_err().to_string();
+            assert!(error.contains("is of no file, and names one"), "{kind}: {error}");
+        }
+    }
+
+    #[test]
+    fn there_are_folders_of_nine_rounds() {
+        for number in 1..=9 {
+            let name = format!("{number}/pages-1.img");
+            assert_eq!((is_name(&name), round_of(&name)), (true, Some(number)), "{name}");
+            assert!(is_memory(&name) && !is_memory(&format!("{number}/pagemap-1.img")));
+        }
+        assert_eq!(round_of("pages-1.img"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_is_read_as_it_was_written(frame in frames(), more: Vec<u8>) {
+            let bytes = [frame.encode(), more.clone()].concat();
+            let mut rest = &bytes[..];
+            prop_assert_eq!(read(&mut rest).unwrap(), frame);
+            prop_assert_eq!(rest, &more[..]);
+        }
+
+        #[test]
+        fn what_is_read_has_one_form_only(bytes in prop::collection::vec(0..8_u8, 0..40)) {
+            let mut rest = &bytes[..];
+            if let Ok(frame) = read(&mut rest) {
+                prop_assert_eq!(frame.encode(), &bytes[..bytes.len() - rest.len()]);
+            }
+        }
+
+        #[test]
+        fn no_other_folder_is_a_rounds(folder in "[0-9a-z./+ ]{0,3}|.{0,3}", file in "[a-z]{1,8}") {
+            let of_round = matches!(folder.as_bytes(), [b'1'..=b'9']);
+            prop_assert_eq!(is_name(&format!("{folder}/{file}")), of_round, "{:?}", folder);
+        }
+    }
 }

@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{
     CHUNK, Sum,
-    frame::{Frame, PREAMBLE, broken, cut, round},
+    frame::{Frame, PREAMBLE, broken, cut, round, round_of},
+    room::{self, Room},
 };
 use crate::{
     error::{Error, Kind},
@@ -27,8 +28,7 @@ const FILES_MAX: usize = 1 << 20;
 /// A folder that fills.
 struct Receiver<'a> {
     folder: &'a Path,
-    /// So many bytes may still come.
-    left: u64,
+    room: Room,
     files: BTreeMap<String, Received>,
     /// The rounds whose folders are made.
     rounds: BTreeSet<usize>,
@@ -45,7 +45,8 @@ struct Received {
 }
 
 /// Takes images from `stream` and writes them to `folder`, which must be empty,
-/// at most `most` bytes.
+/// at most `most` bytes; of memory that goes ahead, each round has to leave room for
+/// what is changed in it.
 ///
 /// When this fails, what has come stays in the folder, and is good for nothing.
 ///
@@ -63,12 +64,13 @@ pub async fn receive(
         return Err(broken("it does not begin as one of this version does".into()));
     }
     let (files, rounds) = (BTreeMap::new(), BTreeSet::new());
-    let mut receiver = Receiver { folder, left: most, files, rounds, sum: Sum::default() };
+    let mut receiver =
+        Receiver { folder, room: Room::of(most), files, rounds, sum: Sum::default() };
     let mut piece = vec![0; CHUNK];
     loop {
         match Frame::read(stream).await? {
             Frame::Chunk { name, length } => {
-                receiver.make_room(length, most)?;
+                receiver.room.take(round_of(&name), length)?;
                 let piece = &mut piece[..length];
                 stream.read_exact(piece).await.map_err(cut)?;
                 receiver.file(name)?.add(piece)?;
@@ -87,14 +89,6 @@ pub async fn receive(
 }
 
 impl Receiver<'_> {
-    fn make_room(&mut self, length: usize, most: u64) -> Result<(), Error> {
-        self.left = self.left.checked_sub(length as u64).ok_or_else(|| {
-            Error::new(Kind::Failed, format!("the process has more than {most} bytes"))
-                .cure("move it to a host that has more memory to spare")
-        })?;
-        Ok(())
-    }
-
     /// The file of this name, which is made when it is first spoken of.
     fn file(&mut self, name: String) -> Result<&mut Received, Error> {
         if !self.files.contains_key(&name) {
@@ -184,5 +178,12 @@ fn given_up() -> Error {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Error {
-    Error::new(Kind::Failed, format!("cannot write {}: {error}", path.display()))
+    let unwritable = Error::new(Kind::Failed, format!("cannot write {}: {error}", path.display()));
+    match error.kind() {
+        // Others may have taken it since it was looked at.
+        io::ErrorKind::StorageFull => {
+            unwritable.cure(format!("make room on that tmpfs (`df`), or {}", room::CURE))
+        }
+        _ => unwritable,
+    }
 }

@@ -173,3 +173,114 @@ impl Relayed {
         Ok(sum)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use proptest::{collection::vec, prelude::*};
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    fn chunk(name: &str, content: &[u8]) -> Vec<u8> {
+        let frame = Frame::Chunk { name: name.into(), length: content.len() };
+        [&frame.encode()[..], content].concat()
+    }
+
+    fn file(name: &str, content: &[u8]) -> Vec<u8> {
+        let (length, checksum) = (content.len() as u64, crc32fast::hash(content));
+        Frame::File { name: name.into(), length, checksum }.encode()
+    }
+
+    /// What is told of memory that goes ahead: the round, and its bytes by then.
+    type Told = Vec<(usize, u64)>;
+
+    /// Passes what is left of `from` on: how far, what came out, and what was told.
+    fn pass(relay: &mut Relay, from: &mut &[u8]) -> (Result<Passed, Error>, Vec<u8>, Told) {
+        let (mut to, told) = (Vec::new(), Mutex::new(Vec::new()));
+        let passed = Builder::new_current_thread().build().unwrap().block_on(relay.pass(
+            from,
+            &mut to,
+            &|round, bytes| told.lock().unwrap().push((round, bytes)),
+        ));
+        (passed, to, told.into_inner().unwrap())
+    }
+
+    #[test]
+    fn the_memory_of_each_round_is_counted_and_the_freeze_kept() {
+        let ahead = [
+            chunk("1/pages-1.img", &[1; 300]),
+            chunk("1/pages-2.img", &[2; 40]),
+            // It is no memory.
+            chunk("1/pagemap-1.img", &[3; 7]),
+            chunk("2/pages-1.img", &[4; 50]),
+        ]
+        .concat();
+        let rest = [
+            chunk("pages-1.img", &[5; 8]),
+            chunk("core-7.img", &[6; 90]),
+            file("core-7.img", &[6; 90]),
+        ]
+        .concat();
+        let images = chunk(FILES, b"files");
+        let end = [file(FILES, b"files"), Frame::End { files: 2 }.encode()].concat();
+        let stream =
+            [&PREAMBLE[..], &ahead, &Frame::Frozen.encode(), &rest, &images, &end].concat();
+        let (mut relay, mut from) = (Relay::default(), &stream[..]);
+
+        let (passed, to, told) = pass(&mut relay, &mut from);
+        assert!(matches!(passed, Ok(Passed::Frozen)), "{passed:?}");
+        assert_eq!(to, [&PREAMBLE[..], &ahead].concat(), "the destination hears nothing of it");
+        assert_eq!(told, [(1, 300), (1, 340), (1, 340), (2, 50)]);
+        assert_eq!(from.len(), rest.len() + images.len() + end.len(), "the rest waits");
+
+        let (passed, to, told) = pass(&mut relay, &mut from);
+        let Ok(Passed::All(relayed)) = passed else { panic!("{passed:?}") };
+        assert_eq!((to, told), (rest, vec![]));
+        assert_eq!((&relayed.ahead[..], relayed.rest), (&[340, 50][..], 8));
+        assert_eq!(relayed.open_files, b"files");
+    }
+
+    #[test]
+    fn each_freeze_is_told_however_often_and_early_it_is_said() {
+        let stream = [&PREAMBLE[..], &[Frame::Frozen.encode(), Frame::Frozen.encode()].concat()];
+        let stream = stream.concat();
+        let (mut relay, mut from) = (Relay::default(), &stream[..]);
+        for expected in [&PREAMBLE[..], &[]] {
+            let (passed, to, _) = pass(&mut relay, &mut from);
+            assert!(matches!(passed, Ok(Passed::Frozen)), "{passed:?}");
+            assert_eq!(to, expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn all_memory_is_counted_in_its_round_and_once(
+            pieces in vec((0..=9_usize, any::<bool>(), 0..50_usize), 0..40),
+        ) {
+            let (mut stream, mut rounds, mut left) = (PREAMBLE.to_vec(), [0_u64; 9], 0);
+            for &(round, is_memory, length) in &pieces {
+                let name = if is_memory { "pages-1.img" } else { "pagemap-1.img" };
+                let counted = if is_memory { length as u64 } else { 0 };
+                match round {
+                    0 => {
+                        stream.extend(chunk(name, &vec![7; length]));
+                        left += counted;
+                    }
+                    _ => {
+                        stream.extend(chunk(&format!("{round}/{name}"), &vec![7; length]));
+                        rounds[round - 1] += counted;
+                    }
+                }
+            }
+            stream.extend(file(FILES, b""));
+            stream.extend(Frame::End { files: 1 }.encode());
+            let (passed, ..) = pass(&mut Relay::default(), &mut &stream[..]);
+            let Ok(Passed::All(relayed)) = passed else { panic!("{passed:?}") };
+            let last = pieces.iter().map(|(round, ..)| *round).max().unwrap_or(0);
+            prop_assert_eq!(&relayed.ahead[..], &rounds[..last]);
+            prop_assert_eq!(relayed.rest, left);
+        }
+    }
+}

@@ -180,6 +180,28 @@ fn rounds_arrive_each_linked_to_the_one_before() {
     assert!(!to.path().join("1/parent").exists());
 }
 
+/// And no more than those: another folder is none of the engine's.
+#[test]
+fn as_many_rounds_arrive_as_there_may_be() {
+    let all = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"];
+    let (from, to) = (with_rounds(&all), tempfile::tempdir().unwrap());
+    let mut stream = Vec::new();
+    runtime().block_on(async {
+        let sender = Sender::new(from.path(), &mut stream).await.unwrap();
+        sender.finish(unchanged).await.unwrap();
+        receive(&mut &stream[..], to.path(), MOST).await.unwrap();
+    });
+    let folders = fs::read_dir(to.path()).unwrap().map(Result::unwrap);
+    let mut folders: Vec<_> = folders
+        .filter(|entry| entry.metadata().unwrap().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    folders.sort();
+    assert_eq!(folders, all[..9]);
+    let last = fs::read_to_string(to.path().join("parent/pages-1.img")).unwrap();
+    assert_eq!(last, "9/pages-1.img");
+}
+
 #[test]
 fn a_round_that_is_left_out_is_missed() {
     let (from, to) = (with_rounds(&["1", "3"]), tempfile::tempdir().unwrap());
@@ -209,6 +231,7 @@ fn files_that_do_not_add_up_are_refused() {
         (vec![end("x", 0, 1)], "not what was sent"),
         (vec![chunk("x", 1 << 20)], "has 1048576 bytes"),
         (vec![vec![9, 0]], "no frames of kind 9"),
+        (vec![Frame::Frozen.encode(), all(0)], "what is for home has come here"),
     ] {
         let stream = [preamble, &frames.concat()].concat();
         let error = received(&stream, MOST).unwrap_err().to_string();
