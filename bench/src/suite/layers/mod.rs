@@ -70,8 +70,10 @@ const QUICK: Duration = Duration::from_millis(150);
 const ABOUT: &str = "\
 One connection brings bytes from the peer through home to the host, as fast as the way permits, in \
 frames of 1,500 bytes (offloads off, as on a wire). All of home's work is done by threads on one \
-processor: those that poll its interface, and the relay's, where there is one. A packet is one that the peer \
-sends; its time is all that home does for it, in and out, with the acknowledgements that go back.
+processor: those that poll its interface, and the relay's, where there is one. A packet is one of \
+the peer's that reaches home; its time is all that home does for it, in and out, with the \
+acknowledgements that go back. What is lost before home, at the full queue of a way that is slow \
+for a moment, is counted among what the peer has sent and nowhere else.
 
 A clock interrupts home's processor some thousand times a second, and the kernel's stack at that instant says in \
 which layer it is: that of the innermost function that belongs to a layer, so that each layer has \
@@ -85,8 +87,8 @@ sockets is done by whoever takes the packets from home, and so is not seen.
 
 Two checks: the scheduler's account of the same threads, divided by the same packets, knows \
 nothing of ticks (it is taken with the sampler and, just before, without: the difference is what \
-sampling costs); and home's own statistics (/proc/net/dev, /proc/net/snmp) count how often packets \
-come by the layers, where what GRO has put together counts once.
+sampling costs); and the hosts' own statistics (/proc/net/dev, /proc/net/snmp) count how often \
+packets come by the layers, where what GRO has put together counts once.
 
 What differs from the paper: veth in place of a network card (its wake-up of the other end stands \
 for a card's doorbell and is `scheduler`; with XDP it copies a packet into a page, which cards do \

@@ -135,7 +135,7 @@ mod tests {
 
     fn window() -> Window {
         let elapsed = Duration::from_millis(100);
-        Window { packets: 10_000.0, passes: vec![1.0; 5], elapsed, work: Duration::from_millis(40) }
+        Window { packets: 10_000.0, passes: vec![1.0; 6], elapsed, work: Duration::from_millis(40) }
     }
 
     /// 1,000 of them make 100 ms; the processor has slept through the idle ones.

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::passes;
+use super::passes::Counts;
 use crate::{
     interrupt,
     lan::{Lan, Placement, Wire},
@@ -51,10 +51,10 @@ pub(super) struct Way<'a> {
 
 /// What one measurement saw.
 pub(super) struct Window {
-    /// Packets that the peer sent, of which nearly all are full and all are for
-    /// the server.
+    /// Packets of the peer's that reached home, of which nearly all are full and
+    /// all are for the server.
     pub(super) packets: f64,
-    /// Passes for each of these, in the order of [`passes::COUNTED`].
+    /// Passes for each of these, in the order of [`COUNTED`](super::passes::COUNTED).
     pub(super) passes: Vec<f64>,
     /// How long it lasted.
     pub(super) elapsed: Duration,
@@ -130,15 +130,13 @@ impl<'a> Way<'a> {
 
     fn watch(&self, workers: &HashSet<u32>, duration: Duration) -> Result<Window> {
         let account = || Account::of(workers.iter().copied());
-        let (passes, packets) = (passes::at_home(&self.lan)?, passes::sent_by_peer(&self.lan)?);
+        let before = Counts::now(&self.lan)?;
         let (start, work) = (Instant::now(), account()?);
         thread::sleep(duration);
         let (elapsed, work) = (start.elapsed(), account()?.since(&work));
-        let packets = (passes::sent_by_peer(&self.lan)? - packets) as f64;
-        let passes = passes::at_home(&self.lan)?.into_iter().zip(passes);
         interrupt::check()?;
-        ensure!(packets > 0.0, "the peer sent nothing in {duration:?}");
-        let passes = passes.map(|(after, before)| (after - before) as f64 / packets).collect();
+        let (packets, passes) =
+            Counts::now(&self.lan)?.since(&before).with_context(|| format!("in {duration:?}"))?;
         Ok(Window { packets, passes, elapsed, work })
     }
 }
