@@ -193,6 +193,7 @@ mod tests {
         if !is_root() {
             return;
         }
+        let _alone = processor::tests::alone();
         let (peer, host) = (Netns::new("peer").unwrap(), Netns::new("host").unwrap());
         wire((&peer, PEER0, PEER0_MAC), (&host, HOST0, HOST0_MAC)).unwrap();
         peer.run("ip", &format!("address add {PEER}/24 dev {PEER0}")).unwrap();

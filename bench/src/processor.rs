@@ -93,3 +93,16 @@ fn all() -> Result<Vec<usize>> {
     let set = nix::sched::sched_getaffinity(Pid::from_raw(0))?;
     Ok((0..CpuSet::count()).filter(|&n| set.is_set(n).unwrap_or(false)).collect())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// Held by tests that have work of their own on the [`last`](super::last) processor,
+    /// or measure what there is: one at a time.
+    pub(crate) fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        // A test that failed has left nothing there.
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -2,7 +2,7 @@
 
 mod pressure;
 pub(crate) mod processes;
-mod processor_time;
+pub(crate) mod processor_time;
 mod runnable;
 
 pub(crate) use self::{

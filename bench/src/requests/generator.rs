@@ -58,15 +58,43 @@ pub(crate) fn generate(asked: &Requests, link: &mut impl Link) -> Result<Outcome
     // A moment to get ready, so that the first request is not late by design.
     let schedule = Schedule::new(asked, link.now() + 1_000_000);
     let mut run = Generator::new(asked, schedule);
-    let end = schedule.due(schedule.requests) + asked.patience.as_nanos() as u64;
+    let mut patience = Patience::new(asked, schedule.due(schedule.requests));
     loop {
         run.send(link)?;
         run.receive(link)?;
-        if run.finished == schedule.requests || link.now() >= end {
+        patience.pass(link.now());
+        if run.finished == schedule.requests || patience.left == 0 {
             return Ok(run.outcome(link.now()));
         }
-        let next = if run.next < schedule.requests { schedule.due(run.next) } else { end };
+        let next = if run.next < schedule.requests {
+            schedule.due(run.next)
+        } else {
+            link.now() + patience.left.min(patience.step)
+        };
         link.wait(next, |connection| run.connections[connection].unsent() > 0)?;
+    }
+}
+
+/// How much longer responses are waited for, once all requests are due.
+///
+/// Where all stood still, generator and server alike, nobody has waited: of what
+/// passes between two looks no more counts than a step. In ns.
+struct Patience {
+    left: u64,
+    step: u64,
+    /// Until when it has been counted.
+    until: u64,
+}
+
+impl Patience {
+    fn new(asked: &Requests, from: u64) -> Self {
+        let left = asked.patience.as_nanos() as u64;
+        Self { left, step: (left / 10).max(1), until: from }
+    }
+
+    fn pass(&mut self, now: u64) {
+        self.left = self.left.saturating_sub(now.saturating_sub(self.until).min(self.step));
+        self.until = self.until.max(now);
     }
 }
 

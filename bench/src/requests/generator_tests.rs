@@ -17,6 +17,8 @@ enum Stall {
     Sending(Range<u64>),
     /// The generator itself sleeps.
     Generator(Range<u64>),
+    /// All stand still, the server and the generator.
+    Machine(Range<u64>),
 }
 
 /// A server that answers requests of any connection one after the other, each
@@ -46,7 +48,10 @@ impl Fake {
 
     /// When a request that is sent now is answered.
     fn answer_at(&mut self) -> u64 {
-        let stall = if let Stall::Server(stall) = &self.stall { Some(stall) } else { None };
+        let stall = match &self.stall {
+            Stall::Server(stall) | Stall::Machine(stall) => Some(stall),
+            _ => None,
+        };
         let begin = Self::after(stall, self.now.max(self.busy_until));
         self.busy_until = begin + Self::SERVICE;
         self.busy_until
@@ -65,7 +70,9 @@ impl Link for Fake {
             Stall::Sending(stall) if (0..self.arriving.len()).any(blocked) => {
                 wake = wake.min(stall.end);
             }
-            Stall::Generator(stall) => wake = Self::after(Some(stall), wake),
+            Stall::Generator(stall) | Stall::Machine(stall) => {
+                wake = Self::after(Some(stall), wake)
+            }
             _ => {}
         }
         self.now = self.now.max(wake);
@@ -206,4 +213,15 @@ fn what_is_never_answered_has_waited_until_the_end() {
     assert_eq!((outcome.requests, outcome.answered, outcome.latency.len()), (1_000, 900, 1_000));
     // For the patience of a second, and for what was left of the schedule.
     assert_eq!(slower(&outcome, 1_000 * MS), 100);
+}
+
+/// Nobody was waited for meanwhile.
+#[test]
+fn a_machine_that_stands_still_uses_up_no_patience() {
+    // From before the last is due, for longer than the patience.
+    let stall = Stall::Machine(1_195 * MS..4_000 * MS);
+    let outcome = generate(&asked(), &mut Fake::new(stall)).unwrap();
+    assert_eq!((outcome.requests, outcome.answered), (1_000, 1_000));
+    // Who had to wait for it, had to.
+    assert!(outcome.latency.max() > 2_700 * MS, "{}", outcome.latency.max());
 }

@@ -68,6 +68,7 @@ fn every_route_but_the_direct_one_leads_through_home_and_its_processor() {
         eprintln!("skipped: it takes two processors");
         return;
     }
+    let _alone = processor::tests::alone();
     let wire = Wire { rate: None, offloads: false, xdp: true };
     for route in all() {
         let name = route.name();

@@ -65,7 +65,7 @@ const PERIOD: Duration = Duration::from_micros(200);
 /// As [`PERIOD`], when all that matters is that every layer is seen.
 const QUICK_PERIOD: Duration = Duration::from_micros(50);
 /// Length of one measurement when all that matters is that there is one.
-const QUICK: Duration = Duration::from_millis(150);
+const QUICK: Duration = Duration::from_millis(300);
 
 const ABOUT: &str = "\
 One connection brings bytes from the peer through home to the host, as fast as the way permits, in \

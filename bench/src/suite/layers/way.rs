@@ -36,8 +36,12 @@ pub(super) const WIRE: Wire = Wire { rate: None, offloads: false, xdp: true };
 /// Bytes of one call of client and server, as in suite `paper`.
 pub(super) const BUFFER: usize = 8192;
 
-/// How long a transfer runs before it is measured, and about how long after.
+/// How long a transfer runs from its first packets until it is measured, and about how
+/// long after.
 pub(super) const START: Duration = Duration::from_millis(200);
+
+/// How long a client may take to begin.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A route that is set up, with a server at its end. Dropped in the order of
 /// its fields: the server goes first and the lab last.
@@ -113,13 +117,29 @@ impl<'a> Way<'a> {
         let (lan, route) = (&self.lan, self.route);
         thread::scope(|scope| {
             let client = scope.spawn(move || process::client(lan, route, &[PORT], extent, BUFFER));
+            let flows = self.wait_for_packets();
             thread::sleep(START);
-            let result = self.workers().and_then(|workers| inside(&workers));
+            let result = flows.and_then(|()| self.workers()).and_then(|workers| inside(&workers));
             let client = client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             // Why nothing arrives is known best by the client.
             client.with_context(|| format!("by way of {}", self.name()))?;
             result
         })
+    }
+
+    /// Waits for the client's first packets to reach home, or for some seconds: why
+    /// none do, others know better.
+    ///
+    /// # Errors
+    /// The kernel does not count them, or the run was interrupted.
+    fn wait_for_packets(&self) -> Result<()> {
+        let (before, start) = (Counts::now(&self.lan)?, Instant::now());
+        // Nothing has come as long as there are no figures.
+        while Counts::now(&self.lan)?.since(&before).is_err() && start.elapsed() < PATIENCE {
+            interrupt::check()?;
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Those who do home's work now.
