@@ -71,7 +71,7 @@ impl Link for Fake {
                 wake = wake.min(stall.end);
             }
             Stall::Generator(stall) | Stall::Machine(stall) => {
-                wake = Self::after(Some(stall), wake)
+                wake = Self::after(Some(stall), wake);
             }
             _ => {}
         }

@@ -63,7 +63,7 @@ const DURATION: Duration = Duration::from_millis(1_000);
 /// From one look at home's processor to the next: each takes some microseconds.
 const PERIOD: Duration = Duration::from_micros(200);
 /// As [`PERIOD`], when all that matters is that every layer is seen.
-const QUICK_PERIOD: Duration = Duration::from_micros(50);
+const QUICK_PERIOD: Duration = Duration::from_micros(100);
 /// Length of one measurement when all that matters is that there is one.
 const QUICK: Duration = Duration::from_millis(300);
 
@@ -125,7 +125,7 @@ pub(crate) fn run(effort: &Effort, recorder: &mut Recorder) -> Result<()> {
         let way = &ways[n];
         recorder.progress.step("layers", &format!("round {}, {}", number + 1, way.name()));
         let (alone, sampled, ticks) =
-            way.measure(duration, &mut sampler).with_context(|| way.name())?;
+            way.measure(duration, most / 2, &mut sampler).with_context(|| way.name())?;
         round.record(recorder, way.name(), &alone, &sampled, &ticks);
         if round.len() == ways.len() {
             std::mem::take(&mut round).compare(recorder);

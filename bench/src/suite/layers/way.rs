@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::passes::Counts;
 use crate::{
@@ -40,8 +40,9 @@ pub(super) const BUFFER: usize = 8192;
 /// long after.
 pub(super) const START: Duration = Duration::from_millis(200);
 
-/// How long a client may take to begin.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Packets beside which those that are on their way as a window begins, or ends, do not
+/// count.
+const ENOUGH: f64 = 3_000.0;
 
 /// A route that is set up, with a server at its end. Dropped in the order of
 /// its fields: the server goes first and the lab last.
@@ -86,22 +87,36 @@ impl<'a> Way<'a> {
     }
 
     /// Measures for `duration` with the processor left alone, and then as long
-    /// with `sampler` watching it.
+    /// with `sampler` watching it; or up to `longest`, where too few packets come, because
+    /// others have the machine.
     ///
     /// # Errors
-    /// Not all arrives, or the run was interrupted.
+    /// Not all arrives, nothing comes to home, or the run was interrupted.
     pub(super) fn measure(
         &self,
-        duration: Duration,
+        mut duration: Duration,
+        longest: Duration,
         sampler: &mut Sampler,
     ) -> Result<(Window, Window, Ticks)> {
-        self.during_transfer(2 * duration, |workers| {
-            let alone = self.watch(workers, duration)?;
-            sampler.start()?;
-            let sampled = self.watch(workers, duration);
-            let ticks = sampler.stop(&self.symbols, workers)?;
-            Ok((alone, sampled?, ticks))
-        })
+        loop {
+            let (alone, sampled, ticks) = self.during_transfer(2 * duration, |workers| {
+                let alone = self.watch(workers, duration)?;
+                sampler.start()?;
+                let sampled = self.watch(workers, duration);
+                let ticks = sampler.stop(&self.symbols, workers)?;
+                Ok((alone, sampled?, ticks))
+            })?;
+            let packets = |window: &Option<Window>| window.as_ref().map_or(0.0, |one| one.packets);
+            let fewer = packets(&alone).min(packets(&sampled));
+            let last = 2 * duration > longest;
+            if let (Some(alone), Some(sampled)) = (alone, sampled)
+                && (fewer >= ENOUGH || last)
+            {
+                return Ok((alone, sampled, ticks));
+            }
+            ensure!(!last, "no packet of the peer reaches home in {duration:?}");
+            duration *= 2;
+        }
     }
 
     /// Calls `inside` with those who do home's work, while a client sends for
@@ -117,7 +132,7 @@ impl<'a> Way<'a> {
         let (lan, route) = (&self.lan, self.route);
         thread::scope(|scope| {
             let client = scope.spawn(move || process::client(lan, route, &[PORT], extent, BUFFER));
-            let flows = self.wait_for_packets();
+            let flows = self.wait_for_packets(|| client.is_finished());
             thread::sleep(START);
             let result = flows.and_then(|()| self.workers()).and_then(|workers| inside(&workers));
             let client = client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -127,17 +142,12 @@ impl<'a> Way<'a> {
         })
     }
 
-    /// Waits for the client's first packets to reach home, or for some seconds: why
-    /// none do, others know better.
-    ///
-    /// # Errors
-    /// The kernel does not count them, or the run was interrupted.
-    fn wait_for_packets(&self) -> Result<()> {
-        let (before, start) = (Counts::now(&self.lan)?, Instant::now());
+    /// Waits for a client's first packets to reach home, as long as it is not `over`.
+    fn wait_for_packets(&self, over: impl Fn() -> bool) -> Result<()> {
+        let before = Counts::now(&self.lan)?;
         // Nothing has come as long as there are no figures.
-        while Counts::now(&self.lan)?.since(&before).is_err() && start.elapsed() < PATIENCE {
-            interrupt::check()?;
-            thread::sleep(Duration::from_millis(1));
+        while !over() && Counts::now(&self.lan)?.since(&before).is_none() {
+            thread::sleep(Duration::from_millis(5));
         }
         Ok(())
     }
@@ -148,15 +158,15 @@ impl<'a> Way<'a> {
         Ok(processes::of(self.lan.home.id()?)?.into_iter().chain(receivers).collect())
     }
 
-    fn watch(&self, workers: &HashSet<u32>, duration: Duration) -> Result<Window> {
+    /// What is seen in `duration`; none if nothing comes.
+    fn watch(&self, workers: &HashSet<u32>, duration: Duration) -> Result<Option<Window>> {
         let account = || Account::of(workers.iter().copied());
         let before = Counts::now(&self.lan)?;
         let (start, work) = (Instant::now(), account()?);
         thread::sleep(duration);
         let (elapsed, work) = (start.elapsed(), account()?.since(&work));
         interrupt::check()?;
-        let (packets, passes) =
-            Counts::now(&self.lan)?.since(&before).with_context(|| format!("in {duration:?}"))?;
-        Ok(Window { packets, passes, elapsed, work })
+        let counted = Counts::now(&self.lan)?.since(&before);
+        Ok(counted.map(|(packets, passes)| Window { packets, passes, elapsed, work }))
     }
 }
