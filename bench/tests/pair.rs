@@ -3,8 +3,9 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
-    process::{Child, Command, Output, Stdio},
+    net::{Ipv4Addr, SocketAddrV4, TcpStream},
+    process::{self, Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU8, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -55,15 +56,20 @@ impl Drop for Running {
     }
 }
 
-/// Ports that were free a moment ago.
-fn free_ports<const N: usize>() -> [u16; N] {
-    let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let listeners: [TcpListener; N] = std::array::from_fn(bind);
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+/// The server's port.
+const PORT: u16 = 7000;
+/// The deputy's port.
+const OF_DEPUTY: u16 = 7001;
+
+/// A loopback address at which nobody else listens or calls from.
+fn own_address() -> Ipv4Addr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [high, low] = (process::id() as u16).to_be_bytes();
+    Ipv4Addr::new(127, high | 0x80, low, COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn client(port: u16, more: &str) -> Output {
-    pair(&format!("client --to 127.0.0.1 --port {port} {more}")).output().unwrap()
+fn client(to: Ipv4Addr, more: &str) -> Output {
+    pair(&format!("client --to {to} --port {PORT} {more}")).output().unwrap()
 }
 
 fn figures(output: &Output) -> Value {
@@ -72,35 +78,35 @@ fn figures(output: &Output) -> Value {
 }
 
 /// A server and the deputy that holds its sockets.
-fn with_deputy(gather: &str, behaviour: &str) -> (Running, Running, u16, SocketAddrV4) {
-    let [port, of_deputy] = free_ports();
-    let at = SocketAddrV4::new(Ipv4Addr::LOCALHOST, of_deputy);
-    let deputy = Running::start(&format!("deputy --at {at} {gather}"));
-    let server = Running::start(&format!("server --port {port} --deputy {at} {behaviour}"));
-    (server, deputy, port, at)
+fn with_deputy(gather: &str, behaviour: &str) -> (Running, Running, Ipv4Addr) {
+    let own = own_address();
+    let deputy = Running::start(&format!("deputy --at {own}:{OF_DEPUTY} {gather}"));
+    let by = format!("--deputy {own}:{OF_DEPUTY}");
+    let server = format!("server --address {own} --port {PORT} {by} {behaviour}");
+    (Running::start(&server), deputy, own)
 }
 
 #[test]
 fn the_client_says_what_the_servers_received() {
-    let [port] = free_ports();
-    let _server = Running::start(&format!("server --port {port} --receive"));
-    let all = figures(&client(port, "--amount 100003 --json"));
+    let own = own_address();
+    let _server = Running::start(&format!("server --address {own} --port {PORT} --receive"));
+    let all = figures(&client(own, "--amount 100003 --json"));
     let connection = &all["connections"][0];
     assert_eq!(connection["arrived"], 100_003);
-    assert_eq!(connection["port"], port);
+    assert_eq!(connection["port"], PORT);
     assert!(all["seconds"].as_f64().unwrap() > 0.0);
-    let text = client(port, "--amount 100003 --buffer 100");
+    let text = client(own, "--amount 100003 --buffer 100");
     let text = String::from_utf8(text.stdout).unwrap();
-    assert!(text.contains(&format!("port {port}: 100003 bytes there, 8 back in ")), "{text}");
-    let timed = figures(&client(port, "--time 0.2 --json"));
+    assert!(text.contains(&format!("port {PORT}: 100003 bytes there, 8 back in ")), "{text}");
+    let timed = figures(&client(own, "--time 0.2 --json"));
     assert!(timed["seconds"].as_f64().unwrap() >= 0.2, "{timed}");
 }
 
 #[test]
 fn requests_are_answered_by_deputies_too() {
     for gather in ["", "--gather"] {
-        let (_server, _deputy, port, _) = with_deputy(gather, "--answer 100:2000");
-        let all = figures(&client(port, "--answer 100:2000 --amount 5000 --json"));
+        let (_server, _deputy, own) = with_deputy(gather, "--answer 100:2000");
+        let all = figures(&client(own, "--answer 100:2000 --amount 5000 --json"));
         assert_eq!(all["connections"][0]["returned"], 50 * 2000, "{gather}");
     }
 }
@@ -109,9 +115,9 @@ fn requests_are_answered_by_deputies_too() {
 #[test]
 fn a_deputy_says_whether_it_reads_ahead() {
     for (switch, says) in [("", 0), ("--gather", 1)] {
-        let [port] = free_ports();
-        let _deputy = Running::start(&format!("deputy --at 127.0.0.1:{port} {switch}"));
-        let mut process = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let at = SocketAddrV4::new(own_address(), OF_DEPUTY);
+        let _deputy = Running::start(&format!("deputy --at {at} {switch}"));
+        let mut process = TcpStream::connect(at).unwrap();
         let mut length = [0; 4];
         process.read_exact(&mut length).unwrap();
         let mut greeting = vec![0; u32::from_be_bytes(length) as usize];
@@ -122,23 +128,24 @@ fn a_deputy_says_whether_it_reads_ahead() {
 
 #[test]
 fn a_client_without_a_server_names_it() {
-    let [port] = free_ports();
-    let output = client(port, "--amount 1");
+    let own = own_address();
+    let output = client(own, "--amount 1");
     assert_eq!(output.status.code(), Some(1));
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(complaint.contains(&format!("127.0.0.1, port {port}: cannot connect")), "{complaint}");
+    assert!(complaint.contains(&format!("{own}, port {PORT}: cannot connect")), "{complaint}");
 }
 
 #[test]
 fn a_server_whose_deputy_is_killed_ends_and_says_why() {
     for gather in ["", "--gather"] {
         for in_a_connection in [false, true] {
-            let (mut server, deputy, port, at) = with_deputy(gather, "--receive");
-            let connection = in_a_connection.then(|| TcpStream::connect(("127.0.0.1", port)));
+            let (mut server, deputy, own) = with_deputy(gather, "--receive");
+            let connection = in_a_connection.then(|| TcpStream::connect((own, PORT)));
             drop(deputy);
             let (code, complaint) = server.ended();
             assert_eq!(code, Some(1), "{complaint}");
-            assert!(complaint.contains(&format!("the deputy at {at} is gone")), "{complaint}");
+            let expected = format!("the deputy at {own}:{OF_DEPUTY} is gone");
+            assert!(complaint.contains(&expected), "{complaint}");
             drop(connection);
         }
     }
@@ -149,8 +156,8 @@ fn a_server_whose_deputy_is_killed_ends_and_says_why() {
 fn a_deputy_ends_with_its_process() {
     for gather in ["", "--gather"] {
         for in_a_connection in [false, true] {
-            let (server, mut deputy, port, _) = with_deputy(gather, "--receive");
-            let connection = in_a_connection.then(|| TcpStream::connect(("127.0.0.1", port)));
+            let (server, mut deputy, own) = with_deputy(gather, "--receive");
+            let connection = in_a_connection.then(|| TcpStream::connect((own, PORT)));
             drop(server);
             assert_eq!(deputy.ended(), (Some(0), String::new()), "{gather}");
             drop(connection);
@@ -160,10 +167,10 @@ fn a_deputy_ends_with_its_process() {
 
 #[test]
 fn a_server_without_its_deputy_does_not_start() {
-    let [port, of_deputy] = free_ports();
-    let server = pair(&format!("server --port {port} --deputy 127.0.0.1:{of_deputy} --receive"));
+    let at = SocketAddrV4::new(own_address(), OF_DEPUTY);
+    let server = pair(&format!("server --port {PORT} --deputy {at} --receive"));
     let output = { server }.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(complaint.contains(&format!("the deputy at 127.0.0.1:{of_deputy}")), "{complaint}");
+    assert!(complaint.contains(&format!("the deputy at {at}")), "{complaint}");
 }

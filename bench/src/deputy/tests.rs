@@ -5,7 +5,11 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream},
     num::NonZeroU32,
-    sync::mpsc,
+    process,
+    sync::{
+        atomic::{AtomicU8, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -41,15 +45,17 @@ impl Way {
     }
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> SocketAddrV4 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port())
+/// Where nobody else listens or calls from: a loopback address of its own.
+fn free() -> SocketAddrV4 {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [high, low] = (process::id() as u16).to_be_bytes();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    SocketAddrV4::new(Ipv4Addr::new(127, high | 0x80, low, count), 7000)
 }
 
 /// A listening socket.
 fn listen(sockets: &mut dyn Sockets) -> (Descriptor, SocketAddrV4) {
-    let at = free_port();
+    let at = free();
     let listener = sockets.socket().unwrap();
     sockets.set_option(listener, SocketOption::ReuseAddress).unwrap();
     sockets.bind(listener, at).unwrap();
@@ -229,7 +235,7 @@ fn both_behaviours_are_the_same_for_the_client() {
     let exchange = Exchange { request: number(10_000), response: number(20_000) };
     for way in WAYS {
         for behaviour in [Behaviour::Receive, Behaviour::Answer(exchange)] {
-            let at = free_port();
+            let at = free();
             let (ready, wait) = mpsc::channel();
             let server = thread::spawn(move || {
                 let mut sockets = way.sockets();

@@ -1,17 +1,26 @@
 //! The switch: a bridge in a namespace of its own.
 
-use anyhow::{Context, Result};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf,
     programs::{Xdp, xdp::XdpMode},
 };
 
 use super::{INTERFACE, Wire, mac, placement, quiet};
-use crate::{netns::Netns, traffic::OBJECT};
+use crate::{interrupt, netns::Netns, traffic::OBJECT};
 
 const BRIDGE: &str = "switch";
 /// The program that lets everything pass.
 const PASS: &str = "empty_xdp";
+/// How long a wire may take until it passes packets.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often is looked whether it does.
+const MOMENT: Duration = Duration::from_millis(2);
 
 /// A switch whose ports are called as what is plugged into them.
 pub(super) struct Switch {
@@ -31,7 +40,8 @@ impl Switch {
         Ok(Self { passes: Vec::new(), netns })
     }
 
-    /// Wires `host`, with the MAC address `address`, to the new port `port`.
+    /// Wires `host`, with the MAC address `address`, to the new port `port`, and waits until
+    /// the wire passes packets.
     pub(super) fn plug(
         &self,
         host: &Netns,
@@ -47,7 +57,8 @@ impl Switch {
             wire.apply(netns, interface)?;
             netns.run("ip", &format!("link set {interface} up"))?;
         }
-        Ok(())
+        wait_until_up(&self.netns, port)?;
+        wait_until_up(host, INTERFACE)
     }
 
     /// Makes threads on `processors` alone receive at `port`.
@@ -72,5 +83,22 @@ impl Switch {
         });
         self.passes.push(bpf.with_context(|| format!("cannot put `{PASS}` on {port}"))?);
         Ok(())
+    }
+}
+
+/// Waits until `interface` really passes packets: the kernel may take a second to notice
+/// that the other end of its wire is up as well, and until then it loses what it is given.
+fn wait_until_up(netns: &Netns, interface: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        interrupt::check()?;
+        let said = netns.run("ip", &format!("-json -details link show dev {interface}"))?;
+        let link = &serde_json::from_str::<serde_json::Value>(&said)?[0];
+        let port = &link["linkinfo"]["info_slave_data"]["state"];
+        if link["operstate"] == "UP" && (port.is_null() || port == "forwarding") {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{interface} of {} is not up: {said}", netns.name());
+        thread::sleep(MOMENT);
     }
 }

@@ -16,6 +16,8 @@
 //!
 //! All of it blocks: call it on a thread of its own. It takes root's rights.
 
+#[cfg(test)]
+mod begun;
 pub mod connections;
 pub mod datagrams;
 mod descriptors;

@@ -41,11 +41,17 @@ impl Following {
         loop {
             server.ok(&["apply"]);
             if monitor.lines.recv_timeout(moment).is_ok() {
-                // The last of those may still be on its way.
-                while monitor.lines.recv_timeout(moment).is_ok() {}
-                return monitor;
+                break;
             }
         }
+        // More of those may still be on their way; nothing is after this.
+        let name = "the-monitor-listens";
+        server.ok(&["add", name, "192.0.2.1:9", "--to", "c", "--no-check"]);
+        server.ok(&["remove", name, "--now"]);
+        for _ in 0..2 {
+            while !monitor.line().contains(name) {}
+        }
+        monitor
     }
 
     /// The next line, within ten seconds.

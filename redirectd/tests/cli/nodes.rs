@@ -3,15 +3,20 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     os::unix::fs::MetadataExt as _,
+    process,
+    sync::atomic::{AtomicU8, Ordering},
 };
 
 use crate::server::{CONFIG, Server, redirect};
 
-/// An address that nobody listens on: it was the kernel's choice a moment ago.
+/// An address that nobody else listens on or calls from: it has a loopback address of its
+/// own.
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [high, low] = (process::id() as u16).to_be_bytes();
+    SocketAddr::from(([127, high | 0x80, low, COUNT.fetch_add(1, Ordering::Relaxed)], 9311))
 }
 
 /// Two daemons, the first a node that has invited; and the invitation.

@@ -142,6 +142,7 @@ fn one_that_has_ended_is_told_once_and_forgotten() -> Result<()> {
     two.serve(SELECT)?;
     two.migrate(&[])?.success()?;
     two.c.run(&["kill", &PID.to_string()])?.success()?;
+    soon("it has gone", || (!two.c.has(PID)).then_some(()))?;
     assert_eq!(ps(&two.c_daemon)?["guests"], json!([]));
     // It has come so recently that the host is not believed at once.
     let ended = || ps(&two.daemon).ok().filter(|list| list["away"][0]["running"] == false);

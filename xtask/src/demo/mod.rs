@@ -10,17 +10,19 @@ mod narrator;
 mod stream;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::lab::{Binaries, Daemon, Finished, Host, Lab, Lan, Nginx, Process, iperf3_server};
+use xtask::lab::{Binaries, Daemon, Finished, Host, Lab, Lan, Nginx};
 
-use self::{journey::Journey, narrator::Narrator, stream::Stream};
+use self::{
+    journey::Journey,
+    narrator::Narrator,
+    stream::{Sink, Stream},
+};
 use crate::{
     setup::{self, Purpose},
     workspace,
@@ -98,7 +100,8 @@ fn as_root(programs: &Path) -> Result<()> {
 struct Demonstration<'a> {
     narrator: &'a mut Narrator,
     daemon: Daemon,
-    _servers: (Nginx, Nginx, Process, Process),
+    sinks: [Sink; 2],
+    _webs: [Nginx; 2],
     lan: Lan,
     _lab: Lab,
 }
@@ -108,12 +111,8 @@ impl<'a> Demonstration<'a> {
         narrator.chapter("Four machines behind one switch, in network namespaces");
         let lab = Lab::new()?;
         let lan = Lan::new(&lab)?;
-        let servers = (
-            web(&lan.c, "10.0.0.3:8080")?,
-            web(&lan.d, "10.0.0.4:8080")?,
-            iperf3_server(&lan.c, 5201)?,
-            iperf3_server(&lan.d, 5201)?,
-        );
+        let webs = [web(&lan.c, "10.0.0.3:8080")?, web(&lan.d, "10.0.0.4:8080")?];
+        let sinks = [Sink::start(&lan.c)?, Sink::start(&lan.d)?];
         for (host, address, what) in [
             (&lan.peer, "10.0.0.1", "a client; knows only home's address"),
             (&lan.home, HOME, "the home node: redirectd; no server listens here"),
@@ -132,7 +131,7 @@ impl<'a> Demonstration<'a> {
         let daemon = Daemon::start(&lan.home, binaries, CONFIGURATION)?;
         let socket = daemon.socket().display();
         narrator.command("home", &format!("export REDIRECTD_SOCKET={socket}"));
-        Ok(Self { narrator, daemon, _servers: servers, lan, _lab: lab })
+        Ok(Self { narrator, daemon, sinks, _webs: webs, lan, _lab: lab })
     }
 
     fn show(mut self) -> Result<()> {
@@ -143,18 +142,19 @@ impl<'a> Demonstration<'a> {
         self.redirect("add web 10.0.0.2:80 --to c:8080")?;
         self.redirect("add bulk 10.0.0.2:5201 --to c:5201")?;
         self.served_by("c", "after redirect add")?;
-        let bulk = self.start_stream()?;
-        self.watch(bulk, "iperf3 through home to c", "c", |_| Ok(()))?;
+        let bulk = self.start_stream("c")?;
+        self.watch(bulk, "iperf3 through home to c", "c")?;
 
         self.narrator.chapter("A second move, to d, while a stream to c is open");
-        let bulk = self.start_stream()?;
-        self.watch(bulk, "iperf3 to c, open across the change", "c", |this| {
-            this.redirect("add web 10.0.0.2:80 --to d:8080 --replace")?;
-            this.redirect("add bulk 10.0.0.2:5201 --to d:5201 --replace")?;
-            this.served_by("d", "after the second redirect")
-        })?;
-        let bulk = self.start_stream()?;
-        self.watch(bulk, "iperf3, a new stream", "d", |_| Ok(()))?;
+        let mut bulk = self.start_stream("c")?;
+        self.look(&mut bulk, Duration::from_secs(STREAM.into()) / 3)?;
+        ensure!(!bulk.has_ended()?, "the stream to c ended before anything moved");
+        self.redirect("add web 10.0.0.2:80 --to d:8080 --replace")?;
+        self.redirect("add bulk 10.0.0.2:5201 --to d:5201 --replace")?;
+        self.served_by("d", "after the second redirect")?;
+        self.watch(bulk, "iperf3 to c, open across the change", "c")?;
+        let bulk = self.start_stream("d")?;
+        self.watch(bulk, "iperf3, a new stream", "d")?;
 
         self.narrator.chapter("redirect remove: the endpoint is home's own again");
         self.redirect("remove web bulk")?;
@@ -198,68 +198,39 @@ impl<'a> Demonstration<'a> {
         Ok(())
     }
 
-    fn start_stream(&self) -> Result<Stream> {
+    /// A stream to home, which `host` is to receive.
+    fn start_stream(&mut self, host: &str) -> Result<Stream> {
+        for sink in self.sinks.iter_mut().filter(|sink| sink.host() == host) {
+            sink.expect()?;
+        }
         let time = STREAM.to_string();
         let line = ["iperf3", "--client", HOME, "--time", &time, "--json"];
         self.narrator.command("peer", &line.join(" "));
         Stream::start(&self.lan.peer, &line)
     }
 
-    /// Shows counters while a stream lasts, and does `meanwhile` after its first
-    /// third; the stream must come to its end, and pass by `host` throughout.
-    fn watch(
-        &mut self,
-        mut stream: Stream,
-        what: &str,
-        host: &str,
-        meanwhile: impl FnOnce(&mut Self) -> Result<()>,
-    ) -> Result<()> {
-        let mut meanwhile = Some(meanwhile);
-        let mut ways = Ways::default();
-        while !stream.has_ended()? {
-            ways.note(&self.daemon.json(&["flows"])?);
+    /// Shows counters while a stream lasts, at most for `time`.
+    fn look(&mut self, stream: &mut Stream, time: Duration) -> Result<()> {
+        while !stream.has_ended()? && stream.elapsed() < time {
+            stream.ways.note(&self.daemon.json(&["flows"])?);
             self.narrator.counters(&self.daemon.json(&["stats"])?);
-            if stream.elapsed() > Duration::from_secs(STREAM.into()) / 3
-                && let Some(meanwhile) = meanwhile.take()
-            {
-                self.narrator.end_counters();
-                meanwhile(self)?;
-            }
             std::thread::sleep(LOOK);
         }
         self.narrator.end_counters();
-        let summary = stream.summary()?;
+        Ok(())
+    }
+
+    /// Shows counters until a stream comes to its end, as it must; it must have passed by
+    /// `host` throughout.
+    fn watch(&mut self, mut stream: Stream, what: &str, host: &str) -> Result<()> {
+        self.look(&mut stream, Duration::MAX)?;
+        let (summary, ways) = stream.summary()?;
         let hosts = ways.hosts(summary.port);
         ensure!(hosts == [host], "the stream was not with {host} alone: {hosts:?}");
         let outcome = format!("{:.1} Gbit/s, all of it with {host}", summary.gigabits());
         self.narrator.say(&format!("iperf3 came to its end: {outcome}"));
         self.narrator.record(what, "iperf3 --client 10.0.0.2", &outcome);
         Ok(())
-    }
-}
-
-/// Which host each of the peer's ports talked to.
-#[derive(Default)]
-struct Ways(BTreeMap<u16, BTreeSet<String>>);
-
-impl Ways {
-    /// Takes what `redirect flows --json` says.
-    fn note(&mut self, flows: &serde_json::Value) {
-        for flow in flows["flows"].as_array().into_iter().flatten() {
-            let endpoint = |side: &str| flow[side].as_str()?.parse::<SocketAddr>().ok();
-            let (Some(peer), Some(host)) = (endpoint("peer"), endpoint("host")) else { continue };
-            let host = match host.ip().to_string().as_str() {
-                "10.0.0.3" => "c".to_owned(),
-                "10.0.0.4" => "d".to_owned(),
-                other => other.to_owned(),
-            };
-            self.0.entry(peer.port()).or_default().insert(host);
-        }
-    }
-
-    /// The hosts that `port` of the peer talked to.
-    fn hosts(&self, port: u16) -> Vec<&str> {
-        self.0.get(&port).into_iter().flatten().map(String::as_str).collect()
     }
 }
 

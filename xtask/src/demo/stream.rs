@@ -1,18 +1,52 @@
 //! A bulk stream by iperf3.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use xtask::lab::{Host, Process};
+use xtask::lab::{Host, Process, iperf3_server};
 
 /// How long iperf3 may take to say farewell.
 const FAREWELL: Duration = Duration::from_secs(20);
+
+/// An iperf3 server, which receives one stream after the other. Between two of them, it
+/// closes its listener and makes another, and refuses who comes before that.
+pub(super) struct Sink {
+    host: String,
+    server: Process,
+    expected: usize,
+}
+
+impl Sink {
+    /// Starts it on `host`.
+    pub(super) fn start(host: &Host) -> Result<Self> {
+        let server = iperf3_server(host, 5201)?;
+        Ok(Self { host: host.name().to_owned(), server, expected: 0 })
+    }
+
+    /// The name of its host.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Waits until it listens for one more stream than it has had.
+    pub(super) fn expect(&mut self) -> Result<()> {
+        self.expected += 1;
+        let listens = |log: &str| log.matches("Server listening").count() >= self.expected;
+        self.server.ready_when("the iperf3 server listens again", listens)
+    }
+}
 
 /// A stream that is under way.
 pub(super) struct Stream {
     process: Process,
     begun: Instant,
+    /// What was seen of it, and of streams before it.
+    pub(super) ways: Ways,
 }
 
 /// What iperf3 says of a stream that has come to its end.
@@ -33,7 +67,8 @@ impl Summary {
 impl Stream {
     /// Starts iperf3's client, as `line` says, on `peer`.
     pub(super) fn start(peer: &Host, line: &[&str]) -> Result<Self> {
-        Ok(Self { process: peer.start(line)?, begun: Instant::now() })
+        let process = peer.start(line)?;
+        Ok(Self { process, begun: Instant::now(), ways: Ways::default() })
     }
 
     /// Time since its start.
@@ -48,8 +83,8 @@ impl Stream {
         Ok(ended)
     }
 
-    /// What it says of itself, if it succeeded.
-    pub(super) fn summary(mut self) -> Result<Summary> {
+    /// What it says of itself, if it succeeded, and what was seen.
+    pub(super) fn summary(mut self) -> Result<(Summary, Ways)> {
         let status = self.process.wait(FAREWELL)?;
         let said = self.process.log();
         ensure!(status.success(), "iperf3 ended with {status}: {said}");
@@ -60,6 +95,32 @@ impl Stream {
         };
         let port = report["start"]["connected"][0]["local_port"].as_u64();
         let port = port.and_then(|port| port.try_into().ok()).context("iperf3 tells its port")?;
-        Ok(Summary { bytes: number("bytes")?, seconds: number("seconds")?, port })
+        let summary = Summary { bytes: number("bytes")?, seconds: number("seconds")?, port };
+        Ok((summary, self.ways))
+    }
+}
+
+/// Which host each of the peer's ports talked to.
+#[derive(Default)]
+pub(super) struct Ways(BTreeMap<u16, BTreeSet<String>>);
+
+impl Ways {
+    /// Takes what `redirect flows --json` says.
+    pub(super) fn note(&mut self, flows: &Value) {
+        for flow in flows["flows"].as_array().into_iter().flatten() {
+            let endpoint = |side: &str| flow[side].as_str()?.parse::<SocketAddr>().ok();
+            let (Some(peer), Some(host)) = (endpoint("peer"), endpoint("host")) else { continue };
+            let host = match host.ip().to_string().as_str() {
+                "10.0.0.3" => "c".to_owned(),
+                "10.0.0.4" => "d".to_owned(),
+                other => other.to_owned(),
+            };
+            self.0.entry(peer.port()).or_default().insert(host);
+        }
+    }
+
+    /// The hosts that `port` of the peer talked to.
+    pub(super) fn hosts(&self, port: u16) -> Vec<&str> {
+        self.0.get(&port).into_iter().flatten().map(String::as_str).collect()
     }
 }

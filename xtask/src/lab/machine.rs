@@ -27,18 +27,37 @@ while True:
         time.sleep(.002)
 ";
 
-/// Becomes another program that has no files open but its log: those of whoever
-/// runs the lab are another machine's.
-const LAUNCH: &str = "import os, sys
+/// Has a child in a session of its own become another program that has no files open but
+/// its log: those of whoever runs the lab are another machine's. The child has the number
+/// that is asked for: the kernel gives it that or none (`set_tid` of clone3). What it begins
+/// has numbers after it, as ever, but not the next ones: they stay free for who asks.
+const LAUNCH: &str = "import ctypes, os, signal, sys
+def fork_as(number):
+    with open('/proc/sys/kernel/ns_last_pid', 'w') as last:
+        last.write(str(number + 100))
+    wanted = ctypes.c_int(number)
+    arguments = (ctypes.c_uint64 * 10)()
+    arguments[4], arguments[8], arguments[9] = signal.SIGCHLD, ctypes.addressof(wanted), 1
+    libc = ctypes.PyDLL(None, use_errno=True)
+    clone3 = ctypes.c_long(435)
+    made = libc.syscall(clone3, arguments, ctypes.c_size_t(ctypes.sizeof(arguments)))
+    if made < 0:
+        why = os.strerror(ctypes.get_errno())
+        sys.exit(f'no process can have the number {number}: {why}')
+    return made
+number, log, pid, *line = sys.argv[1:]
+if fork_as(int(number)) if number else os.fork():
+    os._exit(0)
+os.setsid()
 os.dup2(os.open('/dev/null', os.O_RDONLY), 0)
-os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
+os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
 os.dup2(1, 2)
 os.closerange(3, 1024)
-with open(sys.argv[2] + '.new', 'w') as file:
+with open(pid + '.new', 'w') as file:
     file.write(str(os.getpid()))
-os.rename(sys.argv[2] + '.new', sys.argv[2])
+os.rename(pid + '.new', pid)
 os.chdir('/')
-os.execvp(sys.argv[3], sys.argv[3:])
+os.execvp(line[0], line)
 ";
 
 /// A host with processes of its own. Dropping it kills them all.
@@ -93,18 +112,18 @@ impl Machine {
     /// # Errors
     /// When it does not start.
     pub fn start(&self, line: &[&str]) -> Result<(i32, PathBuf)> {
-        self.launch(&[], line)
+        self.launch("", line)
     }
 
-    fn launch(&self, by: &[&str], line: &[&str]) -> Result<(i32, PathBuf)> {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let file = |what| self.host.dir().join(format!("{}-{number}.{what}", self.host.name()));
-        let (log, pid) = (file("log"), file("pid"));
-        let files = [&log, &pid].map(|path| path.to_str().expect("the lab's names are plain"));
-        let launch = ["setsid", "--fork", "python3", "-c", LAUNCH];
-        self.run(&[by, &launch[..], &files, line].concat())?.success()?;
-        let pid = soon("a program has started", || fs::read_to_string(&pid).ok())?;
-        Ok((pid.trim().parse()?, log))
+    /// The same with the number `pid`, or with any if it is empty.
+    fn launch(&self, pid: &str, line: &[&str]) -> Result<(i32, PathBuf)> {
+        let count = self.started.fetch_add(1, Ordering::Relaxed);
+        let file = |what| self.host.dir().join(format!("{}-{count}.{what}", self.host.name()));
+        let (log, number) = (file("log"), file("pid"));
+        let files = [&log, &number].map(|path| path.to_str().expect("the lab's names are plain"));
+        self.run(&[&["python3", "-c", LAUNCH, pid], &files[..], line].concat())?.success()?;
+        let number = soon("a program has started", || fs::read_to_string(&number).ok())?;
+        Ok((number.trim().parse()?, log))
     }
 
     /// Starts a program as [`Machine::start`] does, with the number `pid`.
@@ -112,10 +131,7 @@ impl Machine {
     /// # Errors
     /// When the number is taken, or it does not start.
     pub fn start_as(&self, pid: i32, line: &[&str]) -> Result<PathBuf> {
-        // The next process is the program: setsid takes the number of the shell.
-        let last = (pid - 1).to_string();
-        let sysctl = format!("echo {last} >/proc/sys/kernel/ns_last_pid; exec \"$@\"");
-        let (started, log) = self.launch(&["sh", "-c", &sysctl, "sh"], line)?;
+        let (started, log) = self.launch(&pid.to_string(), line)?;
         ensure!(started == pid, "the program became {started} instead of {pid}");
         Ok(log)
     }

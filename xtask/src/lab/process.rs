@@ -12,10 +12,13 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 
-use super::{cleanup, soon, until};
+use super::{cleanup, soon, until, wait::on_this_machine};
 
 /// How long a program that is run to its end may take.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a program that is killed may take to go.
+const GOING: Duration = Duration::from_secs(5);
 
 /// A program that runs beside us. Dropping it kills it and its children.
 #[derive(Debug)]
@@ -153,7 +156,7 @@ impl Process {
     /// When it does not go.
     pub fn kill(mut self) -> Result<()> {
         self.signal(Signal::SIGKILL)?;
-        self.wait(Duration::from_secs(5)).map(drop)
+        self.wait(on_this_machine(GOING)).map(drop)
     }
 }
 
@@ -177,15 +180,12 @@ pub(super) fn run(mut command: Command) -> Result<Finished> {
     command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     let mut child = spawn(&mut command)?;
     let group = cleanup::Token::process_group(child.id());
-    let ended = until(RUN_LIMIT, &format!("`{line}` ends"), || child.try_wait().ok().flatten());
+    let limit = on_this_machine(RUN_LIMIT);
+    let ended = until(limit, &format!("`{line}` ends"), || child.try_wait().ok().flatten());
     let Ok(status) = ended else {
         let _ = child.kill();
         let _ = child.wait();
-        bail!(
-            "`{line}` took longer than {RUN_LIMIT:?}:\n{}{}",
-            text(&mut stdout)?,
-            text(&mut stderr)?
-        );
+        bail!("`{line}` took longer than {limit:?}:\n{}{}", text(&mut stdout)?, text(&mut stderr)?);
     };
     group.forget();
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());

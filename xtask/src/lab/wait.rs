@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 /// long against what a look costs.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// With this variable, [`soon`] is so many times as long: the machine is that much slower.
+/// With this variable, the lab waits so many times as long: the machine is that much slower.
 /// `cargo xtask test --kernel debian` sets it.
 pub const SLOWER: &str = "REDIRECTD_TEST_SLOWER";
 
@@ -17,8 +17,13 @@ pub const SLOWER: &str = "REDIRECTD_TEST_SLOWER";
 /// # Errors
 /// When it has not by then; the error says that `what` did not happen.
 pub fn soon<T>(what: &str, condition: impl FnMut() -> Option<T>) -> Result<T> {
+    until(on_this_machine(Duration::from_secs(10)), what, condition)
+}
+
+/// What `limit` is on a machine that is as much slower as [`SLOWER`] says.
+pub(super) fn on_this_machine(limit: Duration) -> Duration {
     let times = std::env::var(SLOWER).ok().and_then(|times| times.parse().ok()).unwrap_or(1);
-    until(times * Duration::from_secs(10), what, condition)
+    times * limit
 }
 
 /// Waits until `condition` gives something, at most for `limit`.

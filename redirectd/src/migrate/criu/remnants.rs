@@ -112,7 +112,23 @@ fn holders(images: &Path) -> Vec<i32> {
     };
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|&pid| pid != own).filter(holds).collect()
+    // It may have begun its program after the first look, and closed our files by that.
+    let keeps = |pid: &i32| holds(pid) && !begins(*pid) && holds(pid);
+    pids.filter(|&pid| pid != own).filter(keeps).collect()
+}
+
+/// Whether the process `pid` is a child that another thread of this process starts, and
+/// does not run its program yet: until then it has all our files open.
+fn begins(pid: i32) -> bool {
+    let of = |pid: &str, what: &str| Path::new("/proc").join(pid).join(what);
+    let pid = pid.to_string();
+    let status = fs::read_to_string(of(&pid, "status")).unwrap_or_default();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    let ours = parent.is_some_and(|parent| parent.trim() == std::process::id().to_string());
+    let program = |pid: &str| fs::read_link(of(pid, "exe")).ok();
+    // A program that is being loaded has no command line; the files are closed before it has.
+    let loads = || fs::read(of(&pid, "cmdline")).is_ok_and(|line| line.is_empty());
+    ours && (program(&pid) == program("self") || loads())
 }
 
 /// Whether the process `pid` may write to what it has open as `fd`.
@@ -134,6 +150,17 @@ mod tests {
     };
 
     use super::*;
+    use crate::migrate::criu::begun::Begun;
+
+    #[test]
+    fn a_child_that_begins_does_not_work_here_and_is_not_harmed() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = fs::File::create(folder.path().join("restore.log")).unwrap();
+        let child = Begun::with(&log);
+        assert!(!works(folder.path()));
+        abandon(folder.path(), &[]);
+        assert!(child.lives());
+    }
 
     #[test]
     fn who_works_in_a_folder_is_seen_and_not_harmed() {

@@ -36,8 +36,32 @@ const PAPERS: &str = "json";
 #[derive(Debug)]
 pub struct WorkDir {
     path: PathBuf,
-    /// The folder itself, locked.
-    _lock: File,
+    /// Freed when the folder has gone.
+    _lock: Lock,
+}
+
+/// A folder that is taken for this process, until this is dropped or the process ends
+/// in any way.
+///
+/// The kernel has the lock end when the last copy of the open file is closed, and a child
+/// that another thread starts has one until it executes its program. So dropping unlocks.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Lock {
+    /// Takes the folder at `path`.
+    fn take(path: &Path) -> io::Result<Self> {
+        let folder = File::open(path)?;
+        folder.try_lock().map_err(|_| at_work())?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Fails for none that is held; and then, closing ends it.
+        let _ = self.0.unlock();
+    }
 }
 
 impl WorkDir {
@@ -58,14 +82,14 @@ impl WorkDir {
         let path = place.join(name);
         let made = make_own(place).and_then(|()| {
             if path.exists() {
-                let _alone = lock(&path)?;
+                let _alone = Lock::take(&path)?;
                 if remnants::works(&path) {
                     return Err(at_work());
                 }
                 fs::remove_dir_all(&path)?;
             }
             DirBuilder::new().mode(0o700).create(&path)?;
-            lock(&path)
+            Lock::take(&path)
         });
         let lock = made.map_err(|error| {
             let cure = match error.kind() {
@@ -91,7 +115,7 @@ impl WorkDir {
         let mut left = Vec::new();
         for papers in papers(places) {
             let path = papers.with_extension("");
-            let lock = match lock(&path) {
+            let lock = match Lock::take(&path) {
                 Ok(lock) => lock,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     // Who died has come as far as to remove the folder.
@@ -161,13 +185,6 @@ fn papers(places: &[impl AsRef<Path>]) -> impl Iterator<Item = PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|end| end == PAPERS))
 }
 
-/// Takes the folder at `path` for this process, until that ends in any way.
-fn lock(path: &Path) -> io::Result<File> {
-    let folder = File::open(path)?;
-    folder.try_lock().map_err(|_| at_work())?;
-    Ok(folder)
-}
-
 fn at_work() -> io::Error {
     io::Error::new(io::ErrorKind::ResourceBusy, "it is at work for another move still")
 }
@@ -223,6 +240,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::migrate::criu::begun::Begun;
 
     /// A folder of our own on a tmpfs.
     fn shm() -> tempfile::TempDir {
@@ -264,6 +282,19 @@ mod tests {
         assert!(left("frozen").is_empty(), "it is at work again");
         drop(found);
         assert_eq!(fs::read_dir(&places[0]).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_child_that_begins_does_not_keep_the_folder() {
+        let shm = shm();
+        let places = [shm.path().join("place")];
+        let mut folder = WorkDir::create(&places, "move-1").unwrap();
+        folder.note(&Word { word: "frozen".to_owned() }).unwrap();
+        let _child = Begun::with(&folder._lock.0);
+        folder.leave();
+        drop(folder);
+        let found = WorkDir::left(&places, |papers: &Word| papers.word == "frozen");
+        assert_eq!(found.len(), 1);
     }
 
     /// Whoever had it do so has died.
