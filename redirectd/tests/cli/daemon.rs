@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use aya::programs::links::PinnedLink;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -168,11 +169,14 @@ fn uninstall_leaves_nothing_in_the_kernel_and_the_settings_as_they_were() {
         daemon.signal(Signal::SIGTERM);
         assert_eq!(daemon.ends(), Some(0));
 
+        // As somebody who looks at it with bpftool does.
+        let looked_at = PinnedLink::from_pin(Path::new(PINS).join("link-xdp-outside")).unwrap();
         let ended = home.refused(home.daemon(&[]).arg("--uninstall"));
         assert_eq!(ended.code, 0, "{ended:?}");
         assert_eq!(names.map(sysctl), before);
         assert!(!Path::new(PINS).exists());
         assert!(!attached());
+        drop(looked_at);
 
         // What was added is still desired: the next start brings it back.
         let _daemon = home.start(&[]);

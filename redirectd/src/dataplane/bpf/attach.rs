@@ -1,12 +1,9 @@
 //! Programs on interfaces: put there, adopted, replaced, taken off.
 //!
-//! Links are pinned as `link-tc-<interface>` and `link-xdp-<interface>`, so the
-//! programs stay when the daemon goes, and the next one replaces them in place.
+//! Links are pinned, so the programs stay when the daemon goes, and the next one
+//! replaces them in place.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 use aya::{
     Ebpf,
@@ -26,38 +23,18 @@ use super::{
     link::{Present, filters, link, remove},
     load::{REPLAY, TC, is_of_kind, refused, tc_program, xdp_program},
     maps::{Maps, chain, failed},
+    pins::{TC_PIN, XDP_PIN, pin, pinned, take_off},
 };
 use crate::{
     dataplane::{Attach, Attached},
     error::{Error, Kind},
 };
 
-const TC_PIN: &str = "link-tc-";
-const XDP_PIN: &str = "link-xdp-";
-
 /// Our place among classic filters: in front of most others, which see what we
 /// leave alone.
 pub(super) const PRIORITY: u16 = 10;
 /// By which our filter is found again.
 pub(super) const HANDLE: TcHandle = TcHandle::new(0, 1);
-
-/// Where the pins of an interface are.
-fn pin(directory: &Path, prefix: &str, interface: &str) -> PathBuf {
-    // A dot is not allowed in names on a BPF file system.
-    directory.join(format!("{prefix}{}", interface.replace('.', "%")))
-}
-
-/// The interfaces that have pins with `prefix`.
-fn pinned(directory: &Path, prefix: &str) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            Some(name.strip_prefix(prefix)?.replace('%', "."))
-        })
-        .collect()
-}
 
 /// Takes over the links of an earlier daemon: its programs are replaced by ours
 /// without a packet in between. Links of interfaces that are gone are removed.
@@ -66,7 +43,7 @@ pub(super) fn adopt(ebpf: &mut Ebpf, directory: &Path) -> Result<Vec<Attached>, 
     for interface in pinned(directory, XDP_PIN) {
         let path = pin(directory, XDP_PIN, &interface);
         if index(&interface).is_none() {
-            unpin(&path)?;
+            take_off(&path)?;
             continue;
         }
         let link = from_pin(&path)?;
@@ -80,7 +57,7 @@ pub(super) fn adopt(ebpf: &mut Ebpf, directory: &Path) -> Result<Vec<Attached>, 
     for interface in pinned(directory, TC_PIN) {
         let path = pin(directory, TC_PIN, &interface);
         if index(&interface).is_none() {
-            unpin(&path)?;
+            take_off(&path)?;
             continue;
         }
         let link = from_pin(&path)?;
@@ -123,15 +100,6 @@ fn foreign(path: &Path, error: &dyn std::error::Error) -> Error {
         format!("{} is not one of redirectd's links: {}", path.display(), chain(error)),
     )
     .cure("remove it, or use another --pin-dir")
-}
-
-fn unpin(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::new(Kind::Failed, format!("cannot remove {}: {error}", path.display())))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn index(interface: &str) -> Option<u32> {
@@ -336,16 +304,16 @@ fn neighbours(ebpf: &Ebpf, interface: &str) -> Vec<String> {
 }
 
 fn detach_xdp(bpf: &mut Bpf, interface: &str) -> Result<(), Error> {
-    unpin(&pin(&bpf.options.pin_dir, XDP_PIN, interface))
+    take_off(&pin(&bpf.options.pin_dir, XDP_PIN, interface))
 }
 
-/// Takes the programs off. The links' pins are their last holders.
+/// Takes the programs off.
 pub(super) fn detach(bpf: &mut Bpf, interface: &str) -> Result<(), Error> {
     if let Some(index) = index(interface) {
         set_xdp(&mut bpf.maps, index, None)?;
     }
     detach_xdp(bpf, interface)?;
-    unpin(&pin(&bpf.options.pin_dir, TC_PIN, interface))?;
+    take_off(&pin(&bpf.options.pin_dir, TC_PIN, interface))?;
     let _ = aya::programs::tc::qdisc_detach_program(interface, TcAttachType::Ingress, TC);
     bpf.attached.retain(|attached| attached.interface != interface);
     Ok(())
@@ -356,7 +324,7 @@ pub(super) fn detach_all(directory: &Path) -> Vec<String> {
     let mut problems = Vec::new();
     for prefix in [XDP_PIN, TC_PIN] {
         for interface in pinned(directory, prefix) {
-            if let Err(error) = unpin(&pin(directory, prefix, &interface)) {
+            if let Err(error) = take_off(&pin(directory, prefix, &interface)) {
                 problems.push(error.what);
             }
         }

@@ -20,6 +20,7 @@ mod load;
 mod log;
 mod maps;
 mod park;
+mod pins;
 mod record;
 mod slots;
 
