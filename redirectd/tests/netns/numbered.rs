@@ -141,6 +141,23 @@ impl Report {
         assert!(doubled.is_empty(), "{} of {} came twice: {doubled:?}", doubled.len(), self.sent);
     }
 
+    /// Asserts that all were answered once, by `names` in turn, and in order by each.
+    /// The answers of two different hosts may cross: a busy one may answer an earlier
+    /// datagram after a quick one has answered a later.
+    pub(crate) fn assert_in_turn(&self, names: &[char]) {
+        self.assert_complete();
+        let mut by_number: Vec<_> = self.answers.iter().map(|one| (one.number, one.by)).collect();
+        by_number.sort_unstable();
+        by_number.dedup_by_key(|(_, by)| *by);
+        assert_eq!(by_number.iter().map(|(_, by)| *by).collect::<Vec<_>>(), names);
+        let ends = by_number.iter().skip(1).map(|(first, _)| *first).chain([u64::MAX]);
+        for ((first, by), end) in by_number.iter().zip(ends) {
+            let turn = self.answers.iter().map(|answer| answer.number);
+            let turn: Vec<u64> = turn.filter(|number| (*first..end).contains(number)).collect();
+            assert!(turn.is_sorted(), "out of order by {by}: {turn:?}");
+        }
+    }
+
     fn sorted(&self) -> Vec<u64> {
         let mut numbers: Vec<u64> = self.answers.iter().map(|answer| answer.number).collect();
         numbers.sort_unstable();
