@@ -35,8 +35,6 @@ pub(crate) struct Answer {
     pub(crate) number: u64,
     /// The name of the server that answered.
     pub(crate) by: char,
-    /// When the answer came.
-    pub(crate) at: Instant,
 }
 
 /// What became of a stream.
@@ -148,10 +146,10 @@ impl Report {
         answered.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect()
     }
 
-    /// The longest time without an answer.
-    pub(crate) fn longest_silence(&self) -> Duration {
-        let gaps = self.answers.windows(2).map(|pair| pair[1].at - pair[0].at);
-        gaps.max().unwrap_or(Duration::MAX)
+    /// The most numbers in succession that nobody answered.
+    pub(crate) fn longest_loss(&self) -> usize {
+        let lost = self.lost();
+        lost.chunk_by(|one, next| one + 1 == *next).map(<[u64]>::len).max().unwrap_or(0)
     }
 
     /// Asserts that each number was answered exactly once.
@@ -229,7 +227,7 @@ fn receive(socket: &UdpSocket, end: &AtomicBool, answers: &Mutex<Vec<Answer>>) {
         let Ok(length) = socket.recv(&mut buffer) else { continue };
         heard = Instant::now();
         let number = buffer[1..length].try_into().expect("a number comes back whole");
-        let answer = Answer { number: u64::from_be_bytes(number), by: buffer[0].into(), at: heard };
+        let answer = Answer { number: u64::from_be_bytes(number), by: buffer[0].into() };
         answers.lock().expect("nobody panics with it").push(answer);
     }
 }
