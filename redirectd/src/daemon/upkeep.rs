@@ -6,13 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::net::if_::if_nametoindex;
+use nix::{
+    net::if_::if_nametoindex,
+    time::{ClockId, clock_gettime},
+};
 use tracing::{debug, error, info, warn};
 
 use super::Daemon;
 use crate::{api::events::Happening, dataplane::TableUse, error::Error};
 
-/// Looking for idle flows takes at most one part in so many of the time.
+/// Looking for idle flows takes this thread at most one part in so many of its
+/// processor's time.
 const EXPIRY_SHARE: u32 = 20;
 
 /// What upkeep remembers from one time to the next.
@@ -56,7 +60,7 @@ impl Daemon {
     }
 
     fn expire(&mut self) {
-        let begin = Instant::now();
+        let (begin, busy) = (Instant::now(), thread_time());
         if self.upkeep.next_expiry.is_some_and(|next| begin < next) {
             return;
         }
@@ -70,7 +74,8 @@ impl Daemon {
             Ok(tables) => self.tell_filling(tables),
             Err(error) => warn!(error = error.one_line(), "cannot read how full the tables are"),
         }
-        self.upkeep.next_expiry = Some(begin + begin.elapsed() * EXPIRY_SHARE);
+        let took = thread_time().saturating_sub(busy);
+        self.upkeep.next_expiry = Some(begin + took * EXPIRY_SHARE);
     }
 
     fn tell_drained(&mut self) {
@@ -149,6 +154,13 @@ impl Daemon {
 
 fn index(interface: &str) -> Option<u32> {
     if_nametoindex(interface).ok()
+}
+
+/// How long a processor has worked for this thread: time in which others had it is
+/// no reason to look for idle flows less often.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    time.expect("a thread may read its own clock").into()
 }
 
 /// How often [`Daemon::tick`] is due.

@@ -30,7 +30,11 @@ pub(crate) struct Echo {
 impl Echo {
     /// Answers UDP datagrams that come to `endpoint`.
     pub(crate) fn udp(host: &Host, endpoint: &str, name: u8) -> Result<Self> {
-        let socket = udp(host, endpoint)?;
+        Self::at(udp(host, endpoint)?, name)
+    }
+
+    /// Answers the datagrams that come to `socket`.
+    pub(crate) fn at(socket: UdpSocket, name: u8) -> Result<Self> {
         Self::serve(move || match answer_datagram(&socket, name) {
             // A client that went away says so to the next call.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
@@ -90,6 +94,21 @@ pub(crate) fn udp(host: &Host, endpoint: &str) -> Result<UdpSocket> {
     socket2::SockRef::from(&socket).set_recv_buffer_size(ROOM)?;
     socket.set_read_timeout(Some(LOOK))?;
     Ok(socket)
+}
+
+/// Whether half of the room that `socket` has is taken.
+pub(crate) fn is_half_full(socket: &UdpSocket) -> Result<bool> {
+    // Two fields of the kernel's `SK_MEMINFO_VARS`: what is taken, and the room.
+    let mut meminfo = [0_u32; 2];
+    let mut size = size_of_val(&meminfo) as libc::socklen_t;
+    let to = meminfo.as_mut_ptr().cast();
+    // SAFETY: writes at most `size` bytes to `meminfo`, which outlives the call.
+    let done = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, to, &raw mut size)
+    };
+    ensure!(done == 0, "{}", io::Error::last_os_error());
+    let [taken, room] = meminfo;
+    Ok(taken > room / 2)
 }
 
 /// Sets a socket option that takes an `int`.

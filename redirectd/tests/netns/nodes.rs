@@ -66,6 +66,14 @@ impl Two {
             text.lines().find_map(|line| line.strip_prefix(&*name)).context(text.clone())?;
         Ok(count.parse()?)
     }
+
+    /// Waits until home has refused so many callers for this reason: it counts
+    /// them after they have been told.
+    fn refuses(&self, reason: &str, count: u64) -> Result<()> {
+        soon(&format!("{count} are counted as {reason}"), || {
+            self.refused(reason).ok().filter(|&refused| refused >= count).map(drop)
+        })
+    }
 }
 
 /// The one node that `daemon` knows.
@@ -115,7 +123,7 @@ fn a_stranger_is_refused_and_counted() -> Result<()> {
     soon("home tells of it in its log", || {
         two.home.log().contains("not known here").then_some(())
     })?;
-    ensure!(two.refused("stranger")? >= 1);
+    two.refuses("stranger", 1)?;
     // Home sees that who answers for c is not c.
     let node = only(&two.home)?;
     let why = node["why"]["what"].as_str().unwrap_or_default();
@@ -131,7 +139,7 @@ fn a_removed_node_is_refused_and_may_be_invited_again() -> Result<()> {
     ensure!(two.home.json(&["node", "list"])?["nodes"] == Value::Array(Vec::new()));
     let node = only(&two.c)?;
     ensure!(node["state"] == "unreachable" && node["since"].is_string(), "{node:#}");
-    ensure!(two.refused("stranger")? >= 1);
+    two.refuses("stranger", 1)?;
     two.c.redirect(&["node", "join", &two.invite(&[])?])?;
     ensure!(only(&two.c)?["state"] == "reachable");
     ensure!(only(&two.home)?["state"] == "reachable");
@@ -146,7 +154,7 @@ fn an_invitation_is_good_for_one_node_and_for_its_time() -> Result<()> {
     let late = two.invite(&["--expires", "1ms"])?;
     sleep(Duration::from_millis(2));
     failed(&join(&late)?, "expired, was used")?;
-    ensure!(two.refused("uninvited")? >= 1);
+    two.refuses("uninvited", 1)?;
 
     let used = two.invite(&[])?;
     two.c.redirect(&["node", "join", &used])?;
@@ -155,7 +163,7 @@ fn an_invitation_is_good_for_one_node_and_for_its_time() -> Result<()> {
     let open = two.invite(&[])?;
     failed(&join(&used)?, "expired, was used")?;
     failed(&join(&with_another_secret(&open)?)?, "expired, was used")?;
-    ensure!(two.refused("join_failed")? >= 2);
+    two.refuses("join_failed", 2)?;
     ensure!(d.json(&["node", "list"])?["nodes"] == Value::Array(Vec::new()));
     // d does not listen: home knows it, and cannot call it.
     join(&open)?.success()?;
@@ -192,7 +200,7 @@ fn who_does_not_speak_tls_is_told_nothing() -> Result<()> {
         let most = if said.starts_with('G') { 0 } else { 7 };
         ensure!(heard.len() <= most, "{said:?} was answered with {heard:?}");
     }
-    soon("both are counted", || two.refused("not_tls").ok().filter(|count| *count >= 2))?;
+    two.refuses("not_tls", 2)?;
     ensure!(only(&two.c)?["state"] == "reachable");
     Ok(())
 }

@@ -12,7 +12,7 @@ use xtask::lab::{Lab, soon};
 
 use crate::{
     echo::{self, Echo},
-    numbered::{Numbered, Report},
+    numbered::Numbered,
     relocate::Mover,
     scene::Scene,
 };
@@ -46,23 +46,6 @@ pub(crate) fn assert_delivered(replayed: &Replayed, packets: u64) {
     assert_eq!(replayed.held.retransmissions(), 0, "{replayed:?}");
 }
 
-/// Asserts that all were answered once, by `names` in turn, and in order by each.
-/// The answers of two different hosts may cross: a busy one may answer an earlier
-/// datagram after a quick one has answered a later.
-fn assert_in_turn(report: &Report, names: &[char]) {
-    report.assert_complete();
-    let mut by_number: Vec<_> = report.answers.iter().map(|one| (one.number, one.by)).collect();
-    by_number.sort_unstable();
-    by_number.dedup_by_key(|(_, by)| *by);
-    assert_eq!(by_number.iter().map(|(_, by)| *by).collect::<Vec<_>>(), names);
-    let ends = by_number.iter().skip(1).map(|(first, _)| *first).chain([u64::MAX]);
-    for ((first, by), end) in by_number.iter().zip(ends) {
-        let turn = report.answers.iter().map(|answer| answer.number);
-        let turn: Vec<u64> = turn.filter(|number| (*first..end).contains(number)).collect();
-        assert!(turn.is_sorted(), "out of order by {by}: {turn:?}");
-    }
-}
-
 fn datagrams(attach: &str, ends: &Ends) -> Result<()> {
     let mut scene = Scene::in_lab(Lab::alone()?, if attach == "xdp" { "xdp" } else { "tc" })?;
     scene.lan.keep_order()?;
@@ -91,7 +74,7 @@ fn datagrams(attach: &str, ends: &Ends) -> Result<()> {
     mover.commit(group)?;
     stream.hear_from('c')?;
     stream.hear_more(100)?;
-    assert_in_turn(&stream.finish(), &['c', 'd', 'c']);
+    stream.finish().assert_in_turn(&['c', 'd', 'c']);
     ensure!(mover.at_home(|bpf| bpf.groups())?.is_empty(), "no group is left over");
     Ok(())
 }
@@ -174,7 +157,7 @@ fn there_and_back(attach: &str, ends: &Ends, from: &str) -> Result<()> {
     assert_delivered(&mover.commit(group)?, 100);
     stream.hear_from('h')?;
     stream.hear_more(100)?;
-    assert_in_turn(&stream.finish(), &['h', 'c', 'h']);
+    stream.finish().assert_in_turn(&['h', 'c', 'h']);
     let flows = mover.at_home(|bpf| {
         let mut flows = 0;
         bpf.flows(&mut |_| flows += 1).map(|()| flows)

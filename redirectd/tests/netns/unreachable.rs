@@ -51,6 +51,12 @@ fn by_a_prohibited_route() -> Result<()> {
 fn without_a_neighbour() -> Result<()> {
     for (home, host) in [("10.0.0.2:7", "10.0.0.99:7000"), ("[fd00::2]:7", "[fd00::99]:7000")] {
         let scene = Scene::tc()?;
+        // The kernel asks for a neighbour three times before it gives up, by default
+        // one second apart: too near to what the client waits.
+        for family in ["ipv4", "ipv6"] {
+            let between = format!("net/{family}/neigh/eth0/retrans_time_ms");
+            scene.lan.home.sysctl(&between, "200")?;
+        }
         assert_eq!(told(&scene, home, host)?, Some(libc::EHOSTUNREACH), "{home}");
     }
     Ok(())
