@@ -45,8 +45,8 @@ impl Mover {
 
     /// As when the daemon dies, and another one comes.
     pub(crate) fn die_and_come_again(self, scene: &mut Scene) -> Result<Self> {
-        // What a destructor would take off stays.
-        std::mem::forget(self);
+        // What the packet path's destructor would take off stays; home goes with its lab.
+        std::mem::forget(self.bpf);
         scene.daemon.start_again()?;
         Self::take(scene, true)
     }
