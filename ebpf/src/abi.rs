@@ -15,7 +15,7 @@ pub use self::{
 
 /// Version of all that is pinned. User space adopts maps of the same version
 /// only.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Source and destination of a packet. `A` is `u32` for IPv4 and `[u32; 4]` for
 /// IPv6; everything is in network byte order.
@@ -71,7 +71,10 @@ pub struct Flow<A> {
     /// The slot's generation that `to` was made from.
     pub generation: u32,
     /// See [`flow_flags`].
-    pub flags: u32,
+    pub flags: u16,
+    /// Not 0 from when XDP hands a packet to tc until tc has one: meanwhile XDP hands on
+    /// those behind it too, which would overtake it.
+    pub handed: u16,
     /// Half-open TCP, direction host → peer: the acknowledgement number that
     /// completes the handshake, host byte order.
     pub handshake: u32,
@@ -92,15 +95,15 @@ pub struct Flow<A> {
 /// Bits of [`Flow::flags`].
 pub mod flow_flags {
     /// Direction peer → host; without it host → peer.
-    pub const TO_HOST: u32 = 1 << 0;
+    pub const TO_HOST: u16 = 1 << 0;
     /// A FIN was seen in this direction.
-    pub const FIN: u32 = 1 << 1;
+    pub const FIN: u16 = 1 << 1;
     /// A RST was seen in this direction.
-    pub const RST: u32 = 1 << 2;
+    pub const RST: u16 = 1 << 2;
     /// Stays with its target whatever becomes of the redirect (`new-only`).
-    pub const STAYS: u32 = 1 << 3;
+    pub const STAYS: u16 = 1 << 3;
     /// The host has answered; with TCP, [`super::Flow::handshake`] is set.
-    pub const ANSWERED: u32 = 1 << 4;
+    pub const ANSWERED: u16 = 1 << 4;
 }
 
 /// Where a packet leaves, and to whom.

@@ -100,6 +100,7 @@ fn try_admit<F: Family>(
         slot,
         generation: word.generation(),
         flags: 0,
+        handed: 0,
         handshake: 0,
         addresses: 0,
         ports: 0,

@@ -120,7 +120,12 @@ fn follow_first<F: Family>(
     }
     let bytes = u64::from(packet.length);
     stats::reason(Reason::FragmentTranslated, bytes);
-    stats::translated(datagram.slot, datagram.flags & flow_flags::TO_HOST != 0, 1, bytes);
+    stats::translated(
+        datagram.slot,
+        datagram.flags & u32::from(flow_flags::TO_HOST) != 0,
+        1,
+        bytes,
+    );
     Ok(send(ctx, hop))
 }
 
@@ -161,7 +166,7 @@ pub fn first<F: Family>(packet: &Packet<F::Addr>, flow: &Flow<F::Addr>, now: u64
         id: new_id(),
         slot: flow.slot,
         state: fragment_state::KNOWN,
-        flags: flow.flags & flow_flags::TO_HOST,
+        flags: u32::from(flow.flags & flow_flags::TO_HOST),
         hop: flow.hop,
         held: 0,
         made: now,

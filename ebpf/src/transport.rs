@@ -34,6 +34,7 @@ pub fn transport<F: Family>(ctx: &TcContext, packet: &Packet<F::Addr>) -> Result
     };
     // SAFETY: a map's value stays valid while the program runs.
     let flow = unsafe { &mut *flow };
+    flow.handed = 0;
     // Before the segment is looked at: a first fragment may not have all of it.
     if packet.part != Part::Whole {
         return Err(tail::<F>(ctx, Tail::Opening));

@@ -92,6 +92,26 @@ fn translate<F: Family>(ctx: &XdpContext, packet: &Packet<F::Addr>) -> Result<u3
     let flow = F::maps().flows.get_ptr_mut(packet.key).ok_or(Reason::NoRedirect)?;
     // SAFETY: a map's value stays valid while the program runs.
     let flow = unsafe { &mut *flow };
+    if flow.handed != 0 {
+        return Err(Reason::HandedToTc);
+    }
+    let action = translate_by::<F>(ctx, packet, flow);
+    if matches!(action, Err(Reason::HandedToTc)) {
+        flow.handed = 1;
+    }
+    action
+}
+
+/// Translates a packet of `flow`.
+///
+/// # Errors
+/// The reason to leave it to tc, untouched; or that it is to be dropped.
+#[inline(always)]
+fn translate_by<F: Family>(
+    ctx: &XdpContext,
+    packet: &Packet<F::Addr>,
+    flow: &mut Flow<F::Addr>,
+) -> Result<u32, Reason> {
     if packet.part != Part::Whole || lookup::standing(flow) != Standing::Current {
         return Err(Reason::HandedToTc);
     }

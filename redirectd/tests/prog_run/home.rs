@@ -202,6 +202,14 @@ impl Home {
         self.pass_through(frame, arrival).0
     }
 
+    /// What the XDP program does with a frame, which is on its way to tc if it passes.
+    pub(crate) fn xdp_alone(&mut self, frame: &[u8]) -> Fate {
+        let station = frame.first_chunk().copied().unwrap_or(network::NO_MAC);
+        let interface = self.interface(station);
+        let program = self.bpf.program(TestProgram::Xdp).expect("it is loaded");
+        xdp_fate(frame, run::xdp(program, frame, interface))
+    }
+
     /// What the XDP program does with a frame at `lo`.
     pub(crate) fn xdp_at_loopback(&mut self, frame: &[u8]) -> Fate {
         let program = self.bpf.program(TestProgram::Xdp).expect("it is loaded");

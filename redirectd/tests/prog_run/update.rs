@@ -10,8 +10,8 @@ use redirectd::{
 
 use crate::{
     expiry::PATIENT,
-    frame::{ACK, FIN, Frame, SYN},
-    home::{Home, at_home, redirect},
+    frame::{ACK, FIN, Frame, SYN, TTL},
+    home::{Entry, Fate, Home, TABLES, at_entry, at_home, redirect},
     network::{FAMILIES, Family},
     table::Row,
     talk::{HOME_PORT, HOST_PORT, Talk},
@@ -69,6 +69,31 @@ fn flows_follow() {
                 ]);
                 home.table(&moved(&Talk::new(protocol, &family, 40_001), &family).opening());
             }
+        }
+    });
+}
+
+/// XDP has handed a frame to tc, which has yet to come there: those behind it would overtake
+/// it by XDP, wherever their flow leads by now.
+#[test]
+fn nothing_overtakes_what_was_handed_to_tc_before() {
+    at_entry(Entry::XdpAndTc, TABLES, |home| {
+        for family in FAMILIES {
+            let protocol = Protocol::Udp;
+            let first = at_first(protocol, &family);
+            home.add(&first);
+            let talk = Talk::new(protocol, &family, 40_000);
+            home.table(&talk.opening());
+            // At the end of its life, which only tc tells the peer.
+            let late = data(&talk)(talk.peer_sends()).ttl(1).bytes();
+            assert_eq!(home.xdp_alone(&late), Fate::Passed);
+            update(home, &first, &at_second(protocol, &family, Flows::Follow));
+            let next = data(&talk)(talk.peer_sends()).bytes();
+            assert_eq!(home.xdp_alone(&next), Fate::Passed, "it overtakes");
+            home.front_entry().receive(&late);
+            let sent = home.xdp_alone(&next);
+            let there = data(&talk)(moved(&talk, &family).host_gets()).ttl(TTL - 1).bytes();
+            assert_eq!(sent, Fate::Sent(there));
         }
     });
 }

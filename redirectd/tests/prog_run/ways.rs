@@ -214,6 +214,32 @@ fn xdp_on_one_interface_alone() {
     });
 }
 
+/// A frame that XDP has handed to tc has yet to come there; those behind it would overtake
+/// it by XDP.
+#[test]
+fn nothing_overtakes_what_xdp_has_handed_to_tc() {
+    at_entry(Entry::XdpAndTc, TABLES, |home| {
+        for family in FAMILIES {
+            let talk = to(home, Protocol::Tcp, &family, family.host);
+            home.table(&talk.opening());
+            let next = data(talk.peer_sends()).bytes();
+            let sent = home.xdp_alone(&next);
+            assert!(matches!(sent, Fate::Sent(_)), "{sent:?}");
+            // At the end of its life, which only tc tells the peer.
+            let first = data(talk.peer_sends()).ttl(1).bytes();
+            assert_eq!(home.xdp_alone(&first), Fate::Passed);
+            assert_eq!(home.xdp_alone(&next), Fate::Passed, "it overtakes");
+            let answer = data(talk.host_sends()).bytes();
+            assert!(matches!(home.xdp_alone(&answer), Fate::Sent(_)), "it goes another way");
+
+            let tc = home.front_entry();
+            tc.receive(&first);
+            assert_eq!(tc.receive(&next), sent);
+            assert_eq!(home.xdp_alone(&next), sent, "none is on its way any more");
+        }
+    });
+}
+
 /// What comes in where no program of ours is attached is let go by XDP.
 #[test]
 fn xdp_on_an_interface_it_is_not_meant_for() {

@@ -159,6 +159,7 @@ fn flow_of<A: MapAddr>(key: &FlowKey<A>, to: Tuple<A>, slot: Slot, generation: u
         slot,
         generation,
         flags: flow_flags::TO_HOST | flow_flags::ANSWERED,
+        handed: 0,
         handshake: 0,
         addresses: deltas.addresses.0,
         ports: deltas.ports.0,

@@ -138,8 +138,8 @@ fn follow<A: MapAddr>(table: &mut FlowTable<A>, flow: &Following<A>) -> Result<u
     if present.generation == flow.to.generation {
         return Ok(0);
     }
-    let Flow { flags, last_seen, packets, bytes, .. } = present;
-    let led = Flow { flags, last_seen, packets, bytes, ..flow.to };
+    let Flow { flags, handed, last_seen, packets, bytes, .. } = present;
+    let led = Flow { flags, handed, last_seen, packets, bytes, ..flow.to };
     ignore_absent(table.map.insert(flow.key, led, BPF_EXIST))
         .map_err(|error| failed("write", "FLOWS", &error))?;
     Ok(0)
