@@ -83,19 +83,18 @@ impl Queues {
         self.queues.remove(&group);
     }
 
-    /// Moves what is in the ring buffer to the queues; false if there may be more, as it
-    /// was enough for once.
-    pub(super) fn drain(&mut self) -> bool {
+    /// Moves what is in the ring buffer to the queues.
+    pub(super) fn drain(&mut self) {
         let mut notes = 0;
-        while notes < NOTES_AT_ONCE {
-            let Some(record) = self.ring.next() else { return true };
+        while notes < NOTES_AT_ONCE
+            && let Some(record) = self.ring.next()
+        {
             let Some((header, frame)) = split(&record) else { continue };
             notes += header.dropped;
             if let Some(queue) = self.queues.get_mut(&header.group) {
                 queue.push(header, frame);
             }
         }
-        false
     }
 
     pub(super) fn get(&mut self, group: Group) -> Option<&mut Queue> {

@@ -36,6 +36,9 @@ const IMPATIENCE: Duration = Duration::from_millis(1);
 /// after them is given up.
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// How long a packet that was counted may take to appear in the ring buffer.
+const COMMIT: Duration = Duration::from_millis(5);
+
 impl Parking {
     /// Delivers what `group` has held, but for ICMP errors, until nothing is held
     /// any more: `held` is the gate behind which packets wait for those before
@@ -51,7 +54,7 @@ impl Parking {
         let (mut lost, mut lagging) = (0, false);
         loop {
             let counts = counts(maps, group)?;
-            let (packets, missing) = self.take(maps, group, counts.packets)?;
+            let (packets, missing) = self.take(group, counts.packets);
             lost += missing + self.send_all(maps, packets)?;
             set_gate(maps, group, GroupWord::new(held, counts.packets))?;
             wait_for_those_between(maps, started)?;
@@ -68,47 +71,34 @@ impl Parking {
         let done = counts(maps, group)?.packets;
         set_gate(maps, group, GroupWord::new(open, done))?;
         if lagging {
-            let (packets, missing) = self.take(maps, group, done)?;
+            let (packets, missing) = self.take(group, done);
             lost += missing + self.send_all(maps, packets)?;
         }
         Ok(Replayed { held: super::super::groups::held(self, maps, group)?, lost, took })
     }
 
-    /// What was held and not yet delivered, and how many more of those that were `counted`
-    /// must have been: an earlier daemon has taken them with it.
-    fn take(
-        &self,
-        maps: &Maps,
-        group: Group,
-        counted: u64,
-    ) -> Result<(VecDeque<Packet>, u64), Error> {
-        if self.received(group, counted) < counted {
-            // The ring buffer shows none that is behind one still being copied.
-            wait_for_those_between(maps, Instant::now())?;
-        }
-        let missing = counted.saturating_sub(self.received(group, counted));
-        let mut queues = self.queues();
-        let Some(queue) = queues.get(group) else { return Ok((VecDeque::new(), 0)) };
-        queue.received += missing;
-        Ok((std::mem::take(&mut queue.packets), missing))
-    }
-
-    /// How many packets of `group` have come out of the ring buffer, when all that it shows
-    /// has, or those that were `counted`.
-    fn received(&self, group: Group, counted: u64) -> u64 {
+    /// What was held and not yet delivered, and how many more must have been; waits
+    /// until all that was `counted` is there.
+    fn take(&self, group: Group, counted: u64) -> (VecDeque<Packet>, u64) {
+        let started = Instant::now();
         loop {
             let mut queues = self.queues();
-            let all = queues.drain();
-            let received = queues.get(group).map_or(counted, |queue| queue.received);
-            if all || received >= counted {
-                return received;
+            queues.drain();
+            let Some(queue) = queues.get(group) else { return (VecDeque::new(), 0) };
+            if queue.received >= counted || started.elapsed() > COMMIT {
+                // What an earlier daemon has taken with it is never received.
+                let missing = counted.saturating_sub(queue.received);
+                queue.received += missing;
+                return (std::mem::take(&mut queue.packets), missing);
             }
+            drop(queues);
+            thread::yield_now();
         }
     }
 
     /// Delivers what a processor was about to hold when nothing was held any more.
     pub(super) fn deliver_late(&mut self, maps: &mut Maps, group: Group) -> Result<(), Error> {
-        let (packets, _) = self.take(maps, group, 0)?;
+        let (packets, _) = self.take(group, 0);
         self.send_all(maps, packets)?;
         self.deliver_errors(maps, group).map(drop)
     }
